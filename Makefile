@@ -1,0 +1,37 @@
+# Two commands do everything on a fresh machine with Python >= 3.10:
+#   make run     set up, then the memory table (GPU_CAP=8GB)
+#   make test    set up, then linting, types and the tests
+PYTHON  ?= python3
+VENV    ?= .venv
+GPU_CAP ?= 8GB
+BIN     := $(VENV)/bin
+
+.PHONY: run test slow benchmark clean
+
+run: $(VENV)/installed
+	$(BIN)/bench run --gpu-cap $(GPU_CAP)
+
+test: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+slow: $(VENV)/installed-dev
+	$(BIN)/pytest -m slow
+
+benchmark: $(VENV)/installed-dev
+	$(BIN)/pytest benchmarks --benchmark-only --benchmark-enable
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(BIN)/pip pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(BIN)/pip pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,dev]'
+	touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV)

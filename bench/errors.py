@@ -1,0 +1,29 @@
+"""Errors that a user can act on. Each carries its exit code; bench.cli prints them, in one place.
+
+Exit codes: 0 fine, 1 regression found, 2 usage or configuration, 3 some cells failed, 4 nothing comparable,
+130 interrupted.
+"""
+
+
+class BenchError(Exception):
+    """One clear sentence for the user: what was got, what was expected, where, and what to do."""
+
+    exit_code = 2
+
+
+class UsageError(BenchError):
+    """The command, the configuration or a file given by the user cannot be used."""
+
+    exit_code = 2
+
+
+class CellsFailedError(BenchError):
+    """The run came to its end, but some of its cells have a record of failure."""
+
+    exit_code = 3
+
+
+class InterruptedRunError(BenchError):
+    """The user stopped the run."""
+
+    exit_code = 130

@@ -1,0 +1,218 @@
+"""Record a training step without a GPU: every allocation and free, on tensors that have no data.
+
+The step runs on PyTorch's "meta" device, whose tensors have shapes, strides and storages but no memory. As on a
+GPU, host tensors stay host tensors (Adam's step counters are real CPU tensors and are not counted).
+A TorchDispatchMode sees every operation that reaches a device: a storage not seen before is an allocation; its
+finaliser is the free. Views, in-place operations, saved tensors, checkpointing and custom autograd functions need no
+special care, because storages live exactly as long as on a GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bench.memory.allocator import FREE
+from bench.memory.kernels import Temporary, allocations
+from bench.memory.metadata import Effect, OutputCache
+from bench.memory.trace import Event, Trace, affine, constant, same_sequence
+
+aten = torch.ops.aten
+
+Step = Callable[[], object]
+MakeStep = Callable[[int, torch.device], Step]
+"""`make_step(batch, device)` builds model and optimiser on `device` and returns one training step.
+
+The step is called several times; each call is one full optimiser step on a batch that it makes or holds itself.
+"""
+
+STEPS = 2  # optimiser state appears in the first step: from the second on, every step is the same
+BATCH = 2  # the trace is fitted through this batch and the next one, and checked at batch 1
+
+
+class NotRecordableError(Exception):
+    """The step cannot be described by one trace, or cannot run on tensors without data."""
+
+
+def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
+    """Record `steps` training steps as one trace for every batch size.
+
+    The step is recorded at batches 2 and 3 and checked at batch 1. Where batch 1 alone takes another path (a
+    transposed view of one image can be contiguous, so that a copy is not needed), it is kept as an exception and the
+    check is made at batch 4.
+
+    Raises:
+        NotRecordableError: sizes are not affine in the batch, the sequence of events depends on it, or the step asks
+            for the value of a tensor.
+    """
+    device = torch.device("meta")
+    cache = OutputCache()
+
+    def events_at(batch: int) -> list[Event]:
+        try:
+            return record_events(make_step, batch, device, steps, cache)
+        except (NotImplementedError, RuntimeError) as error:
+            if "meta" not in str(error).lower():
+                raise
+            raise NotRecordableError(
+                f"the step needs the value of a tensor, which a recording without data does not have: {error}"
+            ) from error
+
+    first, second = events_at(BATCH), events_at(BATCH + 1)
+    index = same_sequence(first, second)
+    if index is not None:
+        raise NotRecordableError(_differs(first, second, index, BATCH, BATCH + 1))
+    trace = affine(BATCH, first, second)
+
+    single = events_at(1)
+    if _agrees(trace, 1, single):
+        return trace
+    trace.exceptions[1] = constant(single)
+    check = BATCH + 2
+    events = events_at(check)
+    index = same_sequence(first, events)
+    if index is not None:
+        raise NotRecordableError(_differs(first, events, index, BATCH, check))
+    if not _agrees(trace, check, events):
+        wrong = next(i for i, size in enumerate(trace.sizes(check)) if size != events[i].size_bytes)
+        raise NotRecordableError(
+            f"sizes are not affine in the batch: {events[wrong].op} allocates "
+            f"{first[wrong].size_bytes}, {second[wrong].size_bytes} and {events[wrong].size_bytes} bytes "
+            f"at batches {BATCH}, {BATCH + 1} and {check}"
+        )
+    return trace
+
+
+def _agrees(trace: Trace, batch: int, events: list[Event]) -> bool:
+    sizes = trace.sizes(batch).tolist()
+    described = zip(trace.key.tolist(), sizes, trace.is_workspace.tolist(), trace.op.tolist(), strict=True)
+    return [Event(key, size, workspace, trace.op_names[op]) for key, size, workspace, op in described] == events
+
+
+def _differs(one: list[Event], other: list[Event], index: int, batch: int, other_batch: int) -> str:
+    def name(events: list[Event]) -> str:
+        return events[index].op if index < len(events) else "nothing more"
+
+    return (
+        f"the sequence of allocations depends on the batch: event {index} is {name(one)} at batch {batch} "
+        f"and {name(other)} at batch {other_batch}"
+    )
+
+
+def record_events(
+    make_step: MakeStep,
+    batch: int,
+    device: torch.device,
+    steps: int = STEPS,
+    cache: OutputCache | None = None,
+) -> list[Event]:
+    """Build the step at one batch size and record its construction and `steps` calls.
+
+    On a real `device` this observes a real run with the same hook: the oracle of recordings without data.
+    """
+    recorder = Recorder(device, cache)
+    with _no_garbage_collection(), recorder:
+        step = make_step(batch, device)
+        for _ in range(steps):
+            step()
+        recorder.close()
+    return recorder.events
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Reference cycles die only when the collector runs, at a time nobody chose: keep them alive throughout."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class Recorder(TorchDispatchMode):
+    """A dispatch mode that turns storages appearing on `device`, and dying, into events."""
+
+    def __init__(self, device: torch.device, cache: OutputCache | None = None) -> None:
+        super().__init__()
+        self.events: list[Event] = []
+        self._device_type = device.type
+        self._cache = cache or OutputCache()
+        self._from_memory = device.type == "meta"
+        # Python numbers become tensors on the host first; where the device is the host, they must not count.
+        self._host_ops = {aten.lift_fresh.default} if device.type == "cpu" else set()
+        self._known: dict[int, tuple[int, int, weakref.ref[Any]]] = {}
+        self._next_key = 0
+        self._names: dict[int, str] = {}
+        self._open = True
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Not needed: nothing here is compiled, and the guard against it costs as much as the rest of a call."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation, then note the storages that it brought."""
+        effect = self._cache.effect(func)
+        kwargs = kwargs or {}
+        result = self._cache.call(func, effect, args, kwargs) if self._from_memory else func(*args, **kwargs)
+        if self._open and effect is not Effect.VIEWS and func not in self._host_ops:
+            for item in allocations(func, args, _flat(result)):
+                if isinstance(item, Tensor):
+                    self._note(item, func)
+                elif isinstance(item, Temporary):
+                    self._note_temporary(item, func)
+        return result
+
+    def close(self) -> None:
+        """Stop recording; what dies from now on leaves no event."""
+        self._open = False
+
+    def _name(self, func: Any) -> str:
+        name = self._names.get(id(func))
+        if name is None:
+            name = self._names[id(func)] = str(func)
+        return name
+
+    def _note(self, tensor: Tensor, func: Any) -> None:
+        if tensor.device.type != self._device_type:
+            return
+        storage = tensor.untyped_storage()
+        address, size_bytes = storage._cdata, storage.nbytes()
+        known = self._known.get(address)
+        if known is not None and known[1] == size_bytes:
+            return
+        key = self._allocate(size_bytes, False, func)
+        if known is not None:  # resized in place: PyTorch allocates anew, copies, then frees
+            self._free(address, known[0])
+        self._known[address] = (key, size_bytes, weakref.ref(storage, lambda _: self._free(address, key)))
+
+    def _note_temporary(self, temporary: Temporary, func: Any) -> None:
+        key = self._allocate(temporary.most_bytes, True, func)
+        self.events.append(Event(key, FREE, True, self._name(func)))
+
+    def _allocate(self, size_bytes: int, workspace: bool, func: Any) -> int:
+        key = self._next_key
+        self._next_key += 1
+        self.events.append(Event(key, size_bytes, workspace, self._name(func)))
+        return key
+
+    def _free(self, address: int, key: int) -> None:
+        del self._known[address]
+        if self._open:
+            self.events.append(Event(key, FREE, False, "free"))
+
+
+def _flat(result: Any) -> list[Any]:
+    """An operation's outputs, in order: tensors, None for outputs not asked for, members of lists of tensors."""
+    if isinstance(result, (tuple, list)):
+        return [leaf for item in result for leaf in _flat(item)]
+    return [result]

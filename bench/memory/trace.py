@@ -1,0 +1,141 @@
+"""A trace: every allocation and free of a training step, for every batch size at once.
+
+The size of each allocation is affine in the batch, `base + slope * batch`, so one trace answers every batch
+size and every card by replay (bench.memory.simulated).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.memory.allocator import FREE
+
+ROUNDING_BYTES = 512  # every block of PyTorch's allocator is a multiple of this
+
+Ints = npt.NDArray[np.int64]
+
+
+class Workspace(Enum):
+    """Which bound of the temporaries inside kernels (bench.memory.kernels) a replay uses."""
+
+    LOW = "low"  # kernels take nothing beside their outputs
+    HIGH = "high"  # kernels take as much as the rules allow
+
+
+class Event(NamedTuple):
+    """One event of a recording at one batch size.
+
+    `size_bytes` is FREE (-1) where the event frees `key`. `workspace` marks a temporary inside a kernel,
+    which exists in the HIGH bound only. `op` is the operation that allocated.
+    """
+
+    key: int
+    size_bytes: int
+    workspace: bool
+    op: str
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The events of a step with sizes affine in the batch.
+
+    All arrays have shape [events]: `key` names the allocation, `base` and `slope` give its size in bytes
+    (both 0 on a free), `is_free` and `is_workspace` say what the event is, `op` indexes `op_names`.
+    `exceptions` holds the traces of single batch sizes whose event sequence differs from all the others'
+    (batch 1, where a transposed view can already be contiguous).
+    """
+
+    key: Ints
+    base: Ints
+    slope: Ints
+    is_free: npt.NDArray[np.bool_]
+    is_workspace: npt.NDArray[np.bool_]
+    op: Ints
+    op_names: tuple[str, ...]
+    exceptions: dict[int, Trace] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Number of events."""
+        return len(self.key)
+
+    def of(self, batch: int) -> Trace:
+        """The trace that describes this batch size: itself, or one of its exceptions."""
+        return self.exceptions.get(batch, self)
+
+    def sizes(self, batch: int) -> Ints:
+        """Bytes of every event at `batch`, shape [events]; FREE where it frees."""
+        return np.where(self.is_free, FREE, self.base + self.slope * batch)
+
+    def at(self, batch: int, workspace: Workspace = Workspace.HIGH) -> list[tuple[int, int]]:
+        """The (key, bytes) events at one batch size, ready for bench.memory.allocator.replay."""
+        trace = self.of(batch)
+        keys, sizes = trace.key, trace.sizes(batch)
+        if workspace is Workspace.LOW:
+            keys, sizes = keys[~trace.is_workspace], sizes[~trace.is_workspace]
+        return list(zip(keys.tolist(), sizes.tolist(), strict=True))
+
+    def live_bytes(self, batch: int, workspace: Workspace = Workspace.HIGH) -> Ints:
+        """Bytes in live blocks after every event, rounded as PyTorch rounds them; shape [events]."""
+        trace = self.of(batch)
+        size = trace.base + trace.slope * batch
+        return np.cumsum(trace._signed(-(-size // ROUNDING_BYTES) * ROUNDING_BYTES, workspace))
+
+    def peak_live_bytes(self, batch: int, workspace: Workspace = Workspace.HIGH) -> int:
+        """The most bytes alive at one time: a lower bound of what any allocator must reserve."""
+        return int(self.live_bytes(batch, workspace).max(initial=0))
+
+    def peak_bytes_per_image(self, batch: int, workspace: Workspace = Workspace.HIGH) -> int:
+        """What one more image adds at the moment of the peak, in bytes, before rounding."""
+        trace = self.of(batch)
+        peak = int(trace.live_bytes(batch, workspace).argmax())
+        return int(np.cumsum(trace._signed(trace.slope, workspace))[peak])
+
+    def _signed(self, size: Ints, workspace: Workspace) -> Ints:
+        """`size` of each allocation, and minus the size of what it frees at each free."""
+        if workspace is Workspace.LOW:
+            size = np.where(self.is_workspace, 0, size)
+        of_key = np.zeros(int(self.key.max(initial=0)) + 1, dtype=np.int64)
+        of_key[self.key[~self.is_free]] = size[~self.is_free]  # keys are never used twice
+        return np.where(self.is_free, -of_key[self.key], size)
+
+
+def same_sequence(one: list[Event], other: list[Event]) -> int | None:
+    """Index of the first event at which two recordings differ in anything but bytes; None if none does."""
+    for index, (a, b) in enumerate(zip(one, other, strict=False)):
+        if (a.key, a.size_bytes == FREE, a.workspace, a.op) != (b.key, b.size_bytes == FREE, b.workspace, b.op):
+            return index
+    return None if len(one) == len(other) else min(len(one), len(other))
+
+
+def affine(batch: int, events: list[Event], next_events: list[Event]) -> Trace:
+    """Fit the trace through recordings at `batch` and `batch + 1` that have the same sequence of events."""
+    size = np.array([event.size_bytes for event in events], dtype=np.int64)
+    next_size = np.array([event.size_bytes for event in next_events], dtype=np.int64)
+    slope = next_size - size
+    return _trace(events, base=size - slope * batch, slope=slope)
+
+
+def constant(events: list[Event]) -> Trace:
+    """The trace of one recording, for its own batch size only."""
+    size = np.array([event.size_bytes for event in events], dtype=np.int64)
+    return _trace(events, base=size, slope=np.zeros_like(size))
+
+
+def _trace(events: list[Event], base: Ints, slope: Ints) -> Trace:
+    is_free = np.array([event.size_bytes == FREE for event in events], dtype=np.bool_)
+    numbers: dict[str, int] = {}
+    op = np.array([numbers.setdefault(event.op, len(numbers)) for event in events], dtype=np.int64)
+    return Trace(
+        key=np.array([event.key for event in events], dtype=np.int64),
+        base=np.where(is_free, 0, base),
+        slope=np.where(is_free, 0, slope),
+        is_free=is_free,
+        is_workspace=np.array([event.workspace for event in events], dtype=np.bool_),
+        op=op,
+        op_names=tuple(numbers),
+    )

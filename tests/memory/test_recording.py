@@ -1,0 +1,207 @@
+"""Recordings without data against real runs, and against what PyTorch itself says of its storages."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from bench.memory import NotRecordableError, record
+from bench.memory.allocator import FREE
+from bench.memory.metadata import OutputCache
+from bench.memory.recording import record_events
+from bench.memory.trace import Workspace
+
+META, CPU = torch.device("meta"), torch.device("cpu")
+
+
+def small_network(device):
+    with device:
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.GroupNorm(2, 4),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(4, 4, 3, padding=1, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(4, 1, 3, padding=1),
+        )
+
+
+def training(forward=lambda network, image: network(image), image_size=12):
+    def make_step(batch, device):
+        network = small_network(device)
+        optimizer = torch.optim.Adam(network.parameters(), foreach=True)
+
+        def step():
+            image = torch.rand(batch, 1, image_size, image_size, device=device)
+            optimizer.zero_grad(set_to_none=True)
+            loss = (forward(network, image) - image).square().mean()
+            loss.backward()
+            optimizer.step()
+
+        return step
+
+    return make_step
+
+
+def unrolled(network, image):
+    for _ in range(3):
+        image = image + network(image)
+    return image
+
+
+def checkpointed(network, image):
+    for _ in range(3):
+        image = image + checkpoint(network, image, use_reentrant=False)
+    return image
+
+
+def spectra(network, image):
+    spectrum = torch.fft.fft2(torch.complex(network(image), image))
+    return torch.fft.ifft2(torch.fft.fftshift(spectrum, dim=(-2, -1))).abs()
+
+
+@pytest.mark.parametrize("forward", [unrolled, checkpointed, spectra])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_recording_without_data_equals_a_real_run_event_for_event(forward, batch):
+    step = training(forward)
+    assert record_events(step, batch, META, cache=OutputCache()) == record_events(step, batch, CPU)
+
+
+def test_the_cache_of_outputs_changes_nothing():
+    step = training(unrolled)
+    assert record_events(step, 2, META, cache=OutputCache()) == record_events(step, 2, META)
+
+
+def test_one_trace_tells_the_events_of_every_batch():
+    step = training(unrolled)
+    trace = record(step)
+    for batch in (1, 2, 7, 16):
+        recorded = [(event.key, event.size_bytes) for event in record_events(step, batch, META)]
+        assert trace.at(batch) == recorded
+
+
+def test_batch_one_may_take_its_own_path():
+    def transposing(network, image):
+        rows = network(image).flatten(1).t()  # one row is contiguous either way, two are not
+        return (rows.contiguous() * 2).t().reshape(image.shape)
+
+    trace = record(training(transposing))
+    assert set(trace.exceptions) == {1}
+    for batch in (1, 2, 5):
+        events = record_events(training(transposing), batch, META)
+        assert trace.at(batch) == [(event.key, event.size_bytes) for event in events]
+
+
+def test_live_bytes_end_at_what_the_caller_holds():
+    held = []
+
+    def make_step(batch, device):
+        held.append(torch.empty(1000, device=device))
+
+        def step():
+            torch.empty(batch, 500, device=device)
+            held.append(torch.empty(batch, 100, dtype=torch.float64, device=device))
+
+        return step
+
+    trace = record(make_step)
+    rounded = 4096 + 2 * 5 * 1024  # 4000 B -> 8 blocks of 512; 5 * 800 B -> 8 blocks, twice
+    assert trace.live_bytes(5)[-1] == 4096 + 2 * 4096 != rounded
+    assert trace.peak_live_bytes(5) == 4096 + 4096 + 10240  # the second step's temporary beside one result
+    assert trace.peak_bytes_per_image(5) == 800 + 2000
+
+
+def test_optimiser_state_is_alive_from_the_first_step_on():
+    """Adam holds two tensors per parameter on the device; its step counters stay on the host."""
+    keep = []
+
+    def make_step(batch, device):
+        network = small_network(device)
+        optimizer = torch.optim.Adam(network.parameters(), foreach=True)
+        keep.append((network, optimizer))
+
+        def step():
+            optimizer.zero_grad(set_to_none=True)
+            network(torch.rand(batch, 1, 8, 8, device=device)).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+        return step
+
+    def in_blocks(tensors):
+        return sum(-(-t.untyped_storage().nbytes() // 512) * 512 for t in tensors)
+
+    trace = record(make_step)
+    network, _ = keep[-1]
+    state = 3 * in_blocks(network.parameters()) + in_blocks(network.buffers())
+    assert trace.live_bytes(2)[-1] == state
+
+
+def test_a_resized_tensor_is_allocated_anew():
+    def make_step(batch, device):
+        tensor = torch.empty(batch, 128, device=device)
+        return lambda: tensor.resize_(2 * batch + tensor.shape[0], 128)
+
+    trace = record(make_step)
+    sizes = [(int(base), int(slope)) for base, slope in zip(trace.base, trace.slope, strict=True)]
+    assert sizes == [(0, 512), (0, 3 * 512), (0, 0), (0, 5 * 512), (0, 0)]
+    assert trace.is_free.tolist() == [False, False, True, False, True]
+
+
+def test_convolution_workspaces_stand_where_pytorch_takes_them():
+    def make_step(batch, device):
+        weight = torch.zeros(4, 2, 3, 3, device=device, requires_grad=True)
+
+        def step():
+            image = torch.zeros(batch, 2, 8, 8, device=device, requires_grad=True)
+            torch.nn.functional.conv2d(image, weight, padding=1).backward(torch.zeros(batch, 4, 8, 8, device=device))
+            weight.grad = None
+
+        return step
+
+    events = [e for e in record_events(make_step, 3, META, steps=1) if "convolution" in e.op]
+    image_bytes, output_bytes, weight_bytes = 3 * 2 * 64 * 4, 3 * 4 * 64 * 4, 4 * 2 * 9 * 4
+    workspace = image_bytes + output_bytes
+    assert [(e.size_bytes, e.workspace) for e in events if e.size_bytes != FREE] == [
+        (output_bytes, False),
+        (workspace, True),
+        (image_bytes, False),
+        (workspace, True),
+        (weight_bytes, False),
+        (workspace, True),
+    ]
+    trace = record(make_step)
+    assert len(trace.at(3, Workspace.HIGH)) - len(trace.at(3, Workspace.LOW)) == 2 * 3 * 2  # steps, calls, events
+
+
+def test_a_step_that_is_not_affine_in_the_batch_is_refused():
+    def quadratic(batch, device):
+        return lambda: torch.empty(batch * batch, 128, device=device)
+
+    with pytest.raises(NotRecordableError, match=r"not affine in the batch: aten\.empty"):
+        record(quadratic)
+
+
+def test_a_sequence_that_depends_on_the_batch_is_refused():
+    def loop_over_images(batch, device):
+        return lambda: [torch.empty(128, device=device) for _ in range(batch)]
+
+    with pytest.raises(NotRecordableError, match="sequence of allocations depends on the batch"):
+        record(loop_over_images)
+
+
+def test_a_step_that_reads_a_value_is_refused():
+    def reading(batch, device):
+        return lambda: torch.zeros(batch, device=device).sum().item()
+
+    with pytest.raises(NotRecordableError, match="needs the value of a tensor"):
+        record(reading)
+
+
+def test_errors_of_the_step_itself_pass_through():
+    def broken(batch, device):
+        return lambda: torch.zeros(batch, 3, device=device) @ torch.zeros(4, 2, device=device)
+
+    with pytest.raises(RuntimeError, match="same reduction dim|cannot be multiplied"):
+        record(broken)

@@ -1,0 +1,52 @@
+"""The search for the largest batch, against brute force over every batch."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.memory.search import NEIGHBOURS, Probe, largest_batch
+
+
+class Table:
+    """An engine that knows which batches fit."""
+
+    name = "table"
+
+    def __init__(self, fitting, guess):
+        self.fitting = fitting
+        self.first_guess = guess
+        self.asked = []
+
+    def guess(self):
+        return self.first_guess
+
+    def probe(self, batch):
+        assert batch >= 1
+        assert batch not in self.asked, "a probe can cost a minute: never ask twice"
+        self.asked.append(batch)
+        return Probe(batch, batch in self.fitting, 0, 0, 0)
+
+
+@given(edge=st.integers(0, 3000), guess=st.integers(0, 5000))
+def test_finds_the_edge_from_any_guess(edge, guess):
+    engine = Table(range(1, edge + 1), guess)
+    boundary = largest_batch(engine)
+    assert boundary.batch == edge
+    assert boundary.monotone
+    assert {edge + 1, edge + NEIGHBOURS} <= set(engine.asked)
+    assert edge == 0 or boundary.at_edge.batch == edge
+    assert len(engine.asked) <= 40
+
+
+@given(edge=st.integers(1, 50), gap=st.integers(1, NEIGHBOURS - 1), length=st.integers(1, 4), guess=st.integers(0, 60))
+def test_an_edge_that_is_not_monotone_moves_on(edge, gap, length, guess):
+    fitting = {*range(1, edge + 1), *range(edge + gap + 1, edge + gap + length + 1)}
+    boundary = largest_batch(Table(fitting, guess))
+    assert boundary.batch == max(fitting)
+    for beyond in range(1, NEIGHBOURS + 1):
+        assert boundary.batch + beyond not in fitting
+
+
+def test_a_good_guess_costs_few_probes():
+    engine = Table(range(1, 101), 100)
+    largest_batch(engine)
+    assert sorted(engine.asked) == [100, 101, 102]
