@@ -1,0 +1,179 @@
+"""What every linear operator has in common.
+
+An operator A maps images [B, C, H, W] to measurements [B, ...] and comes with its adjoint A^T, defined by
+<A x, y> = <x, A^T y>. Because A is linear, the backward pass of A is A^T and that of A^T is A, whatever x: one
+``torch.autograd.Function`` covers both, keeps no tensor for the backward pass, and can be differentiated any
+number of times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+registry: dict[str, type[LinearOperator]] = {}
+OperatorClass = TypeVar("OperatorClass", bound="type[LinearOperator]")
+
+
+def register(operator: OperatorClass) -> OperatorClass:
+    """Class decorator: make the operator known to ``operators.get`` under its class name."""
+    registry[operator.__name__] = operator
+    return operator
+
+
+@dataclass
+class Calls:
+    """How often an operator was applied: one per batched application, backward passes included."""
+
+    forward: int = 0
+    adjoint: int = 0
+
+    def reset(self) -> None:
+        """Start counting anew."""
+        self.forward = self.adjoint = 0
+
+
+class LinearOperator(torch.nn.Module):
+    """A linear map A with its adjoint A^T; subclasses write both as plain tensor code.
+
+    A subclass holds its constants as non-persistent buffers (they follow from the constructor's arguments, so
+    checkpoints do without them) and implements ``_apply_forward`` and ``_apply_adjoint``.
+
+    Args:
+        image_shape: (C, H, W), without the batch.
+        measurement_shape: the shape of A x, without the batch.
+        device: where images and measurements live; "meta" builds an operator of the right sizes and no values.
+        dtype: of images and measurements.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        measurement_shape: tuple[int, ...],
+        device: torch.device | str | None,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__()
+        self.image_shape: tuple[int, ...] = tuple(image_shape)
+        self.measurement_shape = tuple(measurement_shape)
+        self.calls = Calls()
+        # Follows .to(...) like any buffer and so tells device and dtype; holds no bytes.
+        self._like: Tensor
+        self._constant("_like", torch.empty(0, device=device, dtype=dtype))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """A x: [B, *image_shape] -> [B, *measurement_shape].
+
+        Raises:
+            ValueError: wrong shape, dtype or device.
+        """
+        self._check("image", image, self.image_shape)
+        return _apply(image, self, False)
+
+    def adjoint(self, measurement: Tensor) -> Tensor:
+        """A^T y: [B, *measurement_shape] -> [B, *image_shape].
+
+        Raises:
+            ValueError: wrong shape, dtype or device.
+        """
+        self._check("measurement", measurement, self.measurement_shape)
+        return _apply(measurement, self, True)
+
+    def initial_estimate(self, measurement: Tensor) -> Tensor:
+        """The image x_0 from which a reconstruction starts: A^T y unless the operator knows better."""
+        return self.adjoint(measurement)
+
+    def norm(self, iterations: int = 100, tolerance: float = 1e-6, seed: int = 0) -> float:
+        """||A||, the largest singular value, by power iteration on A^T A.
+
+        Starts from uniform noise in [0, 1): mostly a constant image, which is close to the answer for operators
+        that average, with a part in every other direction. Does not touch ``calls``.
+
+        Args:
+            iterations: applications of A^T A at most.
+            tolerance: stop once the estimate grows by a smaller fraction than this.
+            seed: of the noise.
+
+        Raises:
+            ValueError: the operator lives on the meta device and has no values.
+        """
+        if self._like.is_meta:
+            raise ValueError(f"{self._name} on the meta device has no values, so no norm")
+        noise = torch.rand(self.image_shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        image = noise.to(self._like).unsqueeze(0)
+        norm = 0.0
+        with torch.no_grad():
+            for _ in range(iterations):
+                image = self._apply_adjoint(self._apply_forward(image / image.norm()))
+                previous, norm = norm, image.norm().item() ** 0.5
+                if norm - previous <= tolerance * norm:
+                    break
+        return norm
+
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of the buffers the operator holds, in both directions together."""
+        return sum(buffer.numel() * buffer.element_size() for buffer in self.buffers())
+
+    @property
+    def frozen_parameters(self) -> int:
+        """Constants that the paper counts among a network's parameters though they are never trained."""
+        return 0
+
+    def _apply_forward(self, image: Tensor) -> Tensor:
+        """A x without checks, counting or autograd."""
+        raise NotImplementedError
+
+    def _apply_adjoint(self, measurement: Tensor) -> Tensor:
+        """A^T y without checks, counting or autograd."""
+        raise NotImplementedError
+
+    def _constant(self, name: str, value: Tensor) -> None:
+        """Hold a constant that ``.to`` moves and checkpoints leave out."""
+        self.register_buffer(name, value, persistent=False)
+
+    def _check(self, what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+        like = self._like
+        if tensor.shape[1:] != shape or tensor.ndim == 0 or tensor.shape[0] < 1:
+            expected = f"[B, {', '.join(map(str, shape))}] with B >= 1"
+            raise ValueError(f"{self._name} got {what} of shape {list(tensor.shape)}, expected {expected}")
+        if tensor.dtype != like.dtype:
+            raise ValueError(f"{self._name} got {what} of dtype {tensor.dtype}, expected {like.dtype}")
+        if tensor.device != like.device:
+            raise ValueError(f"{self._name} got {what} on {tensor.device}, expected {like.device}")
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+
+class _LinearFunction(torch.autograd.Function):
+    """A or A^T, each the other's backward; keeps the operator and the direction, no tensor."""
+
+    @staticmethod
+    def forward(argument: Tensor, operator: LinearOperator, transposed: bool) -> Tensor:
+        if transposed:
+            operator.calls.adjoint += 1
+            return operator._apply_adjoint(argument)
+        operator.calls.forward += 1
+        return operator._apply_forward(argument)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.operator, ctx.transposed = inputs
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _apply(gradient, ctx.operator, not ctx.transposed), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return _apply(tangent, ctx.operator, ctx.transposed)
+
+
+def _apply(argument: Tensor, operator: LinearOperator, transposed: bool) -> Tensor:
+    result: Tensor = _LinearFunction.apply(argument, operator, transposed)
+    return result

@@ -1,0 +1,107 @@
+"""Computed tomography: the parallel-beam Radon transform."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from operators.base import LinearOperator, register
+from operators.equivariant import EquivariantMatrix
+from operators.parallel_beam import ParallelBeam, hat_rows, unfilled_rows
+
+
+@register
+class Radon(LinearOperator):
+    """Line integrals along parallel rays, at angles equally spaced over [0, pi).
+
+    The ray (theta, s) is the line <p, n> = s with n = (cos theta, sin theta), x to the right and y upwards, the
+    origin in the middle of the image. Joseph's method steps along the image axis that is closer to the ray and
+    interpolates linearly across it, which is the same as
+
+    (A f)(theta, s) = (h / c) sum_p f(p) L((<p, n> - s) / c),   c = max(|cos theta|, |sin theta|),
+
+    with the hat L(t) = max(0, 1 - |t|), pixel centres p and s in units of the pixel's side, and h that side in
+    metres. The detector spans the image's diagonal; the defaults are LoDoPaB-CT's geometry with every 5th angle.
+
+    The square's symmetries map this set of rays onto itself: turning the image by 90 degrees adds pi/2 to theta,
+    mirroring it negates theta, and (theta + pi, s) is the ray (theta, -s). So A is stored for the angles of
+    [0, pi/4] and half of the detector only, and A^T for an eighth of the image (``operators.equivariant``). An odd
+    number of angles misses theta + pi/2; then the group is that of the rectangle, of order 4 instead of 8.
+
+    Args:
+        image_size: N, the image is N x N pixels.
+        detectors: D, cells of the detector.
+        angles: number of angles, theta_j = j pi / angles.
+        channels: C; each channel has its own sinogram.
+        extent: side of the image in metres.
+        normalize: divide by the operator norm, so that ||A|| = 1.
+        device: of images and sinograms.
+        dtype: of images and sinograms, float32 or float64.
+
+    Attributes:
+        scale: measurement over line integral in metres: 1, or 1 / norm if normalised (1 on the meta device).
+
+    Raises:
+        ValueError: a size below 1.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 362,
+        detectors: int = 513,
+        angles: int = 200,
+        channels: int = 1,
+        extent: float = 0.26,
+        normalize: bool = True,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if min(image_size, detectors, angles, channels) < 1:
+            raise ValueError(
+                f"Radon got image_size {image_size}, detectors {detectors}, angles {angles}, channels {channels}, "
+                "expected each to be at least 1"
+            )
+        # Built on the CPU and then moved, so that every device gets the same constants.
+        super().__init__((channels, image_size, image_size), (channels, angles, detectors), "cpu", dtype)
+        self.geometry = geometry = ParallelBeam(image_size, detectors, angles, extent)
+        on_meta = device is not None and torch.device(device).type == "meta"
+        build = unfilled_rows if on_meta else hat_rows
+        pixels, rays = geometry.pixel_orbits(), geometry.ray_orbits()
+        self.projection = EquivariantMatrix(build(geometry.rays, rays.representatives, dtype), pixels, rays)
+        self.backprojection = EquivariantMatrix(build(geometry.pixels, pixels.representatives, dtype), rays, pixels)
+        self.scale = 1.0
+        if normalize and not on_meta:
+            self.scale = 1 / self.norm(tolerance=1e-5)
+            self.projection.weights *= self.scale
+            self.backprojection.weights *= self.scale
+        self.to(device)
+
+    def filtered_backprojection(self, sinogram: Tensor) -> Tensor:
+        """The classical reconstruction, [B, C, angles, D] -> [B, C, N, N]: ramp filter, then backprojection.
+
+        f = pi / (angles h^2 scale^2) A^T (r * y),   r(0) = 1/4,  r(n) = -1 / (pi n)^2 for odd n,  0 for even n,
+
+        with Ram and Lak's filter r along the detector, in its cells, zero-padded.
+
+        Raises:
+            ValueError: wrong shape, dtype or device.
+        """
+        self._check("sinogram", sinogram, self.measurement_shape)
+        detectors = self.geometry.detectors
+        n = torch.arange(2 * detectors, dtype=torch.float64)
+        n = torch.minimum(n, 2 * detectors - n)  # |n|, the filter being even and periodic
+        ramp = torch.where(n % 2 == 1, -1 / (math.pi * n) ** 2, torch.where(n == 0, 0.25, 0.0))
+        spectrum = torch.fft.rfft(sinogram, 2 * detectors) * torch.fft.rfft(ramp.to(sinogram))
+        filtered = torch.fft.irfft(spectrum, 2 * detectors)[..., :detectors]
+        return self.adjoint(filtered) * (math.pi / (self.geometry.angles * (self.geometry.side * self.scale) ** 2))
+
+    def _apply_forward(self, image: Tensor) -> Tensor:
+        projected: Tensor = self.projection(image.reshape(-1, self.projection.inputs))
+        return projected.view(-1, *self.measurement_shape)
+
+    def _apply_adjoint(self, measurement: Tensor) -> Tensor:
+        image: Tensor = self.backprojection(measurement.reshape(-1, self.backprojection.inputs))
+        return image.view(-1, *self.image_shape)

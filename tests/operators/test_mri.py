@@ -1,0 +1,74 @@
+"""MRI against a direct Fourier matrix, and its mask against fastMRI's rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from operators.mri import MRI, column_mask
+
+
+def centred_dft(size: int) -> np.ndarray:
+    """Unitary DFT with index size // 2 as the origin, from its definition."""
+    n = np.arange(size) - size // 2
+    return np.exp(-2j * np.pi * np.outer(n, n) / size) / np.sqrt(size)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 12), (6, 10), (7, 9), (5, 8)])
+def test_equals_the_direct_transform(height, width):
+    mri = MRI((2, height, width), acceleration=2, dtype=torch.float64)
+    x = torch.randn(3, 2, height, width, dtype=torch.float64)
+    image = (x[:, 0] + 1j * x[:, 1]).numpy()
+    rows, columns, mask = centred_dft(height), centred_dft(width), mri.mask.numpy()
+
+    expected = rows @ image @ columns.T * mask
+    y = mri(x)
+    np.testing.assert_allclose(y[:, 0] + 1j * y[:, 1], expected, atol=1e-12)
+
+    expected = rows.conj().T @ (image * mask) @ columns.conj()
+    back = mri.adjoint(x)
+    np.testing.assert_allclose(back[:, 0] + 1j * back[:, 1], expected, atol=1e-12)
+
+
+def test_equals_the_shifted_fft_at_full_size():
+    mri = MRI()
+    x = torch.randn(2, *mri.image_shape)
+    axes = (-2, -1)
+    image = torch.fft.ifftshift(torch.complex(x[:, 0], x[:, 1]), axes)
+    expected = torch.fft.fftshift(torch.fft.fft2(image, norm="ortho"), axes) * mri.mask
+    y = mri(x)
+    torch.testing.assert_close(torch.complex(y[:, 0], y[:, 1]), expected)
+
+
+@pytest.mark.parametrize(("acceleration", "centre"), [(4, 26), (8, 13)])
+def test_mask_follows_fastmri(acceleration, centre):
+    masks = torch.stack([column_mask(320, acceleration, 0.32 / acceleration, seed) for seed in range(200)])
+    start = (320 - centre + 1) // 2
+    assert masks[:, start : start + centre].all()
+    assert not masks[:, start - 1].all() and not masks[:, start + centre].all()
+    assert masks.sum(dim=1).double().mean().item() == pytest.approx(320 / acceleration, rel=0.02)
+
+
+def test_mask_is_the_seeds_and_the_projection_is_idempotent():
+    assert torch.equal(MRI(seed=3).mask, MRI(seed=3).mask)
+    assert not torch.equal(MRI(seed=3).mask, MRI(seed=4).mask)
+    mri = MRI((2, 16, 24), dtype=torch.float64)
+    y = mri(torch.randn(1, 2, 16, 24, dtype=torch.float64))
+    torch.testing.assert_close(mri(mri.adjoint(y)), y)
+
+
+def test_conversion_keeps_the_phase():
+    x = torch.randn(1, 2, 6, 9)
+    mri = MRI((2, 6, 9), center_fraction=0.1)
+    expected = mri(x).double()
+    torch.testing.assert_close(mri.to(torch.float64)(x.double()), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"image_shape": (1, 8, 8)}, {"acceleration": 0.5}, {"acceleration": 4, "center_fraction": 0.5}],
+)
+def test_impossible_settings_are_refused(options):
+    with pytest.raises(ValueError, match=r"MRI got .*, expected"):
+        MRI(**options)

@@ -1,0 +1,29 @@
+"""Finding operators by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import operators
+from operators.base import LinearOperator
+
+
+def test_names_and_classes():
+    assert operators.names() == ["GaussianBlur", "MRI", "Radon"]
+    for name in operators.names():
+        assert issubclass(operators.get(name), LinearOperator)
+        assert operators.get(name).__name__ == name
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(KeyError) as error:
+        operators.get("Sobel")
+    assert str(error.value) == "unknown operator 'Sobel'; known: GaussianBlur, MRI, Radon"
+
+
+def test_importing_the_package_does_not_import_torch():
+    code = "import sys, operators; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
