@@ -5,10 +5,10 @@ caching allocator, are freed when the call returns, and matter: a convolution's 
 input and output together. For each such operation there is one rule: what it allocates, in which order, and the most
 that its temporaries take. The least is always zero; a replay uses one bound or the other (trace.Workspace).
 
-| operation | order of allocations | most, in bytes | why |
+| operation | allocates, in this order | most, in bytes | why |
 |---|---|---|---|
 | convolution | output, workspace | input + output | cuDNN turns NCHW into NHWC and back |
-| convolution_backward | grad_input, workspace, grad_weight, workspace, grad_bias | grad_output + input, each | the same |
+| convolution_backward | grad_input, workspace, grad_weight, workspace, grad_bias | grad_output + input each | |
 | _fft_c2c, _fft_r2c, _fft_c2r | output, workspace | 2 x the larger of the two | copy of the input, cuFFT work area |
 """
 

@@ -163,7 +163,13 @@ class Recorder(TorchDispatchMode):
         """Run the operation, then note the storages that it brought."""
         effect = self._cache.effect(func)
         kwargs = kwargs or {}
-        result = self._cache.call(func, effect, args, kwargs) if self._from_memory else func(*args, **kwargs)
+        if self._from_memory:
+            for value in args:
+                if isinstance(value, Tensor):
+                    self._note(value, func)  # torch.tensor(...) bypasses dispatch: its storage appears at first use
+            result = self._cache.call(func, effect, args, kwargs)
+        else:
+            result = func(*args, **kwargs)
         if self._open and effect is not Effect.VIEWS and func not in self._host_ops:
             for item in allocations(func, args, _flat(result)):
                 if isinstance(item, Tensor):

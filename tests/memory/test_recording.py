@@ -203,5 +203,5 @@ def test_errors_of_the_step_itself_pass_through():
     def broken(batch, device):
         return lambda: torch.zeros(batch, 3, device=device) @ torch.zeros(4, 2, device=device)
 
-    with pytest.raises(RuntimeError, match="same reduction dim|cannot be multiplied"):
+    with pytest.raises(RuntimeError, match=r"same reduction dim|cannot be multiplied"):
         record(broken)

@@ -1,0 +1,45 @@
+"""The command line: verbs, exit codes, and the one place where errors are printed. No logic lives here."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+
+import bench
+from bench.commands import list as list_command
+from bench.commands import run as run_command
+from bench.errors import BenchError
+
+app = typer.Typer(
+    name="bench",
+    help="Will this network train on my card? Memory of training steps, to the byte, without a GPU.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run_command.run)
+app.command("list")(list_command.list_known)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"bench {bench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None: ...
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code."""
+    try:
+        app()
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    sys.exit(0)

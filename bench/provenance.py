@@ -1,0 +1,59 @@
+"""Where a number comes from: versions, commit, and a fingerprint of the sources that produced it."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+import bench
+import models
+import operators
+from bench.records import Provenance
+
+
+@functools.cache
+def source_fingerprint() -> str:
+    """A hash of the code that decides a result: networks, operators, the memory simulation and the workload."""
+    harness = Path(bench.__file__).parent
+    folders = [Path(models.__file__).parent, Path(operators.__file__).parent, harness / "memory"]
+    files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    files += [harness / "workload.py", harness / "suite.py"]
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@functools.cache
+def _commit() -> str | None:
+    """The commit of the checkout that the package runs from, "-dirty" if tracked files were changed."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=Path(bench.__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return described.stdout.strip() or None
+
+
+def provenance() -> Provenance:
+    """The provenance of a record made now."""
+    return Provenance(
+        bench=bench.__version__,
+        source=source_fingerprint(),
+        commit=_commit(),
+        torch=torch.__version__,
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )

@@ -1,0 +1,180 @@
+"""Records: the versioned JSON result of one cell, and the folder that keeps them.
+
+A record is on disk, whole, before the next cell starts: it is written beside its place and moved into it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from bench.errors import UsageError
+
+Bound = Literal["high", "low"]
+"""Of the temporaries inside kernels: the most they can take, or nothing."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Provenance(_Part):
+    """Where a record comes from."""
+
+    bench: str
+    source: str
+    commit: str | None
+    torch: str
+    python: str
+    platform: str
+    created: str
+
+
+class Parameters(_Part):
+    """Parameters of the architecture: those that train, and as the paper's Table 3 counts them."""
+
+    trainable: int
+    paper: int
+
+
+class Edge(_Part):
+    """The largest batch that fits (0: none) under one bound of the kernels' temporaries, and what it takes."""
+
+    largest_batch: int
+    peak_allocated_bytes: int | None
+    peak_reserved_bytes: int | None
+    retries: int | None
+    not_fitting: list[int]
+    monotone: bool
+
+
+class CardResult(_Part):
+    """One card's answer: `high` with the most that kernels' temporaries can take (safe), `low` with none."""
+
+    card: str
+    total_bytes: int
+    context_bytes: int
+    usable_bytes: int
+    high: Edge
+    low: Edge
+
+
+class Memory(_Part):
+    """The memory of a cell: per card, and what is common to all cards."""
+
+    engine: Literal["simulated", "cuda"]
+    recorded_steps: int
+    recorded_evaluations: int | None
+    events: int
+    operator_bytes: int
+    parameter_bytes: int
+    peak_bytes_per_image: dict[Bound, int]
+    cards: list[CardResult]
+
+
+class Record(_Part):
+    """The result of one cell. `status` "failed" carries its `reason` and no results.
+
+    `format` is the version of this layout. 1: the first.
+    """
+
+    format: Literal[1] = 1
+    key: str
+    architecture: str
+    task: str
+    paper_task: str | None
+    settings: dict[str, Any]
+    status: Literal["ok", "failed"]
+    reason: str | None = None
+    seconds: float
+    parameters: Parameters | None = None
+    memory: Memory | None = None
+    provenance: Provenance
+
+    def card(self, name: str) -> CardResult | None:
+        """The answer for one card, if the record has it."""
+        return next((card for card in self.memory.cards if card.card == name), None) if self.memory else None
+
+
+class RecordStore:
+    """A folder with one JSON file per record, named after task, architecture and key."""
+
+    def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
+        """Open `folder`, making it where it does not exist.
+
+        Raises:
+            UsageError: it cannot be made or written to.
+        """
+        self.folder = folder
+        self._warn = warn
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise UsageError(f"cannot write to the output folder {folder}: {error.strerror}") from error
+
+    def path(self, task: str, architecture: str, key: str) -> Path:
+        """Where the record of a cell stands."""
+        return self.folder / f"{task}--{architecture}--{key}.json"
+
+    def load(self, task: str, architecture: str, key: str) -> Record | None:
+        """The stored record, or None. A damaged file is set aside with a warning, not lost and not trusted."""
+        path = self.path(task, architecture, key)
+        try:
+            record = Record.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            aside = path.with_suffix(".json.damaged")
+            path.replace(aside)
+            first = error.errors()[0]
+            self._warn(
+                f"{path.name} is damaged ({first['msg']}): set aside as {aside.name}, its cell is measured again"
+            )
+            return None
+        return record
+
+    def save(self, record: Record) -> None:
+        """Write a record whole or not at all.
+
+        Raises:
+            UsageError: the disk is full or the folder no longer writable; what stood there before stands still.
+        """
+        write_atomically(
+            self.path(record.task, record.architecture, record.key), record.model_dump_json(indent=1) + "\n"
+        )
+
+
+def to_json(records: Sequence[Record]) -> str:
+    """Records as one JSON list."""
+    return TypeAdapter(Sequence[Record]).dump_json(records, indent=1).decode()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash, sees the old or the new content and never a part.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    temporary = None
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+        raise UsageError(f"cannot write {path}: {error.strerror}; what was stored before is intact") from error

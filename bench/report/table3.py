@@ -1,0 +1,137 @@
+"""Table 3: parameters, and the largest training batch under each card's memory."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.records import Bound, Record, write_atomically
+from bench.report.terminal import markdown
+from bench.units import MiB
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+NONE_FITS = "-"  # as in the paper: batch size 1 does not fit
+UNKNOWN = ""  # the paper has no such number
+
+
+@functools.cache
+def paper_tables() -> dict[str, Any]:
+    """The numbers printed in the paper."""
+    return tomllib.loads((Path(__file__).parents[1] / "paper_tables.toml").read_text(encoding="utf-8"))
+
+
+def even(batch: int) -> int:
+    """The paper's convention: the largest even batch size, or 1."""
+    return batch if batch < 2 else batch - batch % 2
+
+
+def tidy(records: Iterable[Record], cards: Sequence[str], workspace: Bound = "high") -> pd.DataFrame:
+    """One row per cell and card: parameters, largest batch (both bounds, ours and the paper's way), bytes.
+
+    `largest_batch` is the one of the bound `workspace`; a failed cell has its reason and no numbers.
+    """
+    rows = []
+    for record in records:
+        paper = paper_tables()
+        common = {
+            "task": record.task,
+            "architecture": record.architecture,
+            "status": record.status,
+            "parameters_trainable": record.parameters and record.parameters.trainable,
+            "parameters_paper_count": record.parameters and record.parameters.paper,
+            "parameters_in_paper": paper["parameters"].get(record.paper_task, {}).get(record.architecture),
+            "peak_bytes_per_image": record.memory and record.memory.peak_bytes_per_image[workspace],
+            "workspace": workspace,
+        }
+        for name in cards:
+            result = record.card(name)
+            edge = result and getattr(result, workspace)
+            in_paper = paper["max_batch"].get(record.paper_task, {}).get(name, {}).get(record.architecture)
+            rows.append(
+                common
+                | {
+                    "card": name,
+                    "usable_bytes": result and result.usable_bytes,
+                    "largest_batch": edge and edge.largest_batch,
+                    "largest_even_batch": edge and even(edge.largest_batch),
+                    "largest_batch_low_workspace": result and result.low.largest_batch,
+                    "largest_batch_in_paper": in_paper,
+                    "peak_reserved_bytes": edge and edge.peak_reserved_bytes,
+                    "engine": record.memory and record.memory.engine,
+                    "torch": record.provenance.torch,
+                    "reason": record.reason,
+                }
+            )
+    frame = pd.DataFrame(rows)
+    integers = [
+        column for column in frame.columns if column.startswith(("parameters_", "largest_", "peak_", "usable_"))
+    ]
+    return frame.astype(dict.fromkeys(integers, "Int64"))
+
+
+def arranged(frame: pd.DataFrame) -> pd.DataFrame:
+    """The tidy table in the paper's arrangement, as text: tasks and cards down, architectures across.
+
+    A cell of a card's row reads "largest batch / largest even batch / the paper's number".
+    """
+    rows = []
+    for task, of_task in frame.groupby("task", sort=False):
+        cells = of_task.drop_duplicates("architecture").set_index("architecture")
+        rows.append({"task": task, "row": "parameters"} | {a: _parameters(c) for a, c in cells.iterrows()})
+        for card, of_card in of_task.groupby("card", sort=False):
+            of_card = of_card.set_index("architecture")
+            rows.append({"task": task, "row": card} | {a: _batches(c) for a, c in of_card.iterrows()})
+        rows.append({"task": task, "row": "MiB per image"} | {a: _per_image(c) for a, c in cells.iterrows()})
+    table = pd.DataFrame(rows).fillna("")
+    table["task"] = table["task"].where(~table["task"].duplicated(), "")
+    return table.rename(columns={"row": ""})
+
+
+def _parameters(cell: Any) -> str:
+    return "failed" if cell.status == "failed" else f"{cell.parameters_paper_count:,}"
+
+
+def _batches(cell: Any) -> str:
+    if cell.status == "failed":
+        return "failed"
+    numbers = (cell.largest_batch, cell.largest_even_batch, cell.largest_batch_in_paper)
+    return " / ".join(_batch(number) for number in numbers)
+
+
+def _batch(number: Any) -> str:
+    if pd.isna(number):
+        return UNKNOWN
+    return str(number) if number else NONE_FITS
+
+
+def _per_image(cell: Any) -> str:
+    return "failed" if cell.status == "failed" else f"{cell.peak_bytes_per_image / MiB:,.1f}"
+
+
+def caption(frame: pd.DataFrame) -> str:
+    """What the numbers are, in words, for above or below the table."""
+    bound = {"high": "the most that kernels' temporaries can take", "low": "no temporaries inside kernels"}
+    return (
+        "Largest training batch: ours / ours in the paper's even numbers / the paper's (-: batch 1 does not fit). "
+        f"Engine: {', '.join(frame['engine'].dropna().unique())}, with {bound[frame['workspace'].iloc[0]]}; "
+        f"torch {', '.join(frame['torch'].unique())}."
+    )
+
+
+def write(frame: pd.DataFrame, folder: Path) -> None:
+    """Write table3.md (the paper's arrangement) and table3.csv (tidy) into `folder`.
+
+    Raises:
+        UsageError: they cannot be written.
+    """
+    write_atomically(folder / "table3.md", f"{markdown(arranged(frame))}\n\n{caption(frame)}\n")
+    write_atomically(folder / "table3.csv", frame.to_csv(index=False))

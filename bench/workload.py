@@ -1,0 +1,83 @@
+"""A workload: one architecture on one task, and the training step they make.
+
+The only place where models meet operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+import models
+import operators
+from bench.config import Task, TrainingSection
+from models.anderson import SolverOptions
+from models.architectures.base import Architecture, ModelOptions
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is trained: an architecture by name, its options, a task and how it is trained."""
+
+    architecture: str
+    options: ModelOptions
+    task: Task
+    training: TrainingSection
+
+    def build(self, device: torch.device) -> Architecture:
+        """The architecture with its operator, both on `device`."""
+        operator = operators.get(self.task.operator)(**self.task.options, device=device)
+        with device:
+            return models.get(self.architecture)(operator, self.options)
+
+    def make_step(self, batch: int, device: torch.device) -> Callable[[], torch.Tensor]:
+        """One full optimiser step on `batch` random images: forward, loss, backward, update. Returns the loss.
+
+        Memory does not depend on the images' values, so that none are read. Adam works on lists of tensors
+        (foreach), its default on a GPU. The loss is written out: the storage that mse_loss keeps for its one number
+        is as large as the image on a real device, and its temporaries are not seen.
+        """
+        model = self.build(device)
+        optimizer = torch.optim.Adam(model.parameters(), lr=self.training.learning_rate, foreach=True)
+        operator = model.operator
+        all_iterates = self.training.loss == "auxiliary"
+
+        def step() -> torch.Tensor:
+            image = torch.rand(batch, *operator.image_shape, device=device)
+            measurement = torch.rand(batch, *operator.measurement_shape, device=device)
+            optimizer.zero_grad(set_to_none=True)
+            reconstruction = model(measurement, all_iterates=all_iterates)
+            iterates = reconstruction.iterates if all_iterates else [reconstruction.image]
+            loss = torch.stack([(iterate - image).square().mean() for iterate in iterates]).mean()
+            loss.backward()
+            optimizer.step()
+            return loss.detach()
+
+        return step
+
+    def for_recording(self) -> Workload:
+        """The same workload with solves that are shorter but take the same memory, and never stop early."""
+        solver = self.options.solver
+        backward = self.options.backward_solver or solver
+        return self.with_evaluations(recorded_evaluations(solver), recorded_evaluations(backward))
+
+    def with_evaluations(self, forward: int, backward: int) -> Workload:
+        """The same workload with solves of exactly so many evaluations."""
+        solver = replace(self.options.solver, max_evaluations=forward, tolerance=0.0)
+        backward_solver = self.options.backward_solver or self.options.solver
+        backward_solver = replace(backward_solver, max_evaluations=backward, tolerance=0.0)
+        return replace(self, options=replace(self.options, solver=solver, backward_solver=backward_solver))
+
+
+def recorded_evaluations(solver: SolverOptions) -> int:
+    """How many evaluations of a solve have the memory of all of them.
+
+    Once Anderson's history is full, each evaluation allocates and frees what the one before did. The iterates change
+    places in the allocator's blocks at each evaluation, and the history turns every `memory`: a number that is equal
+    modulo both leaves every block where the whole solve leaves it (tests/harness/test_recorded_evaluations.py).
+    """
+    turn = 2 * solver.memory
+    every = solver.max_evaluations
+    return every if every < 2 * turn else turn + every % turn

@@ -1,0 +1,50 @@
+"""Networks that solve imaging inverse problems, by name.
+
+Adding an architecture means adding one file to ``models/architectures``: every `Architecture` subclass in
+it that has a ``name`` is found, whatever the file is called.
+
+``import models`` is cheap; the first call of `get` or `names` imports torch.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from models.architectures.base import Architecture
+
+__all__ = ["get", "names"]
+
+
+def names() -> list[str]:
+    """Known architectures: the paper's, in the order of its tables, then any others by name."""
+    return list(_discovered())
+
+
+def get(name: str) -> type[Architecture]:
+    """The architecture called `name`; its constructor takes ``(operator, options)``.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    found = _discovered()
+    if name not in found:
+        raise ValueError(f"unknown architecture {name!r}; known architectures: {', '.join(found)}")
+    return found[name]
+
+
+@cache
+def _discovered() -> dict[str, type[Architecture]]:
+    import importlib
+    import pkgutil
+
+    from models import architectures
+    from models.architectures.base import Architecture
+
+    found: set[type[Architecture]] = set()
+    for file in pkgutil.iter_modules(architectures.__path__, f"{architectures.__name__}."):
+        module = importlib.import_module(file.name)
+        candidates = (value for value in vars(module).values() if isinstance(value, type))
+        found |= {c for c in candidates if issubclass(c, Architecture) and c.__dict__.get("name")}
+    return {c.name: c for c in sorted(found, key=lambda c: (c.table_column, c.name))}

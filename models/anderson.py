@@ -1,0 +1,158 @@
+"""Fixed points z = f(z) of a batch of maps, by Anderson acceleration (Anderson, 1965; paper, section 3).
+
+With F_i = f(z_i), G_i = F_i - z_i over the last m iterates, the next iterate is
+
+    z = sum_i alpha_i (F_i - (1 - beta) G_i),
+    alpha = argmin |sum_i alpha_i G_i|^2 + lambda sum_i alpha_i^2 |G_i|^2   subject to   sum_i alpha_i = 1,
+
+so alpha = w / sum(w) with H w = 1, where H is the Gram matrix of the G_i with its diagonal times 1 + lambda.
+The ridge is relative to each residual's own size: the iteration does not change when f is rescaled, and it
+goes on converging however small the residuals become. Every sample of the batch has its own alpha.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf, prod
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+
+METHODS = ("anderson", "plain")
+_LARGER_RIDGE = 100.0
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """How to find a fixed point.
+
+    Attributes:
+        method: "anderson", or "plain" for z <- f(z).
+        memory: m, iterates that the next one is made of.
+        beta: share of f(z_i), the rest being z_i.
+        ridge: lambda above; where the system is singular, 100 times it, and then plain iteration.
+        max_evaluations: of f, at most.
+        tolerance: of the relative residual |f(z) - z| / |f(z)|; 0 always makes `max_evaluations`.
+        check_every: evaluations between two looks (host synchronisations) at whether all samples are done.
+    """
+
+    method: str = "anderson"
+    memory: int = 5
+    beta: float = 1.0
+    ridge: float = 1e-4
+    max_evaluations: int = 50
+    tolerance: float = 1e-3
+    check_every: int = 5
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"unknown solver method {self.method!r}; known methods: {', '.join(METHODS)}")
+        for name in ("memory", "max_evaluations", "check_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"solver option {name} must be at least 1, got {getattr(self, name)}")
+        for name in ("ridge", "tolerance"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ValueError(f"solver option {name} must be finite and not negative, got {getattr(self, name)}")
+        if not 0 < self.beta <= 1:
+            raise ValueError(f"solver option beta must be in (0, 1], got {self.beta}")
+
+
+@dataclass
+class SolveStatistics:
+    """What a solve took; tensors on the solve's device, so that asking is the reader's synchronisation.
+
+    Attributes:
+        evaluations: of f until the sample stopped, shape (B,), integers.
+        residuals: |f(z) - z| / |f(z)| at the returned z, shape (B,); inf if f was never finite.
+        backward: of the solve for the gradient, once the backward pass has made it.
+    """
+
+    evaluations: Tensor
+    residuals: Tensor
+    backward: SolveStatistics | None = None
+
+
+@torch.no_grad()
+def solve(f: Callable[[Tensor], Tensor], start: Tensor, options: SolverOptions) -> tuple[Tensor, SolveStatistics]:
+    """The iterate of each sample with the smallest relative residual, shape (B, ...) as `start`.
+
+    A sample stops at its own first iterate within the tolerance, or as soon as f is not a number there;
+    it is then frozen, so that its result does not depend on its neighbours in the batch.
+
+    Memory: 2 m tensors of the size of `start`, beside the iterate, the best one and f's own needs.
+
+    Args:
+        f: the map, (B, ...) -> (B, ...), acting on each sample.
+        start: first iterate, shape (B, ...).
+        options: see `SolverOptions`.
+    """
+    batch, size = start.shape[0], prod(start.shape[1:])
+    memory = min(options.memory, options.max_evaluations) if options.method == "anderson" else 1
+    per_sample = (batch,) + (1,) * (start.dim() - 1)
+    tiny = torch.finfo(start.dtype).tiny
+
+    F = start.new_empty(batch, memory, size)
+    G = torch.empty_like(F)
+    gram = start.new_zeros(batch, memory, memory, dtype=torch.promote_types(start.dtype, torch.float32))
+    latest = torch.eye(memory, dtype=gram.dtype, device=gram.device)  # row i: all the weight on iterate i
+    ridges = torch.stack((1 + options.ridge * latest, 1 + _LARGER_RIDGE * options.ridge * latest)).unsqueeze(1)
+
+    z = best = start
+    smallest = start.new_full((batch,), inf)
+    active = torch.ones(batch, dtype=torch.bool, device=start.device)
+    evaluations = torch.zeros(batch, dtype=torch.int64, device=start.device)
+
+    for k in range(options.max_evaluations):
+        slot, used = k % memory, min(k + 1, memory)
+        image = f(z).flatten(1)
+        F[:, slot] = image
+        torch.sub(image, z.flatten(1), out=G[:, slot])
+        products = torch.bmm(G[:, :used], G[:, slot].unsqueeze(2)).squeeze(2)
+        gram[:, slot, :used] = products
+        gram[:, :used, slot] = products
+
+        residual = products[:, slot].sqrt() / torch.linalg.vector_norm(image, dim=1).add_(tiny)
+        del image
+        evaluations += active
+        better = active & (residual < smallest)
+        smallest = torch.where(better, residual, smallest)
+        best = torch.where(better.view(per_sample), z, best)
+        active = active & (residual > options.tolerance)  # False for NaN
+
+        if k + 1 == options.max_evaluations or _all_done(active, k + 1, options):
+            break
+        alpha = latest[:1, :1].expand(batch, 1)
+        if used > 1:
+            alpha = _weights(gram[:, :used, :used], ridges[..., :used, :used], latest[slot, :used])
+        alpha = alpha.to(F.dtype).unsqueeze(1)
+        mixed = torch.bmm(alpha, F[:, :used])
+        if options.beta != 1:
+            mixed.baddbmm_(alpha, G[:, :used], alpha=options.beta - 1)
+        z = torch.where(active.view(per_sample), mixed.view_as(start), best)
+        del mixed
+    return best, SolveStatistics(evaluations, smallest)
+
+
+def _weights(gram: Tensor, ridges: Tensor, latest: Tensor) -> Tensor:
+    """alpha, shape (B, n), for Gram matrices (B, n, n): with a ridge, else a larger one, else `latest`.
+
+    Both ridged systems, `ridges` of shape (2, 1, n, n), are solved in any case, so that the choice between
+    them needs no synchronisation with the host.
+    """
+    factor, info = torch.linalg.cholesky_ex(gram * ridges)
+    w = torch.cholesky_solve(torch.ones_like(gram[..., :1]), factor).squeeze(-1)
+    total = w.sum(dim=-1, keepdim=True)
+    solved = (info.unsqueeze(-1) == 0) & (total > 0) & (total < inf)
+    alpha = w / total
+    return torch.where(solved[0], alpha[0], torch.where(solved[1], alpha[1], latest))
+
+
+def _all_done(active: Tensor, evaluations: int, options: SolverOptions) -> bool:
+    """Whether every sample has stopped: a look at the device, taken now and then, where there is a value."""
+    if options.tolerance == 0 or evaluations % options.check_every:
+        return False
+    if active.is_meta or isinstance(active, FakeTensor):
+        return False
+    return not bool(active.any())

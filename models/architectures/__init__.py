@@ -1,0 +1,1 @@
+"""One file per architecture (or family of them); `models.get` finds them here."""

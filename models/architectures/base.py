@@ -1,0 +1,125 @@
+"""What all architectures share: options, the result of a forward pass, the gradient step, parameter counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from models.anderson import SolverOptions, SolveStatistics
+from models.implicit import gradient_called
+from models.luser_block import WIDTH
+
+if TYPE_CHECKING:
+    from operators.base import LinearOperator
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What the paper leaves open, and what this suite adds.
+
+    Attributes:
+        stages: K, iterations of the unrolled architectures.
+        gradient: how the gradient passes a fixed point, one of `models.implicit.GRADIENTS`; LU-DnCNN has none.
+        checkpoint: LU-DnCNN only: recompute each stage's network in backward.
+        solver: of the fixed points.
+        backward_solver: of the linear fixed points in backward; as `solver` if None.
+        group_norm_groups: of LUSER's GroupNorm.
+        leaky_slope: of LUSER's LeakyReLU.
+        inplace: let activations overwrite their input.
+        initial_step: initial value of the trained step size; 1 suits operators of norm at most 1.
+        initial_residual_scale: initial scale of the norm before the last convolution (PyTorch's own is 1). At 1
+            the normalisations undo what spectral normalisation is there for: neither DEQ4IP's nor LUSER's map is a
+            contraction at the start of training, and their solvers find no fixed point.
+    """
+
+    stages: int = 8
+    gradient: str = "one-graph"
+    checkpoint: bool = False
+    solver: SolverOptions = field(default_factory=SolverOptions)
+    backward_solver: SolverOptions | None = None
+    group_norm_groups: int = 4
+    leaky_slope: float = 0.2
+    inplace: bool = True
+    initial_step: float = 1.0
+    initial_residual_scale: float = 0.01
+
+    def __post_init__(self) -> None:
+        gradient_called(self.gradient)
+        if self.stages < 1:
+            raise ValueError(f"stages must be at least 1, got {self.stages}")
+        if self.group_norm_groups < 1 or WIDTH % self.group_norm_groups:
+            raise ValueError(f"group_norm_groups must divide {WIDTH}, got {self.group_norm_groups}")
+        if not 0 < self.leaky_slope < 1:
+            raise ValueError(f"leaky_slope must lie between 0 and 1, got {self.leaky_slope}")
+
+
+DEFAULTS = ModelOptions()
+
+
+@dataclass
+class Reconstruction:
+    """What a forward pass gives.
+
+    Attributes:
+        image: the last iterate, shape (B, C, H, W).
+        iterates: x_1 ... x_K, each (B, C, H, W), if all iterates were asked for, else empty.
+        solves: one per fixed point, in order.
+    """
+
+    image: Tensor
+    iterates: list[Tensor] = field(default_factory=list)
+    solves: list[SolveStatistics] = field(default_factory=list)
+
+
+class Architecture(nn.Module):
+    """A network that reconstructs an image x from its measurement y = A x + noise.
+
+    A subclass with a `name`, in a file of models/architectures, is an architecture of the suite.
+
+    Args:
+        operator: A; held, with its buffers, but none of it is trained or counted as trainable.
+        options: see `ModelOptions`.
+
+    Attributes:
+        name: as in the paper's tables.
+        table_column: place in the paper's tables; other architectures come after.
+        counts_frozen_operator: whether table 3 counts the operator's fixed kernel in #Params.
+        can_checkpoint: whether ``options.checkpoint`` means anything here.
+        step: lambda, the one step size that all stages share, a scalar.
+    """
+
+    name: ClassVar[str] = ""
+    table_column: ClassVar[int] = 1000
+    counts_frozen_operator: ClassVar[bool] = True
+    can_checkpoint: ClassVar[bool] = False
+
+    def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
+        super().__init__()
+        if options.checkpoint and not self.can_checkpoint:
+            raise ValueError(f"{self.name} has no stages to checkpoint; choose gradient='recomputed' instead")
+        self.operator = operator
+        self.options = options
+        self.channels: int = operator.image_shape[0]
+        self.step = nn.Parameter(torch.full((), options.initial_step))
+
+    def forward(self, measurement: Tensor, *, all_iterates: bool = False) -> Reconstruction:
+        """Reconstruct from `measurement`, shape (B, *operator.measurement_shape)."""
+        raise NotImplementedError
+
+    def gradient_step(self, x: Tensor, y: Tensor, step: Tensor) -> Tensor:
+        """The step d = x + lambda A^T (y - A x) of section 3: x and d of shape (B, C, H, W), `step` a scalar."""
+        return torch.addcmul(x, step, self.operator.adjoint(y - self.operator(x)))
+
+    @property
+    def trainable_parameters(self) -> int:
+        """Numbers that training changes."""
+        fixed = {id(p) for p in self.operator.parameters()}
+        return sum(p.numel() for p in self.parameters() if p.requires_grad and id(p) not in fixed)
+
+    @property
+    def paper_parameters(self) -> int:
+        """#Params as table 3 counts: with the operator's fixed kernel, but not for LUSER-DW."""
+        return self.trainable_parameters + self.counts_frozen_operator * self.operator.frozen_parameters

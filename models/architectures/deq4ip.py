@@ -1,0 +1,60 @@
+"""DEQ4IP: a deep equilibrium model of one iteration (Gilton et al., 2021; paper, section 2.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from models.architectures.base import DEFAULTS, Architecture, ModelOptions, Reconstruction
+from models.dncnn import DnCNN
+from models.implicit import Map, fixed_point
+
+if TYPE_CHECKING:
+    from operators.base import LinearOperator
+
+_MOMENTUM = 0.1
+
+
+class DEQ4IP(Architecture):
+    """x = z* with z* = f(z*, y), f(z, y) = DnCNN(z + lambda A^T (y - A z)), eq. (6); spectral normalisation.
+
+    BatchNorm inside the solver: in training mode every evaluation of f, with or without graph, normalises
+    with the statistics of its own batch, as in the authors' code, and touches nothing else; so f is one fixed
+    map, though of the whole batch rather than of each sample. The running averages move once per forward
+    pass, by one evaluation more at the solution: the statistics that evaluation mode will need are those there.
+    """
+
+    name = "DEQ4IP"
+    table_column = 2
+
+    def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
+        super().__init__(operator, options)
+        self.denoiser = DnCNN(
+            self.channels,
+            spectral=True,
+            inplace=options.inplace,
+            momentum=None,
+            residual_scale=options.initial_residual_scale,
+        )
+
+    def forward(self, measurement: Tensor, *, all_iterates: bool = False) -> Reconstruction:
+        """Reconstruct from `measurement`, shape (B, *operator.measurement_shape)."""
+        weights = self.denoiser.weights()
+        x, statistics = fixed_point(
+            self.equilibrium,
+            (measurement, self.step, *weights),
+            self.operator.initial_estimate(measurement),
+            gradient=self.options.gradient,
+            solver=self.options.solver,
+            backward_solver=self.options.backward_solver,
+        )
+        if self.training:
+            with torch.no_grad(), self.denoiser.momentum(_MOMENTUM):
+                self.equilibrium(measurement, self.step, *weights)(x)
+        return Reconstruction(x, [x] if all_iterates else [], [statistics])
+
+    def equilibrium(self, y: Tensor, step: Tensor, *weights: Tensor) -> Map:
+        """The map z -> DnCNN(z + step A^T (y - A z)), z of shape (B, C, H, W)."""
+        return lambda z: self.denoiser(self.gradient_step(z, y, step), weights)

@@ -1,0 +1,53 @@
+"""LU-DnCNN: loop unrolling with DnCNN as the proximal network (paper, section 2.1, eqs. (4) and (5))."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from models.architectures.base import DEFAULTS, Architecture, ModelOptions, Reconstruction
+from models.dncnn import DnCNN
+
+if TYPE_CHECKING:
+    from operators.base import LinearOperator
+
+
+class LUDnCNN(Architecture):
+    """x_{k+1} = DnCNN(x_k + lambda A^T (y - A x_k)) for K stages, which share the weights of DnCNN.
+
+    With ``options.checkpoint`` a stage keeps only its d_k; backward runs DnCNN again, not the operator.
+    """
+
+    name = "LU-DnCNN"
+    table_column = 1
+    can_checkpoint = True
+
+    def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
+        super().__init__(operator, options)
+        self.denoiser = DnCNN(self.channels, inplace=options.inplace, residual_scale=options.initial_residual_scale)
+
+    def forward(self, measurement: Tensor, *, all_iterates: bool = False) -> Reconstruction:
+        """Reconstruct from `measurement`, shape (B, *operator.measurement_shape)."""
+        weights = self.denoiser.weights()
+        x = self.operator.initial_estimate(measurement)
+        iterates: list[Tensor] = []
+        for _ in range(self.options.stages):
+            d = self.gradient_step(x, measurement, self.step)
+            x = self._checkpointed(d, weights) if self.options.checkpoint else self.denoiser(d, weights)
+            if all_iterates:
+                iterates.append(x)
+        return Reconstruction(x, iterates)
+
+    def _checkpointed(self, d: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
+        """DnCNN(d), (B, C, H, W), recomputed in backward without moving BatchNorm's averages again."""
+
+        def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+            return nullcontext(), self.denoiser.momentum(0.0)
+
+        x: Tensor = checkpoint(
+            self.denoiser, d, weights, use_reentrant=False, preserve_rng_state=False, context_fn=contexts
+        )
+        return x

@@ -1,0 +1,228 @@
+"""The command as a user types it: what it prints, what it stores, and its exact exit codes."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bench.cli import main
+
+SMALL = """
+[suite]
+architectures = ["LU-DnCNN", "LUSER-SW"]
+tasks = ["blur", "knee"]
+gpu_caps = ["8GB"]
+
+[model]
+stages = 2
+
+[task.blur]
+operator = "GaussianBlur"
+options = { image_shape = [3, 32, 32] }
+paper = "deblurring"
+
+[task.knee]
+operator = "MRI"
+options = { image_shape = [2, 32, 32] }
+
+[task.broken]
+operator = "Radon"
+options = { image_size = -1 }
+"""
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch, capsys):
+    """Run `bench ...` in an empty folder that holds a small suite as bench.toml."""
+    (tmp_path / "bench.toml").write_text(SMALL)
+    monkeypatch.chdir(tmp_path)
+
+    def bench(*arguments):
+        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
+
+    return bench
+
+
+def command(*arguments):
+    """The command line of a process of its own."""
+    return [sys.executable, "-c", "from bench.cli import main; main()", *arguments]
+
+
+def records(folder: Path):
+    return {path.name: path.read_bytes() for path in sorted((folder / "results/runs/records").glob("*.json"))}
+
+
+def one_sentence(text):
+    """Exactly one line on stderr, ours."""
+    assert text.startswith("bench: "), text
+    assert text.count("\n") == 1, text
+    return text
+
+
+def test_the_table_its_files_and_a_second_run(bench, tmp_path):
+    first = bench("run")
+    assert first.returncode == 0, first.stderr
+    rows = [line for line in first.stdout.splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + 2 * 3  # header; parameters, 8GB and MiB per image of two tasks
+    assert "558,580" in rows[1] and "96,503" in rows[1]  # the paper's way of counting
+    stored = records(tmp_path)
+    assert len(stored) == 4
+    markdown = (tmp_path / "results/runs/table3.md").read_text()
+    assert markdown == first.stdout
+    assert (tmp_path / "results/runs/table3.csv").read_text().count("\n") == 1 + 4
+
+    second = bench("run")
+    assert (second.returncode, second.stdout) == (0, first.stdout)
+    assert "4 of 4 cells taken from" in one_sentence(second.stderr)
+    assert records(tmp_path) == stored
+
+    assert bench("run", "--fresh", "--architecture", "LUSER-SW", "--task", "knee").returncode == 0
+    changed = {name for name, content in records(tmp_path).items() if stored[name] != content}
+    assert {name.rsplit("--", 1)[0] for name in changed} == {"knee--LUSER-SW"}
+
+
+def test_another_cap_is_added_to_what_is_known(bench, tmp_path):
+    arguments = ("run", "--task", "blur", "--architecture", "LUSER-SW")
+    bench(*arguments, "--gpu-cap", "8GB")
+    result = bench(*arguments, "--gpu-cap", "1GB", "--gpu", "rtx 3080", "--json")
+    (record,) = json.loads(result.stdout)
+    assert [card["card"] for card in record["memory"]["cards"]] == ["8GB", "1GB", "RTX 3080"]
+    edges = {card["card"]: card["high"]["largest_batch"] for card in record["memory"]["cards"]}
+    assert 0 < edges["1GB"] < edges["8GB"] < edges["RTX 3080"]
+    assert result.returncode == 0
+
+
+def test_json_is_the_records_and_nothing_else(bench, tmp_path):
+    printed = json.loads(bench("run", "--json").stdout)
+    stored = [json.loads(content) for content in records(tmp_path).values()]
+    assert sorted(printed, key=str) == sorted(stored, key=str)
+    for record in printed:
+        assert record["status"] == "ok"
+        assert record["memory"]["engine"] == "simulated"
+        assert record["provenance"]["torch"]
+        (card,) = record["memory"]["cards"]
+        assert card["high"]["largest_batch"] <= card["low"]["largest_batch"]
+        assert card["high"]["peak_reserved_bytes"] <= card["usable_bytes"]
+        assert card["high"]["largest_batch"] + 1 in card["high"]["not_fitting"]
+
+
+def test_a_failing_cell_is_a_record_and_exit_code_3(bench, tmp_path):
+    result = bench("run", "--task", "broken", "--task", "blur")
+    assert result.returncode == 3
+    assert "2 of 4 cells failed" in one_sentence(result.stderr)
+    assert "failed" in result.stdout
+    by_task = [json.loads(content) for content in records(tmp_path).values()]
+    assert {(r["task"], r["status"]) for r in by_task} == {("broken", "failed"), ("blur", "ok")}
+    assert all(r["reason"] for r in by_task if r["status"] == "failed")
+    again = bench("run", "--task", "broken", "--task", "blur")
+    assert again.returncode == 3
+    assert "2 of 4 cells taken from" in again.stderr  # what failed is tried again
+
+
+def test_list(bench):
+    result = bench("list")
+    assert result.returncode == 0
+    for name in ("LU-DnCNN", "DEQ4IP", "LUSER-SW", "LUSER-DW", "GaussianBlur", "Radon", "MRI", "knee", "RTX 3080"):
+        assert name in result.stdout
+
+
+def test_version(bench):
+    import bench as package
+
+    assert bench("--version").stdout == f"bench {package.__version__}\n"
+
+
+def test_help_needs_no_torch(bench):
+    script = "import sys\nfrom bench.cli import app\nprint({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "set()\n"
+    assert bench("--help").returncode == bench("run", "--help").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--architecture", "LUSER"), "unknown architecture 'LUSER': known are LU-DnCNN, DEQ4IP, LUSER-SW, LUSER-DW"),
+        (("--task", "mr"), "unknown task 'mr': known are "),
+        (("--gpu", "RTX 9999"), "unknown card 'RTX 9999': known cards are RTX 2080"),
+        (("--gpu-cap", "8XB"), "'8XB' is not a memory size"),
+        (("--gpu-cap=-1GB",), "'-1GB' is not a memory size"),
+        (("--gpu-cap", "0GB"), "'0GB' is not a memory size"),
+        (("--gpu-cap", "400MiB"), "the CUDA context alone takes 500.00 MiB"),
+        (("--gpu-cap", "501MiB", "--task", "blur"), "less than the parameters of LU-DnCNN"),
+        (("--config", "nowhere.toml"), "no configuration file at nowhere.toml"),
+        (("--config", "not.toml"), "not.toml is not TOML"),
+        (("--config", "unknown.toml"), "unknown key suite.colour"),
+        (("--config", "operator.toml"), "unknown operator of task x: 'Blurr': known are GaussianBlur, MRI, Radon"),
+        (("--output", "/proc/nowhere"), "cannot write to the output folder /proc/nowhere"),
+        (("--output", "bench.toml"), "cannot write to the output folder bench.toml"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(bench, tmp_path, arguments, message):
+    (tmp_path / "not.toml").write_text("[suite")
+    (tmp_path / "unknown.toml").write_text("[suite]\ncolour = 1\n")
+    (tmp_path / "operator.toml").write_text('[suite]\ntasks = ["x"]\n[task.x]\noperator = "Blurr"\n')
+    result = bench("run", *arguments)
+    assert result.returncode == 2, result
+    assert message in one_sentence(result.stderr)
+
+
+def test_an_unknown_option_is_exit_code_2(bench):
+    assert bench("run", "--gpu-cup", "8GB").returncode == 2
+    assert bench("walk").returncode == 2
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[: len(text) // 2], lambda text: b"", lambda text: b"{}"])
+def test_a_damaged_record_is_set_aside_and_measured_again(bench, tmp_path, damage):
+    arguments = ("run", "--architecture", "LUSER-SW")
+    first = bench(*arguments)
+    (name, content), *others = records(tmp_path).items()
+    path = tmp_path / "results/runs/records" / name
+    path.write_bytes(damage(content))
+    result = bench(*arguments)
+    assert (result.returncode, result.stdout) == (0, first.stdout)
+    assert f"{name} is damaged" in result.stderr
+    assert path.with_suffix(".json.damaged").read_bytes() == damage(content)
+    now = records(tmp_path)
+    assert json.loads(now[name])["memory"] == json.loads(content)["memory"]
+    assert [(other, now[other]) for other, _ in others] == others
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_goes_on_and_loses_nothing(bench, tmp_path, stop):
+    folder = tmp_path / "results/runs/records"
+    process = subprocess.Popen(command("run"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(stop)
+    _, stderr = process.communicate(timeout=60)
+    before = records(tmp_path)
+    assert before, "the first record must be on disk before the second cell is measured"
+    if process.returncode != 0:  # a fast machine may be through before the signal comes
+        assert process.returncode == {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130}[stop]
+        assert stop == signal.SIGKILL or "the same command goes on from there" in stderr
+    for content in before.values():
+        assert json.loads(content)["status"] == "ok"
+    result = bench("run")
+    assert result.returncode == 0
+    assert f"{len(before)} of 4 cells taken from" in result.stderr
+    after = records(tmp_path)
+    assert len(after) == 4
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path, bench):
+    bench("run")
+    run = subprocess.Popen(command("run"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run.stdout.close()
+    assert "Traceback" not in run.stderr.read()
+    run.wait(timeout=60)

@@ -1,0 +1,210 @@
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from toys import Ops
+
+from models.anderson import SolverOptions, _weights, solve
+
+TIGHT = SolverOptions(tolerance=1e-12, max_evaluations=400, check_every=1)
+
+
+def linear(rates, size=12, seed=0):
+    """z -> M z + b for each sample, M symmetric with spectral radius `rates[sample]`; and the solutions."""
+    torch.manual_seed(seed)
+    basis, _ = torch.linalg.qr(torch.randn(len(rates), size, size, dtype=torch.float64))
+    spectrum = torch.linspace(-1, 1, size, dtype=torch.float64) * torch.tensor(rates).unsqueeze(1)
+    m = basis @ torch.diag_embed(spectrum) @ basis.mT
+    b = torch.randn(len(rates), size, dtype=torch.float64)
+    exact = torch.linalg.solve(torch.eye(size, dtype=torch.float64) - m, b)
+    return m, b, exact
+
+
+def affine(m, b):
+    return lambda z: torch.bmm(m, z.unsqueeze(2)).squeeze(2) + b
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.7])
+@pytest.mark.parametrize("memory", [2, 5, 8])
+def test_finds_the_fixed_point_of_a_linear_contraction(memory, beta):
+    m, b, exact = linear([0.5, 0.9])
+    options = SolverOptions(tolerance=1e-12, max_evaluations=1000, memory=memory, beta=beta)
+    z, statistics = solve(affine(m, b), torch.zeros_like(b), options)
+    torch.testing.assert_close(z, exact, rtol=1e-9, atol=1e-9)
+    assert (statistics.residuals <= 1e-12).all()
+
+
+def test_needs_fewer_evaluations_than_plain_iteration():
+    m, b, _ = linear([0.9, 0.97])
+    counts = {}
+    for method in ("anderson", "plain"):
+        options = SolverOptions(method=method, tolerance=1e-8, max_evaluations=2000)
+        _, statistics = solve(affine(m, b), torch.zeros_like(b), options)
+        assert (statistics.residuals <= 1e-8).all()
+        counts[method] = statistics.evaluations
+    assert (2 * counts["anderson"] < counts["plain"]).all()
+
+
+def test_plain_method_is_plain_iteration():
+    m, b, _ = linear([0.9])
+    f, z = affine(m, b), torch.zeros_like(b)
+    for _ in range(6):
+        z = f(z)
+    found, _ = solve(f, torch.zeros_like(b), SolverOptions(method="plain", max_evaluations=7, tolerance=0))
+    torch.testing.assert_close(found, z)
+
+
+def test_each_sample_stops_by_itself_and_does_not_depend_on_its_neighbours():
+    rates = [0.1, 0.6, 0.95]
+    m, b, _ = linear(rates)
+    together, statistics = solve(affine(m, b), torch.zeros_like(b), TIGHT)
+    assert statistics.evaluations.unique().numel() == 3
+    for i in range(len(rates)):
+        f = affine(m[i : i + 1], b[i : i + 1])
+        alone, own = solve(f, torch.zeros_like(b[:1]), TIGHT)
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-11, atol=1e-11)
+        assert abs(statistics.evaluations[i] - own.evaluations[0]) <= 1  # the last bits may differ
+
+
+def test_does_not_depend_on_scale():
+    m, b, _ = linear([0.9])
+    _, one = solve(affine(m, b), torch.zeros_like(b), TIGHT)
+    _, small = solve(affine(m, b * 2.0**-30), torch.zeros_like(b), TIGHT)
+    assert torch.equal(one.evaluations, small.evaluations)
+
+
+def test_returns_the_best_iterate():
+    seen = []
+
+    def expanding(z):  # leaves its fixed point 0
+        seen.append(z.clone())
+        return -3 * z.abs() ** 1.5 - 0.1 * z
+
+    options = SolverOptions(max_evaluations=20, tolerance=1e-12)
+    z, statistics = solve(expanding, torch.full((1, 3), 0.5, dtype=torch.float64), options)
+    residuals = [((expanding(s) - s).norm() / expanding(s).norm()).item() for s in list(seen)]
+    assert statistics.residuals.item() == pytest.approx(min(residuals))
+    assert any(torch.equal(z, s) for s in seen)
+
+
+def test_start_that_is_a_fixed_point_takes_one_evaluation():
+    start = torch.randn(2, 3, 4, 4)
+    z, statistics = solve(lambda z: z.clone(), start, SolverOptions())
+    assert torch.equal(z, start)
+    assert statistics.evaluations.tolist() == [1, 1]
+    assert statistics.residuals.tolist() == [0, 0]
+    z, statistics = solve(torch.zeros_like, torch.zeros(2, 3), SolverOptions())  # 0 / 0 is no trouble
+    assert statistics.residuals.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-4])
+def test_history_of_equal_residuals_stays_finite(ridge):
+    shift = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+    seen = []
+
+    def translate(z):
+        seen.append(z)
+        return z + shift
+
+    solve(translate, torch.zeros_like(shift), SolverOptions(ridge=ridge, max_evaluations=8, tolerance=0))
+    assert torch.isfinite(torch.cat(seen)).all()
+    if ridge == 0:  # singular with either ridge: plain iteration
+        assert torch.equal(torch.cat(seen), torch.arange(8, dtype=torch.float64).unsqueeze(1) * shift)
+
+
+def test_weights_fall_back_to_the_larger_ridge_and_then_to_the_latest_iterate():
+    good = torch.tensor([[4.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    singular = torch.ones(2, 2, dtype=torch.float64)
+    eye = torch.eye(2, dtype=torch.float64)
+    latest = eye[1]
+    gram = torch.stack((good, singular, 0 * good, singular / 0))
+
+    none = torch.stack((1 + 0 * eye, 1 + 0 * eye)).unsqueeze(1)
+    expected = torch.tensor([[0.2, 0.8], [0, 1], [0, 1], [0, 1]], dtype=torch.float64)
+    torch.testing.assert_close(_weights(gram, none, latest), expected)
+
+    larger = torch.stack((1 + 0 * eye, 1 + 0.5 * eye)).unsqueeze(1)
+    expected[1] = 0.5
+    torch.testing.assert_close(_weights(gram, larger, latest), expected)
+
+
+def test_not_a_number_is_reported_and_does_not_spread():
+    m, b, exact = linear([0.5, 0.5])
+    b = b.clone()
+    b[0] = torch.nan
+    start = torch.zeros_like(b)
+    z, statistics = solve(affine(m, b), start, TIGHT)
+    assert torch.equal(z[0], start[0])
+    assert statistics.residuals[0] == torch.inf
+    torch.testing.assert_close(z[1], exact[1], rtol=1e-9, atol=1e-9)
+
+
+def test_number_lost_on_the_way_leaves_the_best_iterate_before():
+    def breaks(z):
+        return torch.where(z > 2, torch.nan, 1.5 * z + 1)
+
+    z, statistics = solve(breaks, torch.zeros(1, 2), SolverOptions(method="plain", check_every=1))
+    assert torch.isfinite(z).all()
+    assert torch.isfinite(statistics.residuals).all()
+    assert statistics.evaluations.item() < 6
+
+
+def test_looks_at_the_device_only_now_and_then():
+    m, b, _ = linear([0.3])
+    calls = 0
+
+    def counted(z):
+        nonlocal calls
+        calls += 1
+        return affine(m, b)(z)
+
+    with Ops() as ops:
+        _, statistics = solve(counted, torch.zeros_like(b), SolverOptions(tolerance=1e-6, check_every=4))
+    assert calls % 4 == 0
+    assert 0 < calls - statistics.evaluations.item() < 4
+    assert ops.names.count("aten._local_scalar_dense.default") == calls // 4
+
+    with Ops() as ops:
+        solve(counted, torch.zeros_like(b), SolverOptions(tolerance=0))
+    assert "aten._local_scalar_dense.default" not in ops.names
+
+
+def test_same_operations_on_the_meta_device():
+    recorded = []
+    for device in ("cpu", "meta"):
+        with Ops() as ops:
+            start = torch.zeros(2, 3, 4, device=device)
+            solve(lambda z: 0.5 * z + 1, start, SolverOptions(tolerance=0, max_evaluations=9))
+        recorded.append(ops.names)
+    assert recorded[0] == recorded[1]
+    _, statistics = solve(lambda z: 0.5 * z + 1, torch.zeros(2, 3, device="meta"), SolverOptions())
+    assert statistics.evaluations.is_meta
+
+
+def test_runs_on_fake_tensors():
+    with FakeTensorMode():
+        z, _ = solve(lambda z: 0.5 * z + 1, torch.zeros(2, 3), SolverOptions())
+    assert z.shape == (2, 3)
+
+
+def test_low_precision():
+    start = torch.zeros(2, 50, dtype=torch.bfloat16)
+    z, _ = solve(lambda z: 0.5 * z + 1, start, SolverOptions(tolerance=1e-2))
+    assert z.dtype == torch.bfloat16
+    torch.testing.assert_close(z, torch.full_like(z, 2.0), rtol=2e-2, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "newton"}, "unknown solver method 'newton'; known methods: anderson, plain"),
+        ({"memory": 0}, "memory must be at least 1, got 0"),
+        ({"max_evaluations": 0}, "max_evaluations must be at least 1, got 0"),
+        ({"check_every": 0}, "check_every must be at least 1, got 0"),
+        ({"tolerance": -1.0}, "tolerance must be finite and not negative, got -1.0"),
+        ({"ridge": float("nan")}, "ridge must be finite and not negative, got nan"),
+        ({"beta": 0.0}, r"beta must be in \(0, 1\], got 0.0"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        SolverOptions(**options)

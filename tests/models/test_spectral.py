@@ -1,0 +1,57 @@
+import torch
+
+from models.spectral import SpectralConv2d
+
+
+def test_sigma_is_the_largest_singular_value():
+    torch.manual_seed(0)
+    conv = SpectralConv2d(6, 10, 3).double()
+    conv.iterate(500)
+    exact = torch.linalg.matrix_norm(conv.weight.flatten(1), ord=2)
+    conv.eval()
+    torch.testing.assert_close(conv.normalised_weight(), conv.weight / exact, rtol=1e-10, atol=0)
+
+
+def test_one_power_iteration_per_call_in_training_and_none_in_evaluation():
+    torch.manual_seed(0)
+    conv = SpectralConv2d(3, 4, 3)
+    u = conv.u.clone()
+    conv.normalised_weight()
+    assert not torch.equal(conv.u, u)
+    conv.eval()
+    u = conv.u.clone()
+    first, second = conv.normalised_weight(), conv.normalised_weight()
+    assert torch.equal(conv.u, u)
+    assert torch.equal(first, second)
+
+
+def test_gradient_reaches_the_weight_with_singular_vectors_held():
+    torch.manual_seed(0)
+    conv = SpectralConv2d(2, 3, 3, bias=False).double().eval()
+    u, v = conv.u.clone(), conv.v.clone()
+
+    def normalise(weight):
+        return weight / (u @ weight.flatten(1) @ v)
+
+    torch.testing.assert_close(conv.normalised_weight(), normalise(conv.weight))
+    direction = torch.randn_like(conv.weight)
+    (found,) = torch.autograd.grad((conv.normalised_weight() * direction).sum(), conv.weight)
+    (expected,) = torch.autograd.grad((normalise(conv.weight) * direction).sum(), conv.weight)
+    torch.testing.assert_close(found, expected)
+    assert abs((found * conv.weight).sum()) < 1e-10  # scaling the weight changes nothing
+
+
+def test_two_forward_passes_before_backward():
+    conv = SpectralConv2d(2, 3, 3)
+    (conv.normalised_weight().sum() + conv.normalised_weight().sum()).backward()
+    assert torch.isfinite(conv.weight.grad).all()
+
+
+def test_adds_buffers_but_no_parameters_and_works_on_the_meta_device():
+    plain, spectral = torch.nn.Conv2d(3, 4, 3), SpectralConv2d(3, 4, 3)
+    assert [p.shape for p in plain.parameters()] == [p.shape for p in spectral.parameters()]
+    assert sum(b.numel() for b in spectral.buffers()) == 4 + 27
+    with torch.device("meta"):
+        conv = SpectralConv2d(3, 4, 3)
+    assert conv(torch.empty(2, 3, 8, 8, device="meta")).shape == (2, 4, 8, 8)
+    assert spectral(torch.zeros(2, 3, 8, 8)).shape == (2, 4, 8, 8)
