@@ -11,15 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_FIRST_ITERATIONS = 15
-"""Power iterations at construction, so that the first forward pass already sees a fair estimate."""
-
 
 class SpectralConv2d(nn.Conv2d):
     """A convolution whose weight W is used as W / sigma(W); adds buffers, no parameters.
 
-    sigma(W) is the largest singular value of W reshaped to (C_out, C_in * height * width), estimated by
-    power iteration: v <- W^T u / |W^T u|, u <- W v / |W v|, sigma = u^T W v.
+    sigma(W) is the largest singular value of W reshaped to (C_out, C_in * height * width), sigma = u^T W v. The
+    singular vectors are exact at construction; power iteration, v <- W^T u / |W^T u|, u <- W v / |W v|, then
+    follows W as it is trained.
     """
 
     u: Tensor
@@ -27,18 +25,16 @@ class SpectralConv2d(nn.Conv2d):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
-        matrix = self.weight.detach().flatten(1)
-        self.register_buffer("u", F.normalize(torch.randn_like(matrix[:, 0]), dim=0))
-        self.register_buffer("v", F.normalize(torch.randn_like(matrix[0]), dim=0))
-        self.iterate(_FIRST_ITERATIONS)
+        left, _, right = torch.linalg.svd(self.weight.detach().flatten(1), full_matrices=False)
+        self.register_buffer("u", left[:, 0].clone())
+        self.register_buffer("v", right[0].clone())
 
     @torch.no_grad()
-    def iterate(self, times: int = 1) -> None:
-        """Improve the estimate of the leading singular vectors by `times` power iterations."""
+    def iterate(self) -> None:
+        """Move u and v towards the leading singular vectors by one power iteration."""
         matrix = self.weight.flatten(1)
-        for _ in range(times):
-            self.v.copy_(F.normalize(matrix.T @ self.u, dim=0))
-            self.u.copy_(F.normalize(matrix @ self.v, dim=0))
+        self.v.copy_(F.normalize(matrix.T @ self.u, dim=0))
+        self.u.copy_(F.normalize(matrix @ self.v, dim=0))
 
     def normalised_weight(self) -> Tensor:
         """W / sigma(W), shape (C_out, C_in, height, width), differentiable in W with u and v held constant.

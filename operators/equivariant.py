@@ -90,13 +90,15 @@ class EquivariantMatrix(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """A x for every row x: [B, inputs] -> [B, outputs]."""
         batch = x.shape[0]
-        # f(g p) at [p, g, b]: what one entry of A meets lies side by side.
-        x = x.t().contiguous().index_select(0, self.copies).view(self.inputs, self.order * batch)
+        # f(g p) at [p, g, b]: what one entry of A meets lies side by side. The copy is made at batch 1 too, where it
+        # could be spared: so that memory is affine in the batch.
+        x = x.t().clone(memory_format=torch.contiguous_format).index_select(0, self.copies)
+        x = x.view(self.inputs, self.order * batch)
         x = F.embedding_bag(
             self.columns, x, self.ends, mode="sum", per_sample_weights=self.weights, include_last_offset=True
         )
         # (A f)(g r) at [r, g, b], back to its place.
-        return x.view(-1, batch).index_select(0, self.places).t().contiguous()
+        return x.view(-1, batch).index_select(0, self.places).t().clone(memory_format=torch.contiguous_format)
 
 
 def _int32(numbers: Integers) -> Tensor:

@@ -10,6 +10,7 @@ that its temporaries take. The least is always zero; a replay uses one bound or 
 | convolution | output, workspace | input + output | cuDNN turns NCHW into NHWC and back |
 | convolution_backward | grad_input, workspace, grad_weight, workspace, grad_bias | grad_output + input each | |
 | _fft_c2c, _fft_r2c, _fft_c2r | output, workspace | 2 x the larger of the two | copy of the input, cuFFT work area |
+| _embedding_bag, its forward_only | bag_size, offset2bag, output, max_indices | nothing | cuda/EmbeddingBag.cu |
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) 
     if op in (aten._fft_c2c.default, aten._fft_r2c.default, aten._fft_c2r.default):
         (output,) = outputs
         return output, Temporary(2 * max(_bytes(args[0]), _bytes(output)))
+    if op in (aten._embedding_bag.default, aten._embedding_bag_forward_only.default):
+        output, offset2bag, bag_size, max_indices = outputs
+        return bag_size, offset2bag, output, max_indices
     return outputs
 
 

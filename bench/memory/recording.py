@@ -164,9 +164,9 @@ class Recorder(TorchDispatchMode):
         effect = self._cache.effect(func)
         kwargs = kwargs or {}
         if self._from_memory:
-            for value in args:
-                if isinstance(value, Tensor):
-                    self._note(value, func)  # torch.tensor(...) bypasses dispatch: its storage appears at first use
+            for value in args:  # torch.tensor(...) bypasses dispatch: its storage appears at first use
+                if isinstance(value, Tensor) and value.untyped_storage()._cdata not in self._known:
+                    self._note(value, func)
             result = self._cache.call(func, effect, args, kwargs)
         else:
             result = func(*args, **kwargs)

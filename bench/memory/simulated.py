@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from bench.memory.allocator import AllocatorConfig, CachingAllocator, replay
 from bench.memory.gpus import Card
 from bench.memory.search import Probe
@@ -9,7 +11,11 @@ from bench.memory.trace import Trace, Workspace
 
 
 class SimulatedEngine:
-    """One trace on one card. `workspace` chooses the bound of the temporaries inside kernels."""
+    """One trace on one card.
+
+    `workspace` chooses the bound of the temporaries inside kernels; `config` says which PyTorch release's allocator,
+    with which options, by default the installed one's without any.
+    """
 
     name = "simulated"
 
@@ -23,7 +29,7 @@ class SimulatedEngine:
         self.trace = trace
         self.card = card
         self.workspace = workspace
-        self.config = config or AllocatorConfig()
+        self.config = config or AllocatorConfig(torch_version=_installed_release())
 
     def probe(self, batch: int) -> Probe:
         """Replay every allocation of the step at `batch` on the card."""
@@ -56,3 +62,8 @@ class SimulatedEngine:
             middle = (low + high) // 2
             low, high = (middle, high) if within(middle) else (low, middle)
         return low
+
+
+def _installed_release() -> tuple[int, int]:
+    major, minor = torch.__version__.split(".")[:2]
+    return int(major), int(minor)

@@ -205,3 +205,31 @@ def test_errors_of_the_step_itself_pass_through():
 
     with pytest.raises(RuntimeError, match=r"same reduction dim|cannot be multiplied"):
         record(broken)
+
+
+def test_a_tensor_made_from_python_numbers_is_seen():
+    """torch.tensor(..., device="meta") reaches no dispatch mode."""
+
+    def make_step(batch, device):
+        weights = torch.tensor([1.0] * 300, device=device)
+        return lambda: torch.rand(batch, 300, device=device) * weights
+
+    trace = record(make_step)
+    assert sorted(zip(trace.base.tolist(), trace.slope.tolist(), strict=True))[-1] == (1200, 0)
+    assert trace.live_bytes(2)[-1] == 1536
+
+
+def test_embedding_bag_allocates_its_bookkeeping_first():
+    def make_step(batch, device):
+        indices = torch.zeros(1000, dtype=torch.int32, device=device)
+        offsets = torch.zeros(11, dtype=torch.int32, device=device)
+        table = torch.zeros(50, 8, device=device)
+
+        def step():
+            with torch.no_grad():
+                torch.nn.functional.embedding_bag(indices, table, offsets, mode="sum", include_last_offset=True)
+
+        return step
+
+    events = [e for e in record_events(make_step, 1, META, steps=1) if "embedding_bag" in e.op]
+    assert [e.size_bytes for e in events] == [11 * 4, 1000 * 4, 10 * 8 * 4, 0]

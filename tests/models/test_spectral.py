@@ -6,7 +6,12 @@ from models.spectral import SpectralConv2d
 def test_sigma_is_the_largest_singular_value():
     torch.manual_seed(0)
     conv = SpectralConv2d(6, 10, 3).double()
-    conv.iterate(500)
+    start = torch.linalg.matrix_norm(conv.weight.flatten(1), ord=2)
+    torch.testing.assert_close(conv.u @ conv.weight.flatten(1) @ conv.v, start, rtol=1e-6, atol=0)
+    with torch.no_grad():
+        conv.weight.add_(torch.randn_like(conv.weight))
+    for _ in range(500):
+        conv.iterate()
     exact = torch.linalg.matrix_norm(conv.weight.flatten(1), ord=2)
     conv.eval()
     torch.testing.assert_close(conv.normalised_weight(), conv.weight / exact, rtol=1e-10, atol=0)
@@ -15,6 +20,7 @@ def test_sigma_is_the_largest_singular_value():
 def test_one_power_iteration_per_call_in_training_and_none_in_evaluation():
     torch.manual_seed(0)
     conv = SpectralConv2d(3, 4, 3)
+    conv.u.copy_(torch.ones(4) / 2)  # away from the exact start
     u = conv.u.clone()
     conv.normalised_weight()
     assert not torch.equal(conv.u, u)
