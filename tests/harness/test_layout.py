@@ -1,4 +1,7 @@
-"""Imports run one way: operators <- models <- bench.workload <- bench.suite <- bench.commands; bench.memory stands alone."""
+"""Imports run one way: operators <- models <- bench.workload <- bench.suite <- bench.commands.
+
+bench.memory stands alone.
+"""
 
 import ast
 from pathlib import Path
