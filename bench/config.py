@@ -50,11 +50,10 @@ class MemorySection(_Section):
 
 
 class Task(_Section):
-    """[task.NAME]: an operator with its options, the noise, and the paper's name for it."""
+    """[task.NAME]: an operator with its options, and the paper's name for it."""
 
     operator: str
     options: dict[str, Any] = {}
-    noise_sigma: float = Field(default=0.0, ge=0)
     paper: str | None = None
 
 
