@@ -336,12 +336,17 @@ class Replay:
     failed_event: int | None
 
 
-def replay(events: Iterable[tuple[int, int]], allocator: CachingAllocator) -> Replay:
+def replay(
+    events: Iterable[tuple[int, int]],
+    allocator: CachingAllocator,
+    malloc_call: Callable[[int, int], None] | None = None,
+) -> Replay:
     """Run events through an allocator, up to the first out of memory.
 
     Args:
         events: (key, size in bytes): allocates that many bytes under the key; size ``FREE`` frees the key.
         allocator: Where they run; its peaks and retries include what happened to it before.
+        malloc_call: Allocates under a key in place of ``malloc`` where the size is below ``FREE``.
     """
     malloc, free = allocator.malloc, allocator.free
     failed_event = None
@@ -350,7 +355,10 @@ def replay(events: Iterable[tuple[int, int]], allocator: CachingAllocator) -> Re
             free(key)
             continue
         try:
-            malloc(key, size_bytes)
+            if size_bytes < FREE and malloc_call:
+                malloc_call(key, size_bytes)
+            else:
+                malloc(key, size_bytes)
         except OutOfMemory:
             failed_event = index
             break

@@ -21,27 +21,36 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bench.memory.convolution import Convolution, Direction
+
 aten = torch.ops.aten
 
 
 class Temporary(NamedTuple):
-    """Memory that a kernel takes and gives back before it returns: at most `most_bytes`."""
+    """Memory that a kernel takes and gives back before it returns: at most `most_bytes`.
+
+    `call` tells which convolution takes it, so that cuDNN can be asked how much it is.
+    """
 
     most_bytes: int
+    call: Convolution | None = None
 
 
 def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Sequence[Tensor | Temporary | None]:
     """What a call allocates, in order: its outputs, and the temporaries that the table above gives it."""
     if op is aten.convolution.default:
+        image, weight, _, *options = args
         (output,) = outputs
-        return output, Temporary(_bytes(args[0]) + _bytes(output))
+        assert output is not None
+        return output, _workspace("fprop", image, weight, output, options)
     if op is aten.convolution_backward.default:
-        workspace = Temporary(_bytes(args[0]) + _bytes(args[1]))
+        grad_output, image, weight, _, *options = args
         grad_input, grad_weight, grad_bias = outputs
         sequence: list[Tensor | Temporary | None] = []
-        for gradient in (grad_input, grad_weight):
-            if gradient is not None:
-                sequence += [gradient, workspace]
+        if grad_input is not None:
+            sequence += [grad_input, _workspace("dgrad", image, weight, grad_output, options)]
+        if grad_weight is not None:
+            sequence += [grad_weight, _workspace("wgrad", image, weight, grad_output, options)]
         return [*sequence, grad_bias]
     if op in (aten._fft_c2c.default, aten._fft_r2c.default, aten._fft_c2r.default):
         (output,) = outputs
@@ -50,6 +59,26 @@ def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) 
         output, offset2bag, bag_size, max_indices = outputs
         return bag_size, offset2bag, output, max_indices
     return outputs
+
+
+def _workspace(
+    direction: Direction, image: Tensor, weight: Tensor, output: Tensor, options: Sequence[Any]
+) -> Temporary:
+    """The workspace of a convolution; `options` as in aten::convolution, from `stride` on."""
+    most_bytes = _bytes(image) + _bytes(output)
+    stride, padding, dilation, transposed, _, groups = options[:6]
+    if transposed:
+        return Temporary(most_bytes)
+    call = Convolution(
+        direction,
+        *(tuple(image.shape), tuple(image.stride())),
+        *(tuple(weight.shape), tuple(weight.stride())),
+        *(tuple(output.shape), tuple(output.stride())),
+        *(tuple(padding), tuple(stride), tuple(dilation)),
+        groups,
+        str(image.dtype).removeprefix("torch."),
+    )
+    return Temporary(most_bytes, call)
 
 
 def _bytes(tensor: Tensor | None) -> int:

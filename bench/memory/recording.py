@@ -20,9 +20,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.memory.allocator import FREE
+from bench.memory.convolution import Convolution
 from bench.memory.kernels import Temporary, allocations
 from bench.memory.metadata import Effect, OutputCache
-from bench.memory.trace import Event, Trace, affine, constant, same_sequence
+from bench.memory.trace import Event, Trace, affine, agrees, constant, same_sequence
 
 aten = torch.ops.aten
 
@@ -41,7 +42,7 @@ class NotRecordableError(Exception):
     """The step cannot be described by one trace, or cannot run on tensors without data."""
 
 
-def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
+def record(make_step: MakeStep, steps: int = STEPS, locate: Callable[[], Any] | None = None) -> Trace:
     """Record `steps` training steps as one trace for every batch size.
 
     The step is recorded at batches 2 and 3 and checked at batch 1. Where batch 1 alone takes another path (a
@@ -57,7 +58,7 @@ def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
 
     def events_at(batch: int) -> list[Event]:
         try:
-            return record_events(make_step, batch, device, steps, cache)
+            return record_events(make_step, batch, device, steps, cache, locate)
         except (NotImplementedError, RuntimeError) as error:
             if "meta" not in str(error).lower():
                 raise
@@ -72,7 +73,7 @@ def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
     trace = affine(BATCH, first, second)
 
     single = events_at(1)
-    if _agrees(trace, 1, single):
+    if agrees(trace, 1, single):
         return trace
     trace.exceptions[1] = constant(single)
     check = BATCH + 2
@@ -80,7 +81,7 @@ def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
     index = same_sequence(first, events)
     if index is not None:
         raise NotRecordableError(_differs(first, events, index, BATCH, check))
-    if not _agrees(trace, check, events):
+    if not agrees(trace, check, events):
         wrong = next(i for i, size in enumerate(trace.sizes(check)) if size != events[i].size_bytes)
         raise NotRecordableError(
             f"sizes are not affine in the batch: {events[wrong].op} allocates "
@@ -88,12 +89,6 @@ def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
             f"at batches {BATCH}, {BATCH + 1} and {check}"
         )
     return trace
-
-
-def _agrees(trace: Trace, batch: int, events: list[Event]) -> bool:
-    sizes = trace.sizes(batch).tolist()
-    described = zip(trace.key.tolist(), sizes, trace.is_workspace.tolist(), trace.op.tolist(), strict=True)
-    return [Event(key, size, workspace, trace.op_names[op]) for key, size, workspace, op in described] == events
 
 
 def _differs(one: list[Event], other: list[Event], index: int, batch: int, other_batch: int) -> str:
@@ -112,12 +107,14 @@ def record_events(
     device: torch.device,
     steps: int = STEPS,
     cache: OutputCache | None = None,
+    locate: Callable[[], Any] | None = None,
 ) -> list[Event]:
     """Build the step at one batch size and record its construction and `steps` calls.
 
+    `locate` is asked at every allocation where in the program it is; its answer becomes the event's source.
     On a real `device` this observes a real run with the same hook: the oracle of recordings without data.
     """
-    recorder = Recorder(device, cache)
+    recorder = Recorder(device, cache, locate)
     with _no_garbage_collection(), recorder:
         step = make_step(batch, device)
         for _ in range(steps):
@@ -141,8 +138,11 @@ def _no_garbage_collection() -> Iterator[None]:
 class Recorder(TorchDispatchMode):
     """A dispatch mode that turns storages appearing on `device`, and dying, into events."""
 
-    def __init__(self, device: torch.device, cache: OutputCache | None = None) -> None:
+    def __init__(
+        self, device: torch.device, cache: OutputCache | None = None, locate: Callable[[], Any] | None = None
+    ) -> None:
         super().__init__()
+        self._locate = locate
         self.events: list[Event] = []
         self._device_type = device.type
         self._cache = cache or OutputCache()
@@ -194,6 +194,8 @@ class Recorder(TorchDispatchMode):
         storage = tensor.untyped_storage()
         address, size_bytes = storage._cdata, storage.nbytes()
         known = self._known.get(address)
+        if known is None and size_bytes == 0:
+            return  # takes no memory
         if known is not None and known[1] == size_bytes:
             return
         key = self._allocate(size_bytes, False, func)
@@ -202,13 +204,14 @@ class Recorder(TorchDispatchMode):
         self._known[address] = (key, size_bytes, weakref.ref(storage, lambda _: self._free(address, key)))
 
     def _note_temporary(self, temporary: Temporary, func: Any) -> None:
-        key = self._allocate(temporary.most_bytes, True, func)
+        key = self._allocate(temporary.most_bytes, True, func, temporary.call)
         self.events.append(Event(key, FREE, True, self._name(func)))
 
-    def _allocate(self, size_bytes: int, workspace: bool, func: Any) -> int:
+    def _allocate(self, size_bytes: int, workspace: bool, func: Any, call: Convolution | None = None) -> int:
         key = self._next_key
         self._next_key += 1
-        self.events.append(Event(key, size_bytes, workspace, self._name(func)))
+        source = self._locate() if self._locate else None
+        self.events.append(Event(key, size_bytes, workspace, self._name(func), call, source))
         return key
 
     def _free(self, address: int, key: int) -> None:

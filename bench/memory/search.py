@@ -17,13 +17,18 @@ LARGEST_BATCH = 2**20  # where a search without an edge stops
 
 @dataclass(frozen=True)
 class Probe:
-    """One answer: does one training step at this batch fit, and what did it take at its peak?"""
+    """One answer: does one training step at this batch fit, and what did it take at its peak?
+
+    `retries` are allocations that first had to release the cache; `fallbacks` are convolutions that ran with another
+    configuration than cuDNN's first choice because its workspace did not fit: the step fits, and is slower.
+    """
 
     batch: int
     fits: bool
     peak_allocated_bytes: int
     peak_reserved_bytes: int
     retries: int
+    fallbacks: int = 0
 
 
 class Engine(Protocol):

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
 import torch
 
-from bench.memory.allocator import AllocatorConfig, CachingAllocator, replay
+from bench.memory.allocator import AllocatorConfig, CachingAllocator, OutOfMemory, replay
+from bench.memory.convolution import Convolution
 from bench.memory.gpus import Card
 from bench.memory.search import Probe
-from bench.memory.trace import Trace, Workspace
+from bench.memory.trace import CALL, Trace, Workspace
+
+
+class WorkspaceSource(Protocol):
+    """What knows cuDNN's workspaces."""
+
+    def candidates(self, call: Convolution) -> Sequence[int] | None:
+        """Workspace bytes of the configurations that PyTorch tries, in its order; None if this call is not known."""
+        ...
 
 
 class SimulatedEngine:
     """One trace on one card.
 
-    `workspace` chooses the bound of the temporaries inside kernels; `config` says which PyTorch release's allocator,
-    with which options, by default the installed one's without any.
+    `workspaces` knows what convolutions take; where it is None or does not know a call, the bound `workspace` of
+    the temporaries inside kernels stands in. `config` says which PyTorch release's allocator, with which options, by
+    default the installed one's without any.
     """
 
     name = "simulated"
@@ -25,22 +39,31 @@ class SimulatedEngine:
         card: Card,
         workspace: Workspace = Workspace.HIGH,
         config: AllocatorConfig | None = None,
+        workspaces: WorkspaceSource | None = None,
     ) -> None:
         self.trace = trace
         self.card = card
         self.workspace = workspace
         self.config = config or AllocatorConfig(torch_version=_installed_release())
+        self.workspaces = workspaces
 
     def probe(self, batch: int) -> Probe:
         """Replay every allocation of the step at `batch` on the card."""
-        events = self.trace.at(batch, self.workspace)
-        result = replay(events, CachingAllocator(self.card.usable_bytes, config=self.config))
+        allocator = CachingAllocator(self.card.usable_bytes, config=self.config)
+        if self.workspaces is None:
+            convolutions = None
+            result = replay(self.trace.at(batch, self.workspace), allocator)
+        else:
+            events, calls = self.trace.with_calls(batch)
+            convolutions = Convolutions(allocator, calls, self.workspaces)
+            result = replay(events, allocator, convolutions.malloc)
         return Probe(
             batch=batch,
             fits=result.fits,
             peak_allocated_bytes=result.peak_allocated_bytes,
             peak_reserved_bytes=result.peak_reserved_bytes,
             retries=result.retries,
+            fallbacks=convolutions.fallbacks if convolutions else 0,
         )
 
     def guess(self) -> int:
@@ -49,9 +72,10 @@ class SimulatedEngine:
         Live bytes are one sum per event, so this costs no replay. 0 if not even batch 1 can fit.
         """
         usable_bytes = self.card.usable_bytes
+        bound = Workspace.LOW if self.workspaces else self.workspace
 
         def within(batch: int) -> bool:
-            return self.trace.peak_live_bytes(batch, self.workspace) <= usable_bytes
+            return self.trace.peak_live_bytes(batch, bound) <= usable_bytes
 
         low, high = 0, 1
         while within(high):
@@ -67,3 +91,46 @@ class SimulatedEngine:
 def _installed_release() -> tuple[int, int]:
     major, minor = torch.__version__.split(".")[:2]
     return int(major), int(minor)
+
+
+class Convolutions:
+    """Workspaces of a step's convolutions, tried as PyTorch tries them (aten/native/cudnn/Conv_v8.cpp).
+
+    The first configuration whose workspace can be allocated runs, and is remembered for that call: it is tried first
+    the next time. A configuration that runs out of memory is passed over in silence: `fallbacks` counts them.
+    """
+
+    def __init__(self, allocator: CachingAllocator, calls: Sequence[Convolution], source: WorkspaceSource) -> None:
+        self.fallbacks = 0
+        self._allocator = allocator
+        self._candidates = [_candidates(source, call) for call in calls]
+        self._remembered: dict[int, int] = {}
+
+    def malloc(self, key: int, size_bytes: int) -> None:
+        """Allocate the workspace of the call that `size_bytes` names (trace.CALL).
+
+        Raises:
+            OutOfMemory: no configuration's workspace fits.
+        """
+        number = CALL - size_bytes
+        sizes = self._candidates[number]
+        remembered = self._remembered.get(number)
+        order = [*([] if remembered is None else [remembered]), *range(len(sizes))]
+        for place in order:
+            try:
+                self._allocator.malloc(key, sizes[place])
+            except OutOfMemory as error:
+                self.fallbacks += 1
+                last = error
+            else:
+                self._remembered[number] = place
+                return
+        raise last
+
+
+def _candidates(source: WorkspaceSource, call: Convolution) -> Sequence[int]:
+    sizes = source.candidates(call)
+    if sizes:
+        return sizes
+    element_bytes = torch.empty((), dtype=getattr(torch, call.dtype), device="meta").element_size()
+    return [element_bytes * (math.prod(call.input_shape) + math.prod(call.output_shape))]

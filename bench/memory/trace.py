@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.memory.allocator import FREE
+from bench.memory.convolution import Convolution
 
 ROUNDING_BYTES = 512  # every block of PyTorch's allocator is a multiple of this
 
+CALL = -2  # as the size of an event: the workspace of convolution 0; CALL - i: of convolution i
+
 Ints = npt.NDArray[np.int64]
+Item = TypeVar("Item")
 
 
 class Workspace(Enum):
@@ -30,14 +34,29 @@ class Workspace(Enum):
 class Event(NamedTuple):
     """One event of a recording at one batch size.
 
-    `size_bytes` is FREE (-1) where the event frees `key`. `workspace` marks a temporary inside a kernel,
-    which exists in the HIGH bound only. `op` is the operation that allocated.
+    `size_bytes` is FREE (-1) where the event frees `key`. `workspace` marks a temporary inside a kernel, which exists
+    in the HIGH bound only; `call` is the convolution that takes it. `op` is the operation that allocated, `source`
+    where in the program that was, if the recording was asked to note it.
     """
 
     key: int
     size_bytes: int
     workspace: bool
     op: str
+    call: Convolution | None = None
+    source: Any = None
+
+
+class Images(NamedTuple):
+    """A convolution of a trace, whose number of images is affine in the batch."""
+
+    call: Convolution
+    base: int
+    slope: int
+
+    def at(self, batch: int) -> Convolution:
+        """The call at one batch size."""
+        return self.call.with_images(self.base + self.slope * batch)
 
 
 @dataclass(frozen=True)
@@ -45,7 +64,8 @@ class Trace:
     """The events of a step with sizes affine in the batch.
 
     All arrays have shape [events]: `key` names the allocation, `base` and `slope` give its size in bytes
-    (both 0 on a free), `is_free` and `is_workspace` say what the event is, `op` indexes `op_names`.
+    (both 0 on a free), `is_free` and `is_workspace` say what the event is, `op` indexes `op_names`, `call` indexes
+    `convolutions` (-1 where the event is no convolution's workspace). `sources` has one entry per event, or none.
     `exceptions` holds the traces of single batch sizes whose event sequence differs from all the others'
     (batch 1, where a transposed view can already be contiguous).
     """
@@ -57,6 +77,9 @@ class Trace:
     is_workspace: npt.NDArray[np.bool_]
     op: Ints
     op_names: tuple[str, ...]
+    call: Ints
+    convolutions: tuple[Images, ...]
+    sources: tuple[Any, ...] = ()
     exceptions: dict[int, Trace] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -78,6 +101,16 @@ class Trace:
         if workspace is Workspace.LOW:
             keys, sizes = keys[~trace.is_workspace], sizes[~trace.is_workspace]
         return list(zip(keys.tolist(), sizes.tolist(), strict=True))
+
+    def with_calls(self, batch: int) -> tuple[list[tuple[int, int]], list[Convolution]]:
+        """The (key, bytes) events at one batch size, with convolutions named instead of bounded.
+
+        The workspace of call i of the second list has the size CALL - i; other temporaries have their HIGH bound.
+        """
+        trace = self.of(batch)
+        sizes = np.where(trace.call >= 0, CALL - trace.call, trace.sizes(batch))
+        events = list(zip(trace.key.tolist(), sizes.tolist(), strict=True))
+        return events, [images.at(batch) for images in trace.convolutions]
 
     def live_bytes(self, batch: int, workspace: Workspace = Workspace.HIGH) -> Ints:
         """Bytes in live blocks after every event, rounded as PyTorch rounds them; shape [events]."""
@@ -105,31 +138,62 @@ class Trace:
 
 
 def same_sequence(one: list[Event], other: list[Event]) -> int | None:
-    """Index of the first event at which two recordings differ in anything but bytes; None if none does."""
+    """Index of the first event at which two recordings differ in anything but bytes and images; None if none does."""
     for index, (a, b) in enumerate(zip(one, other, strict=False)):
         if (a.key, a.size_bytes == FREE, a.workspace, a.op) != (b.key, b.size_bytes == FREE, b.workspace, b.op):
+            return index
+        if a.call != b.call and (not a.call or not b.call or a.call.with_images(1) != b.call.with_images(1)):
             return index
     return None if len(one) == len(other) else min(len(one), len(other))
 
 
+def agrees(trace: Trace, batch: int, events: list[Event]) -> bool:
+    """Whether the trace tells exactly these events at `batch`."""
+    trace = trace.of(batch)
+    names, calls = trace.op_names, [images.at(batch) for images in trace.convolutions]
+    described = zip(
+        *(trace.key.tolist(), trace.sizes(batch).tolist(), trace.is_workspace.tolist()),
+        *(trace.op.tolist(), trace.call.tolist()),
+        strict=True,
+    )
+    told = [(key, size, ws, names[op], calls[call] if call >= 0 else None) for key, size, ws, op, call in described]
+    return told == [event[:5] for event in events]
+
+
 def affine(batch: int, events: list[Event], next_events: list[Event]) -> Trace:
     """Fit the trace through recordings at `batch` and `batch + 1` that have the same sequence of events."""
-    size = np.array([event.size_bytes for event in events], dtype=np.int64)
-    next_size = np.array([event.size_bytes for event in next_events], dtype=np.int64)
-    slope = next_size - size
-    return _trace(events, base=size - slope * batch, slope=slope)
+    size = _sizes(events)
+    slope = _sizes(next_events) - size
+    images: list[Images | None] = []
+    for event, next_event in zip(events, next_events, strict=True):
+        call, next_call = event.call, next_event.call
+        if call and next_call:
+            more = next_call.input_shape[0] - call.input_shape[0]
+            images.append(Images(call.with_images(0), call.input_shape[0] - more * batch, more))
+        else:
+            images.append(None)
+    return _trace(events, size - slope * batch, slope, images)
 
 
 def constant(events: list[Event]) -> Trace:
     """The trace of one recording, for its own batch size only."""
-    size = np.array([event.size_bytes for event in events], dtype=np.int64)
-    return _trace(events, base=size, slope=np.zeros_like(size))
+    size = _sizes(events)
+    images = [
+        Images(event.call.with_images(0), event.call.input_shape[0], 0) if event.call else None for event in events
+    ]
+    return _trace(events, size, np.zeros_like(size), images)
 
 
-def _trace(events: list[Event], base: Ints, slope: Ints) -> Trace:
+def _sizes(events: list[Event]) -> Ints:
+    return np.array([event.size_bytes for event in events], dtype=np.int64)
+
+
+def _trace(events: list[Event], base: Ints, slope: Ints, images: list[Images | None]) -> Trace:
     is_free = np.array([event.size_bytes == FREE for event in events], dtype=np.bool_)
-    numbers: dict[str, int] = {}
-    op = np.array([numbers.setdefault(event.op, len(numbers)) for event in events], dtype=np.int64)
+    op, op_names = _numbered([event.op for event in events])
+    call, convolutions = _numbered([image for image in images if image])
+    calls = np.full(len(events), -1, dtype=np.int64)
+    calls[[image is not None for image in images]] = call
     return Trace(
         key=np.array([event.key for event in events], dtype=np.int64),
         base=np.where(is_free, 0, base),
@@ -137,5 +201,14 @@ def _trace(events: list[Event], base: Ints, slope: Ints) -> Trace:
         is_free=is_free,
         is_workspace=np.array([event.workspace for event in events], dtype=np.bool_),
         op=op,
-        op_names=tuple(numbers),
+        op_names=op_names,
+        call=calls,
+        convolutions=convolutions,
+        sources=tuple(event.source for event in events) if any(event.source for event in events) else (),
     )
+
+
+def _numbered(items: list[Item]) -> tuple[Ints, tuple[Item, ...]]:
+    """Each item's number, and the different items in the order of their numbers."""
+    numbers: dict[Item, int] = {}
+    return np.array([numbers.setdefault(item, len(numbers)) for item in items], dtype=np.int64), tuple(numbers)
