@@ -10,6 +10,7 @@ import typer
 import bench
 from bench.commands import list as list_command
 from bench.commands import run as run_command
+from bench.commands import validate as validate_command
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run_command.run)
+app.command("validate")(validate_command.validate)
 app.command("list")(list_command.list_known)
 
 

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bench.errors import UsageError
+from bench.memory.allocator import AllocatorConfig
 from models.architectures.base import ModelOptions
 
 if sys.version_info >= (3, 11):
@@ -43,10 +44,18 @@ class TrainingSection(_Section):
 
 
 class MemorySection(_Section):
-    """[memory]: how a step is recorded, and which bound the table shows."""
+    """[memory]: what answers, how a step is recorded, and which bound the table shows."""
 
+    engine: Literal["simulated", "cuda"]
     steps: int = Field(ge=2)
     workspace: Literal["high", "low"]
+    alloc_conf: str
+
+    @field_validator("alloc_conf")
+    @classmethod
+    def _is_pytorchs(cls, text: str) -> str:
+        AllocatorConfig.parse(text)
+        return text
 
 
 class Task(_Section):
@@ -74,8 +83,10 @@ def default_path() -> Path:
     return installed if installed.exists() else package.parent / FILE_NAME
 
 
-def load(path: Path | None = None) -> Config:
+def load(path: Path | None = None, memory: dict[str, str | None] | None = None) -> Config:
     """Read `path`, or bench.toml in the working folder, or the default suite.
+
+    What `memory` has that is not None replaces the keys of that section, as options of a command do.
 
     Raises:
         UsageError: no such file, not TOML, or unknown keys and wrong values (all of them, with their places).
@@ -85,6 +96,8 @@ def load(path: Path | None = None) -> Config:
     values = _read(default_path())
     if path is not None:
         values = _merge(values, _read(path))
+    given = {key: value for key, value in (memory or {}).items() if value is not None}
+    values = _merge(values, {"memory": given})
     try:
         return Config.model_validate(values)
     except ValidationError as error:

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from bench.errors import UsageError
 
-Bound = Literal["high", "low"]
-"""Of the temporaries inside kernels: the most they can take, or nothing."""
+Bound = Literal["exact", "high", "low"]
+"""The temporaries inside kernels: as they are (measured, or told by cuDNN), the most they can take, or nothing."""
 
 
 class _Part(BaseModel):
@@ -44,25 +44,33 @@ class Parameters(_Part):
 
 
 class Edge(_Part):
-    """The largest batch that fits (0: none) under one bound of the kernels' temporaries, and what it takes."""
+    """The largest batch that fits (0: none) under one bound of the kernels' temporaries, and what it takes.
+
+    `fallbacks` counts convolutions that ran with another configuration than cuDNN's first choice, for want of memory.
+    """
 
     largest_batch: int
     peak_allocated_bytes: int | None
     peak_reserved_bytes: int | None
     retries: int | None
+    fallbacks: int | None
     not_fitting: list[int]
     monotone: bool
 
 
 class CardResult(_Part):
-    """One card's answer: `high` with the most that kernels' temporaries can take (safe), `low` with none."""
+    """One card's answers: under each bound of the kernels' temporaries that the engine could compute."""
 
     card: str
     total_bytes: int
     context_bytes: int
     usable_bytes: int
-    high: Edge
-    low: Edge
+    edges: dict[Bound, Edge]
+
+    def edge(self, otherwise: Bound) -> tuple[Bound, Edge]:
+        """The exact answer if there is one, else the one of a bound; and which it is."""
+        bound: Bound = "exact" if "exact" in self.edges else otherwise
+        return bound, self.edges[bound]
 
 
 class Memory(_Part):
@@ -100,6 +108,59 @@ class Record(_Part):
     def card(self, name: str) -> CardResult | None:
         """The answer for one card, if the record has it."""
         return next((card for card in self.memory.cards if card.card == name), None) if self.memory else None
+
+
+class Peak(_Part):
+    """Peaks of one batch in bytes, and what it cost to fit."""
+
+    batch: int
+    fits: bool
+    allocated_bytes: int
+    reserved_bytes: int
+    retries: int
+    fallbacks: int
+
+
+class Row(_Part):
+    """One cell under one cap: predicted and measured edge, and the peaks of every batch that was run."""
+
+    architecture: str
+    task: str
+    cap: str
+    key: str
+    status: Literal["ok", "failed"]
+    reason: str | None = None
+    usable_bytes: int
+    workspaces: str
+    predicted_batch: int
+    measured_batch: int | None = None
+    predicted: list[Peak] = []
+    measured: list[Peak] = []
+    measurements: list[dict[str, Any]] = []
+    seconds: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the predicted largest batch is the measured one."""
+        return self.measured_batch == self.predicted_batch
+
+    def error(self, what: Literal["allocated_bytes", "reserved_bytes"]) -> float | None:
+        """Signed relative error of the predicted peak at the measured edge (or at batch 1 where none fits)."""
+        at = max(self.measured_batch or 0, 1)
+        predicted = next((peak for peak in self.predicted if peak.batch == at), None)
+        measured = next((peak for peak in self.measured if peak.batch == at), None)
+        if not predicted or not measured or not measured.fits or not predicted.fits:
+            return None
+        return float(getattr(predicted, what) / getattr(measured, what)) - 1
+
+
+class Validation(_Part):
+    """All rows of one GPU."""
+
+    format: Literal[1] = 1
+    device: str
+    rows: list[Row] = []
+    provenance: Provenance
 
 
 class RecordStore:

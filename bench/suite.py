@@ -11,7 +11,8 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import torch
 
@@ -28,10 +29,13 @@ from bench.memory import (
     largest_batch,
     record,
 )
+from bench.memory.allocator import AllocatorConfig
+from bench.memory.cuda import CudaEngine, ProbeFailedError
+from bench.memory.simulated import installed_release
 from bench.memory.trace import Workspace
 from bench.pool import pool
 from bench.provenance import provenance, source_fingerprint
-from bench.records import CardResult, Edge, Memory, Parameters, Record, RecordStore
+from bench.records import Bound, CardResult, Edge, Memory, Parameters, Record, RecordStore
 from bench.units import format_bytes
 from bench.workload import Workload
 
@@ -135,7 +139,7 @@ def measure(cell: Cell, cards: Sequence[Card], earlier: Iterable[CardResult] = (
     parameters = memory = reason = None
     try:
         parameters, memory = _measure_memory(cell, cards, earlier)
-    except NotRecordableError as error:
+    except (NotRecordableError, ProbeFailedError) as error:
         reason = str(error)
     except Exception as error:  # noqa: BLE001 - a cell may run anybody's architecture: this is where its failure ends
         place = traceback.extract_tb(error.__traceback__)[-1]
@@ -159,10 +163,11 @@ def _measure_memory(cell: Cell, cards: Sequence[Card], earlier: Iterable[CardRes
     workload = cell.workload.for_recording()
     model = workload.build(torch.device("meta"))
     trace = record(workload.make_step, cell.memory.steps)
+    on_card = _simulated if cell.memory.engine == "simulated" else _measured
     results = {result.card: result for result in earlier}
-    results |= {card.name: _on_card(trace, card) for card in cards}
+    results |= {card.name: on_card(cell, trace, card) for card in cards}
     memory = Memory(
-        engine="simulated",
+        engine=cell.memory.engine,
         recorded_steps=cell.memory.steps,
         recorded_evaluations=workload.options.solver.max_evaluations,
         events=len(trace),
@@ -174,15 +179,35 @@ def _measure_memory(cell: Cell, cards: Sequence[Card], earlier: Iterable[CardRes
     return Parameters(trainable=model.trainable_parameters, paper=model.paper_parameters), memory
 
 
-def _on_card(trace: Trace, card: Card) -> CardResult:
-    edges = {w.value: _edge(largest_batch(SimulatedEngine(trace, card, w))) for w in Workspace}
+def _simulated(cell: Cell, trace: Trace, card: Card) -> CardResult:
+    """One card's answers without a GPU: both bounds, and the exact one where cuDNN's workspaces are known."""
+    config = AllocatorConfig.parse(cell.memory.alloc_conf, installed_release())
+    edges: dict[Bound, Edge] = {}
+    for workspace in Workspace:
+        edges[workspace.value] = _edge(largest_batch(SimulatedEngine(trace, card, workspace, config)))
+    return _result(card, edges)
+
+
+def _measured(cell: Cell, trace: Trace, card: Card) -> CardResult:
+    """One card's answer from the GPU, whose context is measured first and takes its place in the card."""
+    make_step = cell.workload.for_recording().make_step
+    engine = partial(CudaEngine, make_step, steps=cell.memory.steps, alloc_conf=cell.memory.alloc_conf or None)
+    first = engine(card)
+    first.probe(1)
+    context_bytes = first.measurements[1].context_bytes
+    if context_bytes is not None:
+        card = replace(card, context_bytes=context_bytes)
+    guess = largest_batch(SimulatedEngine(trace, card)).batch
+    return _result(card, {"exact": _edge(largest_batch(engine(card, first_guess=guess)))})
+
+
+def _result(card: Card, edges: dict[Bound, Edge]) -> CardResult:
     return CardResult(
         card=card.name,
         total_bytes=card.total_bytes,
         context_bytes=card.context_bytes,
         usable_bytes=card.usable_bytes,
-        high=edges["high"],
-        low=edges["low"],
+        edges=edges,
     )
 
 
@@ -193,6 +218,7 @@ def _edge(boundary: Boundary) -> Edge:
         peak_allocated_bytes=at_edge.peak_allocated_bytes if at_edge else None,
         peak_reserved_bytes=at_edge.peak_reserved_bytes if at_edge else None,
         retries=at_edge.retries if at_edge else None,
+        fallbacks=at_edge.fallbacks if at_edge else None,
         not_fitting=[probe.batch for probe in boundary.probes if not probe.fits],
         monotone=boundary.monotone,
     )

@@ -24,6 +24,13 @@ def run(
     architecture: Annotated[list[str] | None, typer.Option(help="Only this architecture. May be repeated.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="Only this task. May be repeated.")] = None,
     config: Annotated[Path | None, typer.Option(help="The suite, as a TOML file like bench.toml.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="What answers: simulated (no GPU needed) or cuda (measures). [default: simulated]"),
+    ] = None,
+    alloc_conf: Annotated[
+        str | None, typer.Option(help="PyTorch's allocator options, in its syntax: expandable_segments:True")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON instead of the table.")] = False,
     output: Annotated[Path, typer.Option(help="Folder for records and tables.")] = DEFAULT_OUTPUT,
     jobs: Annotated[
@@ -44,9 +51,12 @@ def run(
     from bench.report import table3
     from bench.report.terminal import print_table
 
-    settings = load(config)
-    cards = _cards(settings, gpu_cap or [], gpu or [])
+    settings = load(config, {"engine": engine, "alloc_conf": alloc_conf})
+    cards = chosen_cards(settings, gpu_cap or [], gpu or [])
     cells = suite.cells(settings, architecture or [], task or [])
+    if settings.memory.engine == "cuda":
+        jobs = 1  # cells take turns on the one GPU
+        _require_gpu(cards)
     store = RecordStore(output / "records", _warn)
     records = _measure(cells, cards, store, fresh, jobs or available_cores())
     frame = table3.tidy(records, [card.name for card in cards], settings.memory.workspace)
@@ -62,7 +72,7 @@ def run(
         raise CellsFailedError(f"{len(failed)} of {len(records)} cells failed: {reasons}")
 
 
-def _cards(settings: Config, gpu_caps: list[str], gpus: list[str]) -> list[Card]:
+def chosen_cards(settings: Config, gpu_caps: list[str], gpus: list[str]) -> list[Card]:
     """The cards asked for on the command line, or the configuration's."""
     from bench.errors import UsageError
     from bench.memory.gpus import card_named, card_of_capacity
@@ -76,6 +86,16 @@ def _cards(settings: Config, gpu_caps: list[str], gpus: list[str]) -> list[Card]
     if not cards:
         raise UsageError("no card to answer for: give --gpu-cap 8GB, --gpu NAME, or gpu_caps in the configuration")
     return list({card.name: card for card in cards}.values())
+
+
+def _require_gpu(cards: list[Card]) -> None:
+    from bench.errors import UsageError
+    from bench.memory.cuda import NoGpuError, require_gpu
+
+    try:
+        require_gpu(max(card.usable_bytes for card in cards))
+    except NoGpuError as error:
+        raise UsageError(str(error)) from error
 
 
 def _measure(cells: list[Cell], cards: list[Card], store: RecordStore, fresh: bool, jobs: int) -> list[Record]:

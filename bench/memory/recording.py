@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.memory.allocator import FREE
 from bench.memory.convolution import Convolution
-from bench.memory.kernels import Temporary, allocations
+from bench.memory.kernels import CUBLAS_OPS, CUBLAS_WORKSPACE_BYTES, Temporary, allocations
 from bench.memory.metadata import Effect, OutputCache
 from bench.memory.trace import Event, Trace, affine, agrees, constant, same_sequence
 
@@ -151,6 +151,7 @@ class Recorder(TorchDispatchMode):
         self._host_ops = {aten.lift_fresh.default} if device.type == "cpu" else set()
         self._known: dict[int, tuple[int, int, weakref.ref[Any]]] = {}
         self._next_key = 0
+        self._cublas_threads: set[bool] = set()
         self._names: dict[int, str] = {}
         self._open = True
 
@@ -176,6 +177,8 @@ class Recorder(TorchDispatchMode):
                     self._note(item, func)
                 elif isinstance(item, Temporary):
                     self._note_temporary(item, func)
+            if func in CUBLAS_OPS:
+                self._note_cublas_workspace(func)
         return result
 
     def close(self) -> None:
@@ -206,6 +209,12 @@ class Recorder(TorchDispatchMode):
     def _note_temporary(self, temporary: Temporary, func: Any) -> None:
         key = self._allocate(temporary.most_bytes, True, func, temporary.call)
         self.events.append(Event(key, FREE, True, self._name(func)))
+
+    def _note_cublas_workspace(self, func: Any) -> None:
+        in_backward = torch._C._current_autograd_node() is not None  # which runs in a thread of its own on a GPU
+        if in_backward not in self._cublas_threads:
+            self._cublas_threads.add(in_backward)
+            self._allocate(CUBLAS_WORKSPACE_BYTES, False, func)
 
     def _allocate(self, size_bytes: int, workspace: bool, func: Any, call: Convolution | None = None) -> int:
         key = self._next_key

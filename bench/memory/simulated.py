@@ -44,7 +44,7 @@ class SimulatedEngine:
         self.trace = trace
         self.card = card
         self.workspace = workspace
-        self.config = config or AllocatorConfig(torch_version=_installed_release())
+        self.config = config or AllocatorConfig(torch_version=installed_release())
         self.workspaces = workspaces
 
     def probe(self, batch: int) -> Probe:
@@ -88,7 +88,8 @@ class SimulatedEngine:
         return low
 
 
-def _installed_release() -> tuple[int, int]:
+def installed_release() -> tuple[int, int]:
+    """PyTorch's release: (2, 13)."""
     major, minor = torch.__version__.split(".")[:2]
     return int(major), int(minor)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.records import Bound, Record, write_atomically
+from bench.records import Bound, CardResult, Record, write_atomically
 from bench.report.terminal import markdown
 from bench.units import MiB
 
@@ -37,7 +37,8 @@ def even(batch: int) -> int:
 def tidy(records: Iterable[Record], cards: Sequence[str], workspace: Bound = "high") -> pd.DataFrame:
     """One row per cell and card: parameters, largest batch (both bounds, ours and the paper's way), bytes.
 
-    `largest_batch` is the one of the bound `workspace`; a failed cell has its reason and no numbers.
+    `largest_batch` is exact where the record has it so, else the one of the bound `workspace`; the column of that name
+    says which. A failed cell has its reason and no numbers.
     """
     rows = []
     for record in records:
@@ -50,11 +51,10 @@ def tidy(records: Iterable[Record], cards: Sequence[str], workspace: Bound = "hi
             "parameters_paper_count": record.parameters and record.parameters.paper,
             "parameters_in_paper": paper["parameters"].get(record.paper_task, {}).get(record.architecture),
             "peak_bytes_per_image": record.memory and record.memory.peak_bytes_per_image[workspace],
-            "workspace": workspace,
         }
         for name in cards:
             result = record.card(name)
-            edge = result and getattr(result, workspace)
+            bound, edge = result.edge(workspace) if result else (None, None)
             in_paper = paper["max_batch"].get(record.paper_task, {}).get(name, {}).get(record.architecture)
             rows.append(
                 common
@@ -63,7 +63,8 @@ def tidy(records: Iterable[Record], cards: Sequence[str], workspace: Bound = "hi
                     "usable_bytes": result and result.usable_bytes,
                     "largest_batch": edge and edge.largest_batch,
                     "largest_even_batch": edge and even(edge.largest_batch),
-                    "largest_batch_low_workspace": result and result.low.largest_batch,
+                    "workspace": bound,
+                    **{f"largest_batch_{b}": _largest(result, b) for b in ("exact", "high", "low")},
                     "largest_batch_in_paper": in_paper,
                     "peak_reserved_bytes": edge and edge.peak_reserved_bytes,
                     "engine": record.memory and record.memory.engine,
@@ -76,6 +77,10 @@ def tidy(records: Iterable[Record], cards: Sequence[str], workspace: Bound = "hi
         column for column in frame.columns if column.startswith(("parameters_", "largest_", "peak_", "usable_"))
     ]
     return frame.astype(dict.fromkeys(integers, "Int64"))
+
+
+def _largest(result: CardResult | None, bound: Bound) -> int | None:
+    return result.edges[bound].largest_batch if result and bound in result.edges else None
 
 
 def arranged(frame: pd.DataFrame) -> pd.DataFrame:
@@ -119,10 +124,15 @@ def _per_image(cell: Any) -> str:
 
 def caption(frame: pd.DataFrame) -> str:
     """What the numbers are, in words, for above or below the table."""
-    bound = {"high": "the most that kernels' temporaries can take", "low": "no temporaries inside kernels"}
+    meaning = {
+        "exact": "kernels' temporaries as cuDNN takes them",
+        "high": "the most that kernels' temporaries can take",
+        "low": "no temporaries inside kernels",
+    }
     return (
         "Largest training batch: ours / ours in the paper's even numbers / the paper's (-: batch 1 does not fit). "
-        f"Engine: {', '.join(frame['engine'].dropna().unique())}, with {bound[frame['workspace'].iloc[0]]}; "
+        f"Engine: {', '.join(frame['engine'].dropna().unique())}, "
+        f"with {' or '.join(meaning[bound] for bound in frame['workspace'].dropna().unique())}; "
         f"torch {', '.join(frame['torch'].unique())}."
     )
 

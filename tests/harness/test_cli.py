@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from bench.cli import main
 
@@ -96,7 +97,7 @@ def test_another_cap_is_added_to_what_is_known(bench, tmp_path):
     result = bench(*arguments, "--gpu-cap", "1GB", "--gpu", "rtx 3080", "--json")
     (record,) = json.loads(result.stdout)
     assert [card["card"] for card in record["memory"]["cards"]] == ["8GB", "1GB", "RTX 3080"]
-    edges = {card["card"]: card["high"]["largest_batch"] for card in record["memory"]["cards"]}
+    edges = {card["card"]: card["edges"]["high"]["largest_batch"] for card in record["memory"]["cards"]}
     assert 0 < edges["1GB"] < edges["8GB"] < edges["RTX 3080"]
     assert result.returncode == 0
 
@@ -110,9 +111,10 @@ def test_json_is_the_records_and_nothing_else(bench, tmp_path):
         assert record["memory"]["engine"] == "simulated"
         assert record["provenance"]["torch"]
         (card,) = record["memory"]["cards"]
-        assert card["high"]["largest_batch"] <= card["low"]["largest_batch"]
-        assert card["high"]["peak_reserved_bytes"] <= card["usable_bytes"]
-        assert card["high"]["largest_batch"] + 1 in card["high"]["not_fitting"]
+        high, low = card["edges"]["high"], card["edges"]["low"]
+        assert high["largest_batch"] <= low["largest_batch"]
+        assert high["peak_reserved_bytes"] <= card["usable_bytes"]
+        assert high["largest_batch"] + 1 in high["not_fitting"]
 
 
 def test_a_failing_cell_is_a_record_and_exit_code_3(bench, tmp_path):
@@ -158,6 +160,13 @@ def test_help_needs_no_torch(bench):
         (("--gpu-cap", "0GB"), "'0GB' is not a memory size"),
         (("--gpu-cap", "400MiB"), "the CUDA context alone takes 500.00 MiB"),
         (("--gpu-cap", "501MiB", "--task", "blur"), "less than the parameters of LU-DnCNN"),
+        pytest.param(
+            ("--engine", "cuda"),
+            "the cuda engine needs a GPU, but",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+        (("--engine", "abacus"), "memory.engine: Input should be 'simulated' or 'cuda' (got 'abacus')"),
+        (("--alloc-conf", "expandable:True"), "memory.alloc_conf"),
         (("--config", "nowhere.toml"), "no configuration file at nowhere.toml"),
         (("--config", "not.toml"), "not.toml is not TOML"),
         (("--config", "unknown.toml"), "unknown key suite.colour"),
@@ -173,6 +182,28 @@ def test_bad_input_is_one_sentence_and_exit_code_2(bench, tmp_path, arguments, m
     result = bench("run", *arguments)
     assert result.returncode == 2, result
     assert message in one_sentence(result.stderr)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_validation_without_a_gpu_is_one_sentence_and_exit_code_2(bench, tmp_path):
+    result = bench("validate")
+    assert result.returncode == 2
+    assert "the cuda engine needs a GPU, but" in one_sentence(result.stderr)
+    assert not (tmp_path / "results").exists()
+
+
+def test_allocator_options_change_the_answer(bench):
+    def peaks(*arguments):
+        (record,) = json.loads(
+            bench("run", "--task", "blur", "--architecture", "LUSER-SW", "--json", *arguments).stdout
+        )
+        (card,) = record["memory"]["cards"]
+        return record["settings"]["memory"]["alloc_conf"], card["edges"]["high"]
+
+    (none, plain), (conf, expandable) = peaks(), peaks("--alloc-conf", "expandable_segments:True")
+    assert (none, conf) == ("", "expandable_segments:True")
+    assert plain["peak_reserved_bytes"] != expandable["peak_reserved_bytes"]
+    assert plain["largest_batch"] <= expandable["largest_batch"]
 
 
 def test_an_unknown_option_is_exit_code_2(bench):

@@ -7,6 +7,7 @@ from torch.utils.checkpoint import checkpoint
 
 from bench.memory import NotRecordableError, record
 from bench.memory.allocator import FREE
+from bench.memory.kernels import CUBLAS_WORKSPACE_BYTES
 from bench.memory.metadata import OutputCache
 from bench.memory.recording import record_events
 from bench.memory.trace import Workspace
@@ -233,3 +234,20 @@ def test_embedding_bag_allocates_its_bookkeeping_first():
 
     events = [e for e in record_events(make_step, 1, META, steps=1) if "embedding_bag" in e.op]
     assert [e.size_bytes for e in events] == [11 * 4, 1000 * 4, 10 * 8 * 4]  # and an empty max_indices
+
+
+def test_cublas_keeps_a_workspace_for_each_of_its_threads():
+    def make_step(batch, device):
+        weight = torch.zeros(8, 8, device=device, requires_grad=True)
+
+        def step():
+            image = torch.zeros(batch, 8, device=device)
+            (image @ weight @ weight).sum().backward()
+            weight.grad = None
+
+        return step
+
+    trace = record(make_step)
+    taken = [op for op, base in zip(trace.op, trace.base, strict=True) if base == CUBLAS_WORKSPACE_BYTES]
+    assert len(taken) == 2  # not in the second step
+    assert trace.live_bytes(2)[-1] == 2 * CUBLAS_WORKSPACE_BYTES + 512

@@ -1,0 +1,222 @@
+"""The cuda engine: does a batch fit? Answered by running the step on a GPU whose allocator is capped.
+
+Every probe is a fresh process that runs whole optimiser steps. The cap is the card's usable memory, so that a large GPU
+stands in for a smaller one; its compute capability, its kernels and their workspaces stay its own.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from bench.memory.gpus import Card
+from bench.memory.isolated import IsolatedError, run_isolated
+from bench.memory.recording import STEPS, MakeStep
+from bench.memory.search import Probe
+
+CUBLAS_WORKSPACE_CONFIG = ":4096:2:16:8"
+"""cuBLAS's workspace on cards below compute capability 9 (8,519,680 bytes), set on every card."""
+
+TIMEOUT_SECONDS = 300.0
+
+
+class NoGpuError(Exception):
+    """There is no GPU to measure on."""
+
+
+class ProbeFailedError(Exception):
+    """A probe ended in something else than an answer: a crash, a hang, an error that is not out of memory."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one probe saw on the GPU.
+
+    `context_bytes` is what the process held outside PyTorch's allocator at its end, as NVML tells; None where NVML
+    does not answer. `ooms` counts allocations that failed, those that cuDNN passed over in silence included.
+    """
+
+    fits: bool
+    peak_allocated_bytes: int
+    peak_reserved_bytes: int
+    retries: int
+    ooms: int
+    limit_bytes: int
+    context_bytes: int | None
+    step_seconds: float | None
+    device: str
+    torch: str
+    cudnn: int | None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one probe has to do; plain data, so that it can travel to another process."""
+
+    make_step: MakeStep
+    batch: int
+    steps: int
+    limit_bytes: int
+    device_index: int
+    alloc_conf: str | None
+
+
+class Device(Protocol):
+    """Something that carries out a trial: the GPU, or in tests a stand-in."""
+
+    def measure(self, trial: Trial) -> Measurement:
+        """Carry out one trial.
+
+        Raises:
+            IsolatedError: it ended without an answer.
+        """
+        ...
+
+
+class Gpu:
+    """The real device: a fresh process for each trial."""
+
+    def __init__(self, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._timeout_seconds = timeout_seconds
+
+    def measure(self, trial: Trial) -> Measurement:
+        """Carry out one trial in a process of its own."""
+        return run_isolated(measure_here, trial, timeout_seconds=self._timeout_seconds)
+
+
+class CudaEngine:
+    """One training step on one GPU under one card's memory."""
+
+    name = "cuda"
+
+    def __init__(
+        self,
+        make_step: MakeStep,
+        card: Card,
+        *,
+        first_guess: int = 1,
+        steps: int = STEPS,
+        device_index: int = 0,
+        alloc_conf: str | None = None,
+        device: Device | None = None,
+    ) -> None:
+        self.card = card
+        self.measurements: dict[int, Measurement] = {}
+        self._make_step = make_step
+        self._first_guess = first_guess
+        self._steps = steps
+        self._device_index = device_index
+        self._alloc_conf = alloc_conf
+        self._device = device or Gpu()
+
+    def probe(self, batch: int) -> Probe:
+        """Run the step at `batch` under the cap.
+
+        Raises:
+            ProbeFailedError: it neither fitted nor ran out of memory.
+        """
+        limit_bytes = self.card.usable_bytes
+        trial = Trial(self._make_step, batch, self._steps, limit_bytes, self._device_index, self._alloc_conf)
+        try:
+            seen = self._device.measure(trial)
+        except IsolatedError as error:
+            raise ProbeFailedError(f"the probe of batch {batch} under {self.card.name} failed: {error}") from error
+        self.measurements[batch] = seen
+        return Probe(
+            batch=batch,
+            fits=seen.fits,
+            peak_allocated_bytes=seen.peak_allocated_bytes,
+            peak_reserved_bytes=seen.peak_reserved_bytes,
+            retries=seen.retries,
+            fallbacks=seen.ooms - (not seen.fits),
+        )
+
+    def guess(self) -> int:
+        """Where the search starts: a prediction, if there is one."""
+        return self._first_guess
+
+
+def require_gpu(limit_bytes: int = 0, device_index: int = 0) -> str:
+    """The name of the GPU.
+
+    Raises:
+        NoGpuError: PyTorch has no CUDA, there is no such device or driver, or it has less memory than `limit_bytes`.
+    """
+    if not torch.backends.cuda.is_built():
+        raise NoGpuError("the cuda engine needs a GPU, but this PyTorch is built without CUDA: use --engine simulated")
+    try:
+        properties = torch.cuda.get_device_properties(device_index)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise NoGpuError(f"the cuda engine needs a GPU, but none answers ({reason}): use --engine simulated") from error
+    if limit_bytes > properties.total_memory:
+        raise NoGpuError(
+            f"{properties.name} has {properties.total_memory} bytes, fewer than the cap's {limit_bytes}: "
+            "give a smaller cap"
+        )
+    return str(properties.name)
+
+
+def cap_fraction(limit_bytes: int, total_bytes: int) -> float:
+    """The fraction whose cap, int(fraction * total) as PyTorch computes it, is exactly `limit_bytes`.
+
+    `limit / total * total` can round to one byte less and cost a segment.
+    """
+    for numerator in (limit_bytes, limit_bytes + 0.5, limit_bytes + 1):
+        fraction = numerator / total_bytes
+        if int(fraction * total_bytes) == limit_bytes:
+            return fraction
+    raise ValueError(f"no fraction of {total_bytes} bytes gives a cap of {limit_bytes} bytes")
+
+
+def measure_here(trial: Trial) -> Measurement:
+    """Carry out a trial on the GPU in this process, which must not have used it before."""
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACE_CONFIG
+    if trial.alloc_conf:
+        os.environ["PYTORCH_CUDA_ALLOC_CONF"] = os.environ["PYTORCH_ALLOC_CONF"] = trial.alloc_conf
+    used_before = _used_bytes(trial.device_index)
+    device = torch.device("cuda", trial.device_index)
+    properties = torch.cuda.get_device_properties(device)
+    torch.cuda.set_per_process_memory_fraction(cap_fraction(trial.limit_bytes, properties.total_memory), device)
+    seconds = None
+    try:
+        step = trial.make_step(trial.batch, device)
+        for _ in range(trial.steps):
+            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            start.record()
+            step()
+            end.record()
+            torch.cuda.synchronize(device)
+            seconds = start.elapsed_time(end) / 1000
+        fits = True
+    except torch.OutOfMemoryError:
+        fits = False
+    statistics = torch.cuda.memory_stats(device)
+    used_after = _used_bytes(trial.device_index)
+    context_bytes = None
+    if used_before is not None and used_after is not None:
+        context_bytes = used_after - used_before - torch.cuda.memory_reserved(device)
+    return Measurement(
+        fits=fits,
+        peak_allocated_bytes=statistics["allocated_bytes.all.peak"],
+        peak_reserved_bytes=statistics["reserved_bytes.all.peak"],
+        retries=statistics["num_alloc_retries"],
+        ooms=statistics["num_ooms"],
+        limit_bytes=trial.limit_bytes,
+        context_bytes=context_bytes,
+        step_seconds=seconds if fits else None,
+        device=properties.name,
+        torch=torch.__version__,
+        cudnn=torch.backends.cudnn.version(),
+    )
+
+
+def _used_bytes(device_index: int) -> int | None:
+    """Memory in use on the whole device, as NVML tells without touching CUDA; None where it does not answer."""
+    try:
+        return int(torch.cuda.device_memory_used(device_index))
+    except (ModuleNotFoundError, RuntimeError):
+        return None

@@ -1,0 +1,134 @@
+"""Predictions against a real GPU, cell by cell and cap by cap.
+
+For each cell and cap: the predicted largest batch B and B + 1 run on the GPU under the cap; where they disagree with
+the prediction, the edge is searched for. The simulated and the measured peaks stand side by side.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bench.errors import UsageError
+from bench.memory import Card, Probe, SimulatedEngine, Trace, largest_batch, record
+from bench.memory.cuda import CudaEngine, Device, Measurement, ProbeFailedError
+from bench.memory.simulated import WorkspaceSource
+from bench.provenance import provenance
+from bench.records import Peak, Row, Validation, write_atomically
+from bench.suite import Cell
+
+
+def load(path: Path) -> Validation | None:
+    """A stored validation, or None.
+
+    Raises:
+        UsageError: the file is there but damaged.
+    """
+    try:
+        return Validation.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise UsageError(f"{path} is no validation ({error.errors()[0]['msg']}): move it away to start anew") from error
+
+
+def run(
+    cells: Sequence[Cell],
+    cards: Sequence[Card],
+    path: Path,
+    device_name: str,
+    *,
+    workspaces: Callable[[Card], WorkspaceSource | None] = lambda card: None,
+    device: Device | None = None,
+    time_limit_seconds: float = float("inf"),
+) -> Iterator[tuple[Row, bool]]:
+    """Validate every cell under every card's memory; yields each row and whether it was made now.
+
+    Rows already in `path` are taken from there; each new one is in it before the next begins. No row is begun after
+    `time_limit_seconds`: the same call goes on from there.
+    """
+    start = time.monotonic()
+    stored = load(path) or Validation(device=device_name, provenance=provenance())
+    rows = {(row.architecture, row.task, row.cap, row.key): row for row in stored.rows if row.status == "ok"}
+    for cell in cells:
+        trace = None
+        for card in cards:
+            identity = (cell.architecture, cell.task, card.name, cell.key)
+            if identity in rows:
+                yield rows[identity], False
+                continue
+            if time.monotonic() - start > time_limit_seconds:
+                return
+            trace = trace or record(cell.workload.for_recording().make_step, cell.memory.steps)
+            rows[identity] = validate(cell, card, trace, workspaces(card), device)
+            result = Validation(device=device_name, rows=list(rows.values()), provenance=provenance())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, result.model_dump_json(indent=1) + "\n")
+            yield rows[identity], True
+
+
+def validate(
+    cell: Cell, card: Card, trace: Trace, workspaces: WorkspaceSource | None = None, device: Device | None = None
+) -> Row:
+    """Hold the prediction for one cell under one card's memory against the GPU.
+
+    Both run the step that is recorded: solves of as many evaluations as have the memory of all of them.
+    """
+    start = time.perf_counter()
+    simulated = SimulatedEngine(trace, card, workspaces=workspaces)
+    predicted_batch = largest_batch(simulated).batch
+    cuda = CudaEngine(
+        cell.workload.for_recording().make_step,
+        card,
+        first_guess=max(predicted_batch, 1),
+        steps=cell.memory.steps,
+        device=device,
+    )
+    measured_batch, reason = None, None
+    try:
+        measured_batch = largest_batch(cuda).batch
+    except ProbeFailedError as error:
+        reason = str(error)
+    tried = sorted(cuda.measurements.items())
+    return Row(
+        architecture=cell.architecture,
+        task=cell.task,
+        cap=card.name,
+        key=cell.key,
+        status="ok" if reason is None else "failed",
+        reason=reason,
+        usable_bytes=card.usable_bytes,
+        workspaces="cudnn" if workspaces else "bound",
+        predicted_batch=predicted_batch,
+        measured_batch=measured_batch,
+        predicted=[_peak(simulated.probe(batch)) for batch, _ in tried],
+        measured=[_measured(batch, seen) for batch, seen in tried],
+        measurements=[{"batch": batch} | asdict(seen) for batch, seen in tried],
+        seconds=round(time.perf_counter() - start, 1),
+    )
+
+
+def _peak(probe: Probe) -> Peak:
+    return Peak(
+        batch=probe.batch,
+        fits=probe.fits,
+        allocated_bytes=probe.peak_allocated_bytes,
+        reserved_bytes=probe.peak_reserved_bytes,
+        retries=probe.retries,
+        fallbacks=probe.fallbacks,
+    )
+
+
+def _measured(batch: int, seen: Measurement) -> Peak:
+    return Peak(
+        batch=batch,
+        fits=seen.fits,
+        allocated_bytes=seen.peak_allocated_bytes,
+        reserved_bytes=seen.peak_reserved_bytes,
+        retries=seen.retries,
+        fallbacks=seen.ooms - (not seen.fits),
+    )

@@ -1,0 +1,110 @@
+"""Validation as a dry run: a stand-in for the GPU that answers from its own simulation."""
+
+import pytest
+import torch
+
+from bench import config, suite, validation
+from bench.errors import UsageError
+from bench.memory import SimulatedEngine, card_of_capacity, record
+from bench.memory.cuda import Measurement
+from bench.memory.isolated import IsolatedError
+from bench.report import validation as report
+
+CARDS = [card_of_capacity("1GB"), card_of_capacity("2GB")]
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    path = tmp_path_factory.mktemp("suite") / "suite.toml"
+    path.write_text(
+        "[model]\nstages = 2\n"
+        '[task.small]\noperator = "GaussianBlur"\noptions = { image_shape = [3, 64, 64] }\npaper = "deblurring"\n'
+    )
+    return suite.cells(config.load(path), ["LU-DnCNN", "LUSER-SW"], ["small"])
+
+
+class StandIn:
+    """Runs nothing: replays each step on a card that is `more_bytes` larger than the cap."""
+
+    def __init__(self, more_bytes=0, broken=False):
+        self.more_bytes, self.broken, self.trials = more_bytes, broken, []
+
+    def measure(self, trial):
+        self.trials.append(trial)
+        if self.broken:
+            raise IsolatedError("its process died (signal SIGKILL)")
+        card = next(card for card in CARDS if card.usable_bytes == trial.limit_bytes)
+        larger = card_of_capacity(f"{card.total_bytes + self.more_bytes}B")
+        probe = SimulatedEngine(record(trial.make_step, trial.steps), larger).probe(trial.batch)
+        return Measurement(
+            fits=probe.fits,
+            peak_allocated_bytes=probe.peak_allocated_bytes,
+            peak_reserved_bytes=probe.peak_reserved_bytes,
+            retries=probe.retries,
+            ooms=not probe.fits,
+            limit_bytes=trial.limit_bytes,
+            context_bytes=None,
+            step_seconds=None,
+            device="stand-in",
+            torch=torch.__version__,
+            cudnn=None,
+        )
+
+
+def rows(cells, path, device, **options):
+    return list(validation.run(cells, CARDS, path, "stand-in", device=device, **options))
+
+
+def test_agreement_is_exact_and_stored(cells, tmp_path):
+    path = tmp_path / "validation" / "stand-in.json"
+    made = rows(cells, path, StandIn())
+    assert [(row.architecture, row.cap, new) for row, new in made] == [
+        (architecture, cap, True) for architecture in ("LU-DnCNN", "LUSER-SW") for cap in ("1GB", "2GB")
+    ]
+    for row, _ in made:
+        assert row.agrees
+        assert row.measured_batch > 0
+        assert row.error("reserved_bytes") == row.error("allocated_bytes") == 0
+        assert {peak.batch for peak in row.measured} >= {row.measured_batch, row.measured_batch + 1}
+    again = StandIn()
+    assert rows(cells, path, again) == [(row, False) for row, _ in made]
+    assert not again.trials
+    text = report.table([row for row, _ in made]).to_string()
+    assert "equal" in text and "DIFFERS" not in text
+    assert "4 of 4 equal; largest error of peak reserved 0.00%" in report.caption([row for row, _ in made], "x")
+
+
+def test_a_disagreement_is_searched_around_and_shown(cells, tmp_path):
+    made = rows(cells, tmp_path / "v.json", StandIn(more_bytes=200 * 2**20))
+    differing = [row for row, _ in made if not row.agrees]
+    assert differing
+    for row in differing:
+        assert row.measured_batch > row.predicted_batch
+        assert {row.measured_batch, row.measured_batch + 1} <= {peak.batch for peak in row.measured}
+    assert "DIFFERS" in report.table(differing).to_string()
+
+
+def test_a_call_ends_in_time_and_the_next_goes_on(cells, tmp_path):
+    path = tmp_path / "v.json"
+    assert rows(cells, path, StandIn(), time_limit_seconds=-1) == []
+    first = next(validation.run(cells, CARDS, path, "stand-in", device=StandIn()))
+    later = rows(cells, path, StandIn())
+    assert later[0] == (first[0], False)
+    assert [new for _, new in later] == [False, True, True, True]
+
+
+def test_a_lost_device_is_a_failed_row_and_tried_again(cells, tmp_path):
+    path = tmp_path / "v.json"
+    for row, _ in rows(cells, path, StandIn(broken=True)):
+        assert row.status == "failed"
+        assert "its process died (signal SIGKILL)" in row.reason
+        assert row.measured_batch is None
+    assert all(row.status == "ok" and new for row, new in rows(cells, path, StandIn()))
+
+
+def test_a_damaged_file_is_refused_and_kept(cells, tmp_path):
+    path = tmp_path / "v.json"
+    path.write_text('{"format": 1')
+    with pytest.raises(UsageError, match=r"v\.json is no validation .*: move it away to start anew"):
+        rows(cells, path, StandIn())
+    assert path.read_text() == '{"format": 1'
