@@ -258,13 +258,25 @@ def load() -> Backend:
     return Backend()
 
 
+def is_installed() -> bool:
+    """Whether there is a library to load; whether it can answer is another question."""
+    return _path("cudnn", "libcudnn.so.*") is not None
+
+
 def _library(package: str, name: str) -> str:
-    """Path of a library in NVIDIA's wheels, which all install into the folder `nvidia`."""
+    path = _path(package, name)
+    if path is None:
+        raise CudnnError(f"{name.removesuffix('.*')} is not installed: pip install 'bench-inverse[cudnn]'")
+    return path
+
+
+def _path(package: str, name: str) -> str | None:
+    """Where a library of NVIDIA's wheels is, which all install into the folder `nvidia`."""
     spec = find_spec("nvidia")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for path in sorted(Path(folder).glob(f"{package}/lib/{name}")):
             return str(path)
-    raise CudnnError(f"{name.removesuffix('.*')} is not installed: pip install 'bench-inverse[cudnn]'")
+    return None
 
 
 def _array(type_: int, values: Sequence[Any]) -> Any:

@@ -240,7 +240,7 @@ def test_a_stopped_run_goes_on_and_loses_nothing(bench, tmp_path, stop):
     assert before, "the first record must be on disk before the second cell is measured"
     if process.returncode != 0:  # a fast machine may be through before the signal comes
         assert process.returncode == {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130}[stop]
-        assert stop == signal.SIGKILL or "the same command goes on from there" in stderr
+        assert stop == signal.SIGKILL or len(before) == 4 or "the same command goes on from there" in stderr
     for content in before.values():
         assert json.loads(content)["status"] == "ok"
     result = bench("run")
