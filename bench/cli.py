@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import NoReturn
 
 import typer
 
 import bench
+from bench.commands import explain as explain_command
 from bench.commands import list as list_command
 from bench.commands import run as run_command
 from bench.commands import validate as validate_command
@@ -22,6 +24,7 @@ app = typer.Typer(
 )
 app.command("run")(run_command.run)
 app.command("validate")(validate_command.validate)
+app.command("explain")(explain_command.explain)
 app.command("list")(list_command.list_known)
 
 
@@ -39,6 +42,7 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
+    warnings.showwarning = lambda message, *_: print(f"bench: {message}", file=sys.stderr)
     try:
         app()
     except BenchError as error:

@@ -59,12 +59,16 @@ class Edge(_Part):
 
 
 class CardResult(_Part):
-    """One card's answers: under each bound of the kernels' temporaries that the engine could compute."""
+    """One card's answers: under each bound of the kernels' temporaries that the engine could compute.
+
+    `cudnn` is the version whose workspaces the exact answer is computed with.
+    """
 
     card: str
     total_bytes: int
     context_bytes: int
     usable_bytes: int
+    cudnn: str | None
     edges: dict[Bound, Edge]
 
     def edge(self, otherwise: Bound) -> tuple[Bound, Edge]:

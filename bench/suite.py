@@ -31,6 +31,7 @@ from bench.memory import (
 )
 from bench.memory.allocator import AllocatorConfig
 from bench.memory.cuda import CudaEngine, ProbeFailedError
+from bench.memory.cudnn import workspaces
 from bench.memory.simulated import installed_release
 from bench.memory.trace import Workspace
 from bench.pool import pool
@@ -179,13 +180,22 @@ def _measure_memory(cell: Cell, cards: Sequence[Card], earlier: Iterable[CardRes
     return Parameters(trainable=model.trainable_parameters, paper=model.paper_parameters), memory
 
 
+def simulated_engine(cell: Cell, trace: Trace, card: Card) -> SimulatedEngine:
+    """The best prediction for a card: with cuDNN's own workspaces where they are known, else with the chosen bound."""
+    config = AllocatorConfig.parse(cell.memory.alloc_conf, installed_release())
+    return SimulatedEngine(trace, card, Workspace(cell.memory.workspace), config, workspaces(card.name))
+
+
 def _simulated(cell: Cell, trace: Trace, card: Card) -> CardResult:
     """One card's answers without a GPU: both bounds, and the exact one where cuDNN's workspaces are known."""
-    config = AllocatorConfig.parse(cell.memory.alloc_conf, installed_release())
+    best = simulated_engine(cell, trace, card)
     edges: dict[Bound, Edge] = {}
     for workspace in Workspace:
-        edges[workspace.value] = _edge(largest_batch(SimulatedEngine(trace, card, workspace, config)))
-    return _result(card, edges)
+        edges[workspace.value] = _edge(largest_batch(SimulatedEngine(trace, card, workspace, best.config)))
+    if best.workspaces is None:
+        return _result(card, edges, None)
+    edges["exact"] = _edge(largest_batch(best))
+    return _result(card, edges, best.workspaces.cudnn_version)
 
 
 def _measured(cell: Cell, trace: Trace, card: Card) -> CardResult:
@@ -197,16 +207,17 @@ def _measured(cell: Cell, trace: Trace, card: Card) -> CardResult:
     context_bytes = first.measurements[1].context_bytes
     if context_bytes is not None:
         card = replace(card, context_bytes=context_bytes)
-    guess = largest_batch(SimulatedEngine(trace, card)).batch
-    return _result(card, {"exact": _edge(largest_batch(engine(card, first_guess=guess)))})
+    guess = largest_batch(simulated_engine(cell, trace, card)).batch
+    return _result(card, {"exact": _edge(largest_batch(engine(card, first_guess=guess)))}, None)
 
 
-def _result(card: Card, edges: dict[Bound, Edge]) -> CardResult:
+def _result(card: Card, edges: dict[Bound, Edge], cudnn_version: str | None) -> CardResult:
     return CardResult(
         card=card.name,
         total_bytes=card.total_bytes,
         context_bytes=card.context_bytes,
         usable_bytes=card.usable_bytes,
+        cudnn=cudnn_version,
         edges=edges,
     )
 

@@ -47,6 +47,7 @@ _DEVICE_JSON = 2702
 _DATA_TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 9}
 _CROSS_CORRELATION = 1
 _INSTANT, _FALLBACK = 0, 2  # modes of the heuristics
+_FIRST_REFUSAL = 2000  # statuses below it are about the library itself
 _TENSOR_CORE, _DOWN_CONVERT_INPUTS, _NONDETERMINISTIC, _NOTES = 0, 1, 4, 10
 _ALIGNMENT_BYTES = 32  # PyTorch looks no further (getAlignment in Conv_v8.cpp), and its blocks have 512
 
@@ -74,6 +75,14 @@ class CudnnError(ValueError):
     """cuDNN, or what is known of it, cannot answer: what was got, what was expected, what to do."""
 
 
+class NotAtHandError(CudnnError):
+    """There is nothing to ask: no library, no file, no such card."""
+
+
+class RefusedError(CudnnError):
+    """The library works, and does not do this."""
+
+
 class Configuration(NamedTuple):
     """One way to run a convolution: the workspace it takes, and cuDNN's notes on it that PyTorch filters by."""
 
@@ -86,14 +95,18 @@ class Backend:
     """The loaded library.
 
     Raises:
-        CudnnError: it is not installed, not complete, or too old.
+        NotAtHandError: it is not installed.
+        CudnnError: it does not load, or is too old.
     """
 
     def __init__(self) -> None:
-        library = _library("cudnn", "libcudnn.so.*")
-        # cuDNN aborts the process where it cannot load this one.
-        ctypes.CDLL(_library("*", "libcublasLt.so.*"), ctypes.RTLD_GLOBAL)
-        self._library = ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
+        # cuDNN aborts the process where it cannot load the first two.
+        names = ("*", "libcublasLt.so.*"), ("cudnn", "libcudnn_graph.so.*"), ("cudnn", "libcudnn.so.*")
+        paths = [_path(package, name) for package, name in names]
+        try:
+            *_, self._library = [ctypes.CDLL(path, ctypes.RTLD_GLOBAL) for path in paths]
+        except OSError as error:
+            raise CudnnError(f"cuDNN is installed but does not load ({error}): install it again") from error
         self._library.cudnnGetVersion.restype = ctypes.c_size_t
         self._library.cudnnGetErrorString.restype = ctypes.c_char_p
         number, pointer, count = ctypes.c_int, ctypes.c_void_p, ctypes.c_int64
@@ -114,12 +127,14 @@ class Backend:
         """Call a function of the library.
 
         Raises:
-            CudnnError: it answers anything but success.
+            RefusedError: bad or unsupported parameters, or no way to do it.
+            CudnnError: parts of the library are missing or do not work.
         """
         status = getattr(self._library, function)(*arguments)
         if status:
             reason = self._library.cudnnGetErrorString(status).decode()
-            raise CudnnError(f"cuDNN {self.version}: {function} answers {reason} ({status})")
+            answer = f"cuDNN {self.version}: {function} answers {reason} ({status})"
+            raise RefusedError(answer) if status >= _FIRST_REFUSAL else CudnnError(f"{answer}: install it again")
 
 
 class _Descriptor:
@@ -153,9 +168,7 @@ class _Descriptor:
     def _read_into(self, name: int, type_: int, values: Any) -> int:
         count = ctypes.c_int64()
         room = 0 if values is None else len(values)
-        self._backend.call(
-            "cudnnBackendGetAttribute", self.pointer, name, type_, room, ctypes.byref(count), values
-        )
+        self._backend.call("cudnnBackendGetAttribute", self.pointer, name, type_, room, ctypes.byref(count), values)
         return count.value
 
 
@@ -173,7 +186,8 @@ class Device:
         inputs to a lower precision, and without those that cannot be built.
 
         Raises:
-            CudnnError: cuDNN does not know this call.
+            RefusedError: cuDNN supports no such call.
+            CudnnError: parts of the library are missing or do not work.
         """
         graph = self._graph(call)
         for mode in (_INSTANT, _FALLBACK):
@@ -200,7 +214,7 @@ class Device:
                 (_PLAN_CONFIGURATION, _DESCRIPTOR, [configuration]),
                 (_PLAN_DEVICE, _DESCRIPTOR, [self._properties]),
             )
-        except CudnnError:
+        except RefusedError:
             return None
         (workspace_bytes,) = plan.read(_PLAN_WORKSPACE, _INT64, 1)
         return int(workspace_bytes)
@@ -253,30 +267,19 @@ def load() -> Backend:
     """The installed library, loaded once.
 
     Raises:
-        CudnnError: it is not installed, not complete, or too old.
+        NotAtHandError: it is not installed.
+        CudnnError: it does not load, or is too old.
     """
     return Backend()
 
 
-def is_installed() -> bool:
-    """Whether there is a library to load; whether it can answer is another question."""
-    return _path("cudnn", "libcudnn.so.*") is not None
-
-
-def _library(package: str, name: str) -> str:
-    path = _path(package, name)
-    if path is None:
-        raise CudnnError(f"{name.removesuffix('.*')} is not installed: pip install 'bench-inverse[cudnn]'")
-    return path
-
-
-def _path(package: str, name: str) -> str | None:
+def _path(package: str, name: str) -> str:
     """Where a library of NVIDIA's wheels is, which all install into the folder `nvidia`."""
     spec = find_spec("nvidia")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for path in sorted(Path(folder).glob(f"{package}/lib/{name}")):
             return str(path)
-    return None
+    raise NotAtHandError(f"{name.removesuffix('.so.*')} is not installed: pip install 'bench-inverse[cudnn]'")
 
 
 def _array(type_: int, values: Sequence[Any]) -> Any:

@@ -42,7 +42,7 @@ class NotRecordableError(Exception):
     """The step cannot be described by one trace, or cannot run on tensors without data."""
 
 
-def record(make_step: MakeStep, steps: int = STEPS, locate: Callable[[], Any] | None = None) -> Trace:
+def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
     """Record `steps` training steps as one trace for every batch size.
 
     The step is recorded at batches 2 and 3 and checked at batch 1. Where batch 1 alone takes another path (a
@@ -58,7 +58,7 @@ def record(make_step: MakeStep, steps: int = STEPS, locate: Callable[[], Any] | 
 
     def events_at(batch: int) -> list[Event]:
         try:
-            return record_events(make_step, batch, device, steps, cache, locate)
+            return record_events(make_step, batch, device, steps, cache)
         except (NotImplementedError, RuntimeError) as error:
             if "meta" not in str(error).lower():
                 raise
@@ -107,15 +107,13 @@ def record_events(
     device: torch.device,
     steps: int = STEPS,
     cache: OutputCache | None = None,
-    locate: Callable[[], Any] | None = None,
 ) -> list[Event]:
     """Build the step at one batch size and record its construction and `steps` calls.
 
-    `locate` is asked at every allocation where in the program it is; its answer becomes the event's source.
     On a real `device` this observes a real run with the same hook: the oracle of recordings without data.
     """
-    recorder = Recorder(device, cache, locate)
-    with _no_garbage_collection(), recorder:
+    recorder = Recorder(device, cache)
+    with no_garbage_collection(), recorder:
         step = make_step(batch, device)
         for _ in range(steps):
             step()
@@ -124,7 +122,7 @@ def record_events(
 
 
 @contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Reference cycles die only when the collector runs, at a time nobody chose: keep them alive throughout."""
     enabled = gc.isenabled()
     gc.disable()
@@ -136,7 +134,10 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 class Recorder(TorchDispatchMode):
-    """A dispatch mode that turns storages appearing on `device`, and dying, into events."""
+    """A dispatch mode that turns storages appearing on `device`, and dying, into events.
+
+    `locate` is asked at every allocation where in the program it is; its answer becomes the event's source.
+    """
 
     def __init__(
         self, device: torch.device, cache: OutputCache | None = None, locate: Callable[[], Any] | None = None
@@ -211,7 +212,7 @@ class Recorder(TorchDispatchMode):
         self.events.append(Event(key, FREE, True, self._name(func)))
 
     def _note_cublas_workspace(self, func: Any) -> None:
-        in_backward = torch._C._current_autograd_node() is not None  # which runs in a thread of its own on a GPU
+        in_backward = torch._C._current_graph_task_id() != -1  # which runs in a thread of its own on a GPU
         if in_backward not in self._cublas_threads:
             self._cublas_threads.add(in_backward)
             self._allocate(CUBLAS_WORKSPACE_BYTES, False, func)

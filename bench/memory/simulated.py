@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from bench.memory.allocator import AllocatorConfig, CachingAllocator, OutOfMemory, replay
+from bench.memory.allocator import AllocatorConfig, CachingAllocator, OutOfMemory, Replay, replay
 from bench.memory.convolution import Convolution
 from bench.memory.gpus import Card
 from bench.memory.search import Probe
@@ -17,6 +17,8 @@ from bench.memory.trace import CALL, Trace, Workspace
 
 class WorkspaceSource(Protocol):
     """What knows cuDNN's workspaces."""
+
+    cudnn_version: str
 
     def candidates(self, call: Convolution) -> Sequence[int] | None:
         """Workspace bytes of the configurations that PyTorch tries, in its order; None if this call is not known."""
@@ -49,22 +51,23 @@ class SimulatedEngine:
 
     def probe(self, batch: int) -> Probe:
         """Replay every allocation of the step at `batch` on the card."""
-        allocator = CachingAllocator(self.card.usable_bytes, config=self.config)
-        if self.workspaces is None:
-            convolutions = None
-            result = replay(self.trace.at(batch, self.workspace), allocator)
-        else:
-            events, calls = self.trace.with_calls(batch)
-            convolutions = Convolutions(allocator, calls, self.workspaces)
-            result = replay(events, allocator, convolutions.malloc)
+        result, fallbacks = self.replay(batch, CachingAllocator(self.card.usable_bytes, config=self.config))
         return Probe(
             batch=batch,
             fits=result.fits,
             peak_allocated_bytes=result.peak_allocated_bytes,
             peak_reserved_bytes=result.peak_reserved_bytes,
             retries=result.retries,
-            fallbacks=convolutions.fallbacks if convolutions else 0,
+            fallbacks=fallbacks,
         )
+
+    def replay(self, batch: int, allocator: CachingAllocator) -> tuple[Replay, int]:
+        """Run the step at `batch` through an allocator; also how many convolutions fell back."""
+        if self.workspaces is None:
+            return replay(self.trace.at(batch, self.workspace), allocator), 0
+        events, calls = self.trace.with_calls(batch)
+        convolutions = Convolutions(allocator, calls, self.workspaces)
+        return replay(events, allocator, convolutions.malloc), convolutions.fallbacks
 
     def guess(self) -> int:
         """The largest batch whose live bytes alone stay within the card: no larger one can fit.

@@ -65,7 +65,7 @@ class Trace:
 
     All arrays have shape [events]: `key` names the allocation, `base` and `slope` give its size in bytes
     (both 0 on a free), `is_free` and `is_workspace` say what the event is, `op` indexes `op_names`, `call` indexes
-    `convolutions` (-1 where the event is no convolution's workspace). `sources` has one entry per event, or none.
+    `convolutions` (-1 where the event is no convolution's workspace, or of one whose shapes are not understood).
     `exceptions` holds the traces of single batch sizes whose event sequence differs from all the others'
     (batch 1, where a transposed view can already be contiguous).
     """
@@ -79,7 +79,6 @@ class Trace:
     op_names: tuple[str, ...]
     call: Ints
     convolutions: tuple[Images, ...]
-    sources: tuple[Any, ...] = ()
     exceptions: dict[int, Trace] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -138,11 +137,9 @@ class Trace:
 
 
 def same_sequence(one: list[Event], other: list[Event]) -> int | None:
-    """Index of the first event at which two recordings differ in anything but bytes and images; None if none does."""
+    """Index of the first event at which two recordings differ in anything but sizes; None if none does."""
     for index, (a, b) in enumerate(zip(one, other, strict=False)):
         if (a.key, a.size_bytes == FREE, a.workspace, a.op) != (b.key, b.size_bytes == FREE, b.workspace, b.op):
-            return index
-        if a.call != b.call and (not a.call or not b.call or a.call.with_images(1) != b.call.with_images(1)):
             return index
     return None if len(one) == len(other) else min(len(one), len(other))
 
@@ -157,7 +154,10 @@ def agrees(trace: Trace, batch: int, events: list[Event]) -> bool:
         strict=True,
     )
     told = [(key, size, ws, names[op], calls[call] if call >= 0 else None) for key, size, ws, op, call in described]
-    return told == [event[:5] for event in events]
+    return len(told) == len(events) and all(
+        one[:4] == event[:4] and (one[4] is None or one[4] == event.call)
+        for one, event in zip(told, events, strict=True)
+    )
 
 
 def affine(batch: int, events: list[Event], next_events: list[Event]) -> Trace:
@@ -167,7 +167,7 @@ def affine(batch: int, events: list[Event], next_events: list[Event]) -> Trace:
     images: list[Images | None] = []
     for event, next_event in zip(events, next_events, strict=True):
         call, next_call = event.call, next_event.call
-        if call and next_call:
+        if call and next_call and call.with_images(1) == next_call.with_images(1):
             more = next_call.input_shape[0] - call.input_shape[0]
             images.append(Images(call.with_images(0), call.input_shape[0] - more * batch, more))
         else:
@@ -204,7 +204,6 @@ def _trace(events: list[Event], base: Ints, slope: Ints, images: list[Images | N
         op_names=op_names,
         call=calls,
         convolutions=convolutions,
-        sources=tuple(event.source for event in events) if any(event.source for event in events) else (),
     )
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench.records import Bound, CardResult, Record, write_atomically
 from bench.report.terminal import markdown
-from bench.units import MiB
+from bench.units import GiB, MiB
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -55,7 +55,8 @@ def tidy(records: Iterable[Record], cards: Sequence[str], workspace: Bound = "hi
         for name in cards:
             result = record.card(name)
             bound, edge = result.edge(workspace) if result else (None, None)
-            in_paper = paper["max_batch"].get(record.paper_task, {}).get(name, {}).get(record.architecture)
+            capacity = f"{round(result.total_bytes / GiB)}GB" if result else ""  # an RTX 2080 has 7.76 of its 8 GB
+            in_paper = paper["max_batch"].get(record.paper_task, {}).get(capacity, {}).get(record.architecture)
             rows.append(
                 common
                 | {

@@ -1,0 +1,225 @@
+"""bench explain: what the peak of one cell is made of, by category, module and source line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:  # torch, pandas and matplotlib take over a second to import: only an explanation pays for them
+    import pandas as pd
+
+    from bench.memory import Card
+    from bench.memory.explain import Explanation
+    from bench.report.timeline import Span, Timeline
+    from bench.suite import Cell
+
+
+def explain(
+    architecture: Annotated[str, typer.Option(help="The architecture: see `bench list`.")],
+    task: Annotated[str, typer.Option(help="The task: see `bench list`.")],
+    gpu_cap: Annotated[str | None, typer.Option(help="The card's memory, such as 8GB (= 8 GiB) or 8000MB.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="A named card: see `bench list`.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images. [default: as many as fit, or 1]")] = None,
+    config: Annotated[Path | None, typer.Option(help="The suite, as a TOML file like bench.toml.")] = None,
+    top: Annotated[int, typer.Option(help="Rows of the breakdown by module and line; 0 for none.")] = 10,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of the tables.")] = False,
+    timeline: Annotated[Path | None, typer.Option(help="Draw memory over the step: .png, .svg or .pdf.")] = None,
+    snapshot: Annotated[Path | None, typer.Option(help="Write a snapshot for PyTorch's memory_viz (a pickle).")] = None,
+) -> None:
+    """What the peak is made of: parameters, saved activations, workspace, ..., to the byte.
+
+    Without --gpu-cap and --gpu, the first card of the configuration. Where the batch does not fit, the moment at which
+    memory runs out is explained instead.
+    """
+    from bench.errors import UsageError
+
+    _check(gpu_cap, gpu, batch, top, timeline)
+    from bench import suite
+    from bench.commands.run import chosen_cards
+    from bench.config import load
+    from bench.memory import NotRecordableError
+    from bench.memory.explain import Category
+    from bench.report.terminal import print_table
+    from bench.units import format_bytes
+
+    settings = load(config)
+    card = chosen_cards(settings, [gpu_cap] if gpu_cap else [], [gpu] if gpu else [])[0]
+    (cell,) = suite.cells(settings, [architecture], [task])
+    try:
+        explanation = _explain(cell, card, batch)
+    except (NotRecordableError, ValueError) as error:
+        raise UsageError(f"{cell.architecture} on {cell.task} cannot be recorded: {error}") from error
+    title = f"{cell.architecture} on {cell.task}, batch {explanation.batch}, {card.name}"
+    if timeline:
+        from bench.report.timeline import draw
+
+        _write(timeline, lambda: draw(_timeline(explanation, title), timeline))
+    if snapshot:
+        from bench.memory.snapshot import write
+
+        _write(snapshot, lambda: write(explanation, snapshot))
+    if json:
+        print(_as_json(cell, explanation))
+    else:
+        print_table(_categories(explanation), _caption(explanation, title))
+        if top:
+            print()
+            print_table(_breakdown(explanation, top), f"The {top} largest of {len(explanation.rows)} groups of blocks.")
+    request_bytes = explanation.failed_request_bytes
+    if request_bytes is not None:
+        source, category = explanation.source, explanation.category_of[explanation.history[explanation.moment].key]
+        _warn(
+            f"batch {explanation.batch} does not fit: {source.short_op} at {source.place} (step {source.step}, "
+            f"{source.phase.value}) asks for {format_bytes(request_bytes)} of {category.value}, and "
+            f"{format_bytes(explanation.categories[Category.FREE])} are free beside what is reserved"
+        )
+
+
+def _check(gpu_cap: str | None, gpu: str | None, batch: int | None, top: int, timeline: Path | None) -> None:
+    from bench.errors import UsageError
+    from bench.report.timeline import SUFFIXES
+
+    if gpu_cap and gpu:
+        raise UsageError("got both --gpu-cap and --gpu: an explanation is of one card, so give one of them")
+    if batch is not None and batch < 1:
+        raise UsageError(f"--batch must be at least 1, got {batch}")
+    if top < 0:
+        raise UsageError(f"--top must be at least 0, got {top}")
+    if timeline and timeline.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--timeline {timeline} has no known suffix: give one of {', '.join(SUFFIXES)}")
+
+
+def _explain(cell: Cell, card: Card, batch: int | None) -> Explanation:
+    """Record the cell, take the largest batch that fits if none is given, and take its peak apart."""
+    from bench.memory import largest_batch, record
+    from bench.memory.explain import explain
+    from bench.memory.sources import locate
+    from bench.suite import simulated_engine
+
+    make_step, steps = cell.workload.for_recording().make_step, cell.memory.steps
+    trace = record(make_step, steps)
+    engine = simulated_engine(cell, trace, card)
+    batch = batch or largest_batch(engine).batch or 1
+    return explain(engine, batch, locate(make_step, trace, batch, steps))
+
+
+def _categories(explanation: Explanation) -> pd.DataFrame:
+    import pandas as pd
+
+    card = explanation.card
+    sizes = {category.value: size for category, size in explanation.categories.items()}
+    sizes |= {"usable": card.usable_bytes, "card": card.total_bytes}
+    return pd.DataFrame(
+        {"": name, "bytes": f"{size:,}", "MiB": _mib(size), "of the card": f"{size / card.total_bytes:.1%}"}
+        for name, size in sizes.items()
+    )
+
+
+def _breakdown(explanation: Explanation, top: int) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "category": row.category.value,
+            "module": row.module,
+            "line": row.place,
+            "operation": row.op,
+            "blocks": str(row.blocks),
+            "MiB": _mib(row.size_bytes),
+            "of the card": f"{row.size_bytes / explanation.card.total_bytes:.1%}",
+        }
+        for row in explanation.rows[:top]
+    )
+
+
+def _mib(size_bytes: int) -> str:
+    from bench.units import MiB
+
+    return f"{size_bytes / MiB:,.2f}"
+
+
+def _caption(explanation: Explanation, title: str) -> str:
+    from bench.units import format_bytes
+
+    source = explanation.source
+    what = "At its peak" if explanation.fits else "Where memory runs out"
+    return (
+        f"{title}. {what}: step {source.step}, {source.phase.value}, {source.short_op} at {source.place}. "
+        f"Most at any time: {format_bytes(explanation.peak_allocated_bytes)} allocated, "
+        f"{format_bytes(explanation.peak_reserved_bytes)} reserved."
+    )
+
+
+def _as_json(cell: Cell, explanation: Explanation) -> str:
+    from json import dumps
+
+    import torch
+
+    what = {"format": 1, "architecture": cell.architecture, "task": cell.task, "settings": cell.settings}
+    how = {"engine": "simulated", "workspace": cell.memory.workspace, "torch": torch.__version__}
+    return dumps(what | how | explanation.as_dict(), indent=2)
+
+
+def _timeline(explanation: Explanation, title: str) -> Timeline:
+    """The step of the moment explained, as a picture wants it."""
+    from bench.memory.explain import RESERVED
+    from bench.report.timeline import Timeline
+    from bench.units import format_bytes
+
+    located = explanation.located()
+    step = explanation.source.step
+    inside = [place for place, source in enumerate(located) if source.step == step]
+    start, stop = inside[0], inside[-1] + 1
+    sizes = {category: format_bytes(size) for category, size in explanation.categories.items()}
+    allocated = format_bytes(explanation.history[explanation.moment].allocated_bytes)
+    request_bytes = explanation.failed_request_bytes
+    if request_bytes is None:
+        note = f"peak: {allocated} allocated\n{_where(explanation)}"
+    else:
+        note = f"out of memory: {allocated} allocated,\n{format_bytes(request_bytes)} asked for\n{_where(explanation)}"
+    return Timeline(
+        title=f"{title}: step {step}" if step else f"{title}: before the first step",
+        bands={f"{c.value}, {sizes[c]}": explanation.timeline[start:stop, place] for place, c in enumerate(RESERVED)},
+        spans=_spans([source.phase.value for source in located[start:stop]]),
+        usable_bytes=explanation.card.usable_bytes,
+        moment=explanation.moment - start,
+        note=note,
+    )
+
+
+def _where(explanation: Explanation) -> str:
+    """The operation and its innermost line."""
+    source = explanation.source
+    return f"{source.short_op} at {source.place.rsplit(' > ', 1)[-1]}"
+
+
+def _spans(phases: list[str]) -> list[Span]:
+    """Runs of equal phases."""
+    from itertools import groupby
+
+    from bench.report.timeline import Span
+
+    spans, start = [], 0
+    for name, run in groupby(phases):
+        stop = start + sum(1 for _ in run)
+        spans.append(Span(name, start, stop))
+        start = stop
+    return spans
+
+
+def _write(path: Path, write: Callable[[], None]) -> None:
+    """Write a file, or say in one sentence why that cannot be done."""
+    from bench.errors import UsageError
+
+    try:
+        write()
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    _warn(f"wrote {path}")
+
+
+def _warn(message: str) -> None:
+    typer.echo(f"bench: {message}", err=True)

@@ -1,0 +1,300 @@
+"""Workspaces of convolutions, from cuDNN's own heuristics, without a GPU.
+
+How PyTorch runs a convolution on cuDNN (aten/src/ATen/native/cudnn/Conv_v8.cpp, torch.backends.cudnn.benchmark off):
+
+1. `run_single_conv` looks into a cache of plans: one per thread, 10,000 entries. The key holds direction, shapes,
+   strides, dtype, padding, stride, dilation, groups, deterministic, allow_tf32 and the pointers' alignment. A plan
+   found there runs. If its workspace does not fit (OutOfMemoryError), the call goes on as if none had been found.
+2. `get_configs_from_heuristics` asks cuDNN for configurations in mode INSTANT (for convolutions mode A gives the
+   same). `filterEngineConfigs` drops those whose numerical notes say "down-convert inputs"; if deterministic,
+   "nondeterministic"; for float32 without allow_tf32, "tensor core".
+3. `try_configs` goes through them in order: it builds the plan, skips it if an errata file names it (there is none
+   by default), allocates the workspace from the caching allocator, runs the plan, remembers it in the cache, and is
+   done. A plan that cannot be built, that fails or whose workspace does not fit is passed over in silence; the
+   allocator has then released what it cached, as before any OutOfMemoryError.
+4. If none ran: 2 and 3 again with cuDNN's fallback configurations. If none of those ran: RuntimeError, "GET was
+   unable to find an engine to execute this computation", which is no OutOfMemoryError.
+
+The workspace is allocated after the output and freed when the call returns; one of 0 bytes is no allocation. What did
+not fit does not fit the second time, and 0 bytes always do, so `candidates` gives each size once, in order, up to the
+first 0. PyTorch's counters of failed allocations can stand higher than a replay's; memory is the same.
+
+Answers are those of one version of cuDNN for one card. They come from a file that travels with the package
+(cudnn_cache) and, for what is not in it, from the library, if it is installed: pip install 'bench-inverse[cudnn]'.
+Of the pointers' alignment (of 16 bytes or more) and the driver, nothing shows in them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from bench.memory import cudnn_backend, cudnn_cache, cudnn_devices
+from bench.memory.convolution import Convolution, Ints
+from bench.memory.cudnn_backend import Configuration, CudnnError, NotAtHandError, RefusedError
+
+INT32_MAX = 2**31 - 1
+
+# The cuDNN that PyTorch's CUDA wheels of a release require.
+CUDNN_OF_TORCH = {
+    (2, 11): "9.19.0",
+    (2, 12): "9.20.0",
+    (2, 13): "9.20.0",
+    (2, 14): "9.24.0",
+    (2, 15): "9.26.0",
+}
+
+Source = TypeVar("Source", bound="WorkspaceSource")
+
+
+class WorkspaceSource:
+    """What knows the workspaces of one version of cuDNN on one card.
+
+    `flags` are torch.backends.cudnn's own: allow_tf32 (there True by default) and deterministic (there False, and True
+    under torch.use_deterministic_algorithms).
+    """
+
+    def __init__(self, card_name: str, cudnn_version: str, **flags: bool) -> None:
+        self.card_name = card_name
+        self.cudnn_version = cudnn_version
+        self.flags = flags
+
+    def configurations(self, call: Convolution) -> Sequence[Configuration] | None:
+        """The ways to run a call, best first, up to the first that nothing keeps from running; None: not known."""
+        raise NotImplementedError
+
+    def candidates(self, call: Convolution) -> tuple[int, ...] | None:
+        """Bytes of the workspaces that PyTorch tries, in its order, 0 for none; None if the call is not known."""
+        if not uses_cudnn(call):
+            own_kernel = is_depthwise(call) and call.dtype in ("float32", "float64")
+            return (0,) if own_kernel else None
+        configurations = self.configurations(as_handed_over(call))
+        return tried(configurations, call.dtype, **self.flags) if configurations else None
+
+
+class LiveCudnn(WorkspaceSource):
+    """The installed library, asked about every call once.
+
+    Raises:
+        NotAtHandError: it is not installed, or has not been told about the card.
+        CudnnError: it cannot be asked, or is not `cudnn_version` (None: any will do).
+    """
+
+    def __init__(
+        self,
+        card_name: str,
+        *,
+        allow_tf32: bool = True,
+        deterministic: bool = False,
+        cudnn_version: str | None = None,
+    ) -> None:
+        properties_json = cudnn_devices.properties_json(card_name)
+        backend = cudnn_backend.load()
+        if cudnn_version not in (None, backend.version):
+            raise CudnnError(
+                f"cuDNN {backend.version} is installed, but the workspaces of cuDNN {cudnn_version} are wanted: "
+                f"pip install 'nvidia-cudnn-cu13=={cudnn_version}.*'"
+            )
+        super().__init__(card_name, backend.version, allow_tf32=allow_tf32, deterministic=deterministic)
+        self._device = cudnn_backend.Device(backend, properties_json)
+        self._known: dict[Convolution, Sequence[Configuration] | None] = {}
+
+    def configurations(self, call: Convolution) -> Sequence[Configuration] | None:
+        """The ways to run a call, best first, up to the first that nothing keeps from running; None: not known."""
+        if call not in self._known:
+            try:
+                self._known[call] = _up_to_certain(self._device.configurations(call))
+            except RefusedError:
+                self._known[call] = None
+        return self._known[call]
+
+
+class CachedCudnn(WorkspaceSource):
+    """The answers in a file.
+
+    Raises:
+        NotAtHandError: the file has none of `cudnn_version` on this card.
+        CudnnError: the file is damaged.
+    """
+
+    def __init__(
+        self,
+        card_name: str,
+        *,
+        cudnn_version: str,
+        allow_tf32: bool = True,
+        deterministic: bool = False,
+        path: Path = cudnn_cache.SHIPPED,
+    ) -> None:
+        super().__init__(card_name, cudnn_version, allow_tf32=allow_tf32, deterministic=deterministic)
+        answers = cudnn_cache.read(path)
+        if (cudnn_version, card_name) not in answers:
+            known = ", ".join(f"{version} on {card}" for version, card in answers)
+            raise NotAtHandError(f"{path} has no answers of cuDNN {cudnn_version} on {card_name}, but: {known}")
+        self._answers = answers[cudnn_version, card_name]
+
+    def configurations(self, call: Convolution) -> Sequence[Configuration] | None:
+        """The ways to run a call, best first, up to the first that nothing keeps from running; None: not known."""
+        return self._answers.get(call)
+
+
+class _CachedThenLive(CachedCudnn):
+    """The answers in the shipped file, and for what is not in it, the library's."""
+
+    def configurations(self, call: Convolution) -> Sequence[Configuration] | None:
+        """The ways to run a call, best first, up to the first that nothing keeps from running; None: not known."""
+        found = super().configurations(call)
+        return self._live.configurations(call) if found is None and self._live else found
+
+    @cached_property
+    def _live(self) -> LiveCudnn | None:
+        return _at_hand(LiveCudnn, self.card_name, cudnn_version=self.cudnn_version, **self.flags)
+
+
+def workspaces(
+    card_name: str, *, allow_tf32: bool = True, deterministic: bool = False, cudnn_version: str | None = None
+) -> WorkspaceSource | None:
+    """What is at hand to tell a card's workspaces; None if nothing is, and the interval of bench.memory.kernels stands.
+
+    What should be able to tell and cannot (a damaged file, a library of another version) is a warning.
+
+    Args:
+        card_name: a name of gpus.CARDS; a capacity such as "8GB" is no card that cuDNN can be told about.
+        allow_tf32: torch.backends.cudnn.allow_tf32.
+        deterministic: torch.backends.cudnn.deterministic.
+        cudnn_version: by default, the one that the installed PyTorch runs on.
+    """
+    version = cudnn_version or version_of_torch()
+    if version is None:
+        return None
+    asked = {"cudnn_version": version, "allow_tf32": allow_tf32, "deterministic": deterministic}
+    return _at_hand(_CachedThenLive, card_name, **asked) or _at_hand(LiveCudnn, card_name, **asked)
+
+
+def tried(
+    configurations: Iterable[Configuration], dtype: str, *, allow_tf32: bool, deterministic: bool
+) -> tuple[int, ...]:
+    """Bytes of the workspaces that PyTorch tries: filtered, each size once, up to the first 0."""
+    no_tensor_cores = dtype == "float32" and not allow_tf32
+    sizes: dict[int, None] = {}
+    for workspace_bytes, tensor_core, nondeterministic in configurations:
+        if (tensor_core and no_tensor_cores) or (nondeterministic and deterministic):
+            continue
+        sizes[workspace_bytes] = None
+        if workspace_bytes == 0:
+            break
+    return tuple(sizes)
+
+
+def version_of_torch() -> str | None:
+    """The cuDNN that the installed PyTorch runs on; of a build without CUDA, the one its release's CUDA builds have."""
+    version = torch.backends.cudnn.version()
+    if version is not None:
+        return cudnn_backend.version_text(version)
+    major, minor = torch.__version__.split(".")[:2]
+    return CUDNN_OF_TORCH.get((int(major), int(minor)))
+
+
+def is_depthwise(call: Convolution) -> bool:
+    """One filter or several per input channel (ConvParams::is_depthwise in aten/src/ATen/native/Convolution.cpp)."""
+    channels = call.input_shape[1]
+    return channels == call.groups > 1 and call.weight_shape[0] % channels == 0
+
+
+def uses_cudnn(call: Convolution) -> bool:
+    """Whether PyTorch hands a call to cuDNN (use_cudnn, use_cudnn_depthwise in aten/src/ATen/native/Convolution.cpp).
+
+    A depthwise convolution goes there only channels last, or in NCHW if 32 bits cannot index it. In float16 NCHW some
+    more do, by a list of measured cases that is not followed here: False, and their candidates are not known. bfloat16
+    goes there from compute capability 8.0 on.
+    """
+    if call.dtype not in ("float16", "bfloat16", "float32", "float64") or len(call.input_shape) not in (4, 5):
+        return False
+    if 0 in (*call.input_shape, *call.output_shape):
+        return False
+    if not is_depthwise(call):
+        return True
+    fits = _fits_32_bits(call.input_shape, call.input_stride) and _fits_32_bits(call.weight_shape, call.weight_stride)
+    channels_last = _is_handed_over_channels_last(call)
+    return channels_last if fits else not channels_last
+
+
+def as_handed_over(call: Convolution) -> Convolution:
+    """The call with the strides that PyTorch gives cuDNN: all three tensors channels last, or all contiguous.
+
+    Channels last if the input or the weight is (cudnn_conv_suggest_memory_format in aten/src/ATen/native/ConvUtils.h).
+    """
+    strides = _channels_last if _is_handed_over_channels_last(call) else _contiguous
+    return call._replace(
+        input_stride=strides(call.input_shape),
+        weight_stride=strides(call.weight_shape),
+        output_stride=strides(call.output_shape),
+    )
+
+
+def _at_hand(kind: type[Source], card_name: str, **asked: Any) -> Source | None:
+    """The source, if there is one."""
+    try:
+        return kind(card_name, **asked)
+    except NotAtHandError:
+        return None
+    except CudnnError as error:
+        warnings.warn(str(error), stacklevel=3)
+        return None
+
+
+def _up_to_certain(configurations: Iterable[Configuration]) -> tuple[Configuration, ...]:
+    """The different ones up to the first that takes no workspace and that no filter drops."""
+    found: dict[Configuration, None] = {}
+    for configuration in configurations:
+        found[configuration] = None
+        if configuration == (0, False, False):
+            break
+    return tuple(found)
+
+
+def _is_handed_over_channels_last(call: Convolution) -> bool:
+    return call.dtype != "float64" and (
+        _is_channels_last(call.input_shape, call.input_stride)
+        or _is_channels_last(call.weight_shape, call.weight_stride)
+    )
+
+
+def _is_channels_last(shape: Ints, stride: Ints) -> bool:
+    """As TensorImpl decides it (is_channels_last_strides_2d_s4 in c10/core/MemoryFormat.h)."""
+    if stride[1] == 0:
+        return False
+    least = 0
+    for dimension in (1, *range(len(shape) - 1, 1, -1), 0):
+        if shape[dimension] == 0 or stride[dimension] < least:
+            return False
+        if dimension == 0 and least == stride[1]:  # N,1,1,1 and N,C,1,1 in NCHW
+            return False
+        least = stride[dimension] * max(shape[dimension], 1)
+    return True
+
+
+def _contiguous(shape: Ints) -> Ints:
+    strides = [1]
+    for size in shape[:0:-1]:
+        strides.insert(0, strides[0] * size)
+    return tuple(strides)
+
+
+def _channels_last(shape: Ints) -> Ints:
+    batch, *space, channel = _contiguous((shape[0], *shape[2:], shape[1]))
+    return batch, channel, *space
+
+
+def _fits_32_bits(shape: Ints, stride: Ints) -> bool:
+    """As canUse32BitIndexMath decides it: the number of elements and the largest offset."""
+    elements, offset = 1, 0
+    for size, step in zip(shape, stride, strict=True):
+        elements *= size
+        offset += (size - 1) * step
+    return elements <= INT32_MAX and offset <= INT32_MAX

@@ -1,0 +1,43 @@
+"""What cuDNN's answers cost: from the library, a call at a time, and from the shipped file.
+
+pytest benchmarks/test_cudnn_speed.py --benchmark-only --benchmark-enable
+"""
+
+import itertools
+
+import pytest
+
+from bench.memory import cudnn_backend, cudnn_cache
+from bench.memory.cudnn import CachedCudnn, LiveCudnn
+from bench.memory.gpus import CARDS
+
+VERSION = "9.20.0"
+MOST_MS = 15  # what a query of the library may take, median
+
+
+@pytest.fixture(scope="module")
+def calls():
+    """Every convolution of the default suite, at one batch after the other."""
+    shipped = cudnn_cache.read()[VERSION, "H200"].calls
+    return [call.with_images(images) for images in range(1, 60, 3) for call in shipped]
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_library(benchmark, card, calls):
+    try:
+        cudnn_backend.load()
+    except cudnn_backend.NotAtHandError as missing:
+        pytest.skip(str(missing))
+    source, next_call = LiveCudnn(card), itertools.cycle(calls).__next__
+    benchmark.pedantic(lambda: source.candidates(next_call()), rounds=len(calls), warmup_rounds=5)
+    if benchmark.stats:
+        assert 1e3 * benchmark.stats.stats.median <= MOST_MS
+
+
+def test_shipped_answer(benchmark, calls):
+    source, next_call = CachedCudnn("H200", cudnn_version=VERSION), itertools.cycle(calls).__next__
+    benchmark(lambda: source.candidates(next_call()))
+
+
+def test_reading_the_shipped_file(benchmark):
+    benchmark.pedantic(cudnn_cache.read, setup=cudnn_cache.read.cache_clear, rounds=5)

@@ -1,0 +1,127 @@
+"""bench explain as a user types it: what it prints and writes, and its exact exit codes."""
+
+import json
+import pickle
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from bench.cli import main
+
+SMALL = """
+[suite]
+gpu_caps = ["1GB"]
+
+[model]
+stages = 2
+
+[task.blur]
+operator = "GaussianBlur"
+options = { image_shape = [3, 32, 32] }
+
+[task.broken]
+operator = "Radon"
+options = { image_size = -1 }
+"""
+CELL = ("--architecture", "LU-DnCNN", "--task", "blur")
+
+
+@pytest.fixture
+def explain(tmp_path, monkeypatch, capsys):
+    """Run `bench explain ...` in an empty folder that holds a small suite as bench.toml."""
+    (tmp_path / "bench.toml").write_text(SMALL)
+    monkeypatch.chdir(tmp_path)
+
+    def explain(*arguments):
+        monkeypatch.setattr(sys, "argv", ["bench", "explain", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
+
+    return explain
+
+
+def test_the_tables(explain):
+    result = explain(*CELL, "--top", "3")
+    assert (result.returncode, result.stderr) == (0, "")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in result.stdout.splitlines() if "|" in line]
+    sizes = {row[0]: int(row[1].replace(",", "")) for row in rows[2:16]}
+    usable, card = sizes.pop("usable"), sizes.pop("card")
+    assert sum(sizes.values()) == card == 2**30
+    assert usable == card - sizes["context"]
+    breakdown = rows[16:]
+    assert breakdown[0] == ["category", "module", "line", "operation", "blocks", "MiB", "of the card"]
+    assert len(breakdown) == 2 + 3
+    assert breakdown[2][0] == "saved activations"
+    assert breakdown[2][2].startswith("models/")
+    assert "LU-DnCNN on blur, batch" in result.stdout
+
+
+def test_json_picture_and_snapshot(explain, tmp_path):
+    result = explain(
+        *(*CELL, "--gpu", "rtx 3080", "--batch", "3", "--json"),
+        *("--timeline", "step.png", "--snapshot", "step.pickle"),
+    )
+    assert result.returncode == 0
+    assert result.stderr == "bench: wrote step.png\nbench: wrote step.pickle\n"
+    told = json.loads(result.stdout)
+    assert (told["architecture"], told["task"], told["batch"], told["fits"]) == ("LU-DnCNN", "blur", 3, True)
+    assert sum(told["categories"].values()) == told["card"]["total_bytes"]
+    assert sum(row["size_bytes"] for row in told["rows"]) < told["peak_allocated_bytes"]
+    assert told["moment"]["step"] == 2
+    assert (tmp_path / "step.png").read_bytes().startswith(b"\x89PNG")
+    with open("step.pickle", "rb") as file:
+        assert pickle.load(file)["segments"]
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [(".svg", b"<?xml"), (".pdf", b"%PDF")])
+def test_other_pictures(explain, tmp_path, suffix, magic):
+    assert explain(*CELL, "--batch", "1", "--timeline", f"step{suffix}").returncode == 0
+    assert (tmp_path / f"step{suffix}").read_bytes().startswith(magic)
+
+
+def test_a_batch_that_does_not_fit(explain, tmp_path):
+    result = explain(*CELL, "--batch", "5000", "--timeline", "step.png", "--snapshot", "step.pickle")
+    assert result.returncode == 0
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("bench: batch 5000 does not fit: ")
+    assert "(step 1, forward)" in last and "models/" in last
+    assert "Where memory runs out: step 1, forward" in result.stdout
+    with open("step.pickle", "rb") as file:
+        assert pickle.load(file)["device_traces"][0][-1]["action"] == "oom"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--architecture", "nothing", "--task", "blur"), "unknown architecture 'nothing': known are LU-DnCNN"),
+        (("--architecture", "DEQ4IP", "--task", "nothing"), "unknown task 'nothing': known are"),
+        (("--architecture", "DEQ4IP", "--task", "broken"), "DEQ4IP on broken cannot be recorded"),
+        ((*CELL, "--batch", "0"), "--batch must be at least 1, got 0"),
+        ((*CELL, "--top", "-1"), "--top must be at least 0, got -1"),
+        ((*CELL, "--gpu-cap", "8GB", "--gpu", "H200"), "got both --gpu-cap and --gpu"),
+        ((*CELL, "--gpu-cap", "8 apples"), "'8 apples' is not a memory size"),
+        ((*CELL, "--gpu", "nothing"), "unknown card 'nothing'"),
+        ((*CELL, "--timeline", "step.gif"), "--timeline step.gif has no known suffix: give one of .png, .svg, .pdf"),
+        ((*CELL, "--snapshot", "missing/step.pickle"), "cannot write missing/step.pickle: No such file or directory"),
+        ((*CELL, "--timeline", "missing/step.png"), "cannot write missing/step.png: No such file or directory"),
+        ((*CELL, "--config", "missing.toml"), "no configuration file at missing.toml"),
+    ],
+)
+def test_errors_are_one_sentence_and_exit_code_2(explain, arguments, words):
+    result = explain(*arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("bench: "), result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert words in result.stderr
+
+
+def test_help_needs_neither_torch_nor_matplotlib():
+    code = (
+        "import sys; from bench.cli import app; app(['explain', '--help'], standalone_mode=False); "
+        "sys.exit(bool({'torch', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

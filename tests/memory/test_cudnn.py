@@ -1,0 +1,381 @@
+"""Workspaces of convolutions, from the shipped file and, where it is installed, from cuDNN itself."""
+
+import gzip
+import json
+import os
+import random
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import config, suite
+from bench.memory import SimulatedEngine, cudnn, cudnn_backend, cudnn_cache, cudnn_devices, record
+from bench.memory.convolution import Convolution
+from bench.memory.cudnn import CachedCudnn, LiveCudnn, as_handed_over, tried, uses_cudnn, workspaces
+from bench.memory.cudnn_backend import Configuration, CudnnError, NotAtHandError
+from bench.memory.gpus import CARDS
+from bench.memory.search import NEIGHBOURS
+from bench.memory.trace import Workspace
+
+ROOT = Path(__file__).parents[2]
+VERSIONS = ("9.19.0", "9.20.0")
+BATCHES = (1, 2, 3, 5, 8, 16)
+
+
+def conv(direction="fprop", images=1, channels=(64, 64), size=362, kernel=3, output_channels_last=False, **changes):
+    groups = changes.get("groups", 1)
+    x = torch.empty(images, channels[0], size, size, device="meta")
+    w = torch.empty(channels[1], channels[0] // groups, kernel, kernel, device="meta")
+    y = torch.empty(images, channels[1], size, size, device="meta")
+    if output_channels_last:
+        y = y.contiguous(memory_format=torch.channels_last)
+    shapes = [part for tensor in (x, w, y) for part in (tuple(tensor.shape), tensor.stride())]
+    call = Convolution(direction, *shapes, (kernel // 2,) * 2, (1, 1), (1, 1), 1, "float32")
+    return call._replace(**changes)
+
+
+@pytest.fixture(scope="module")
+def live_version():
+    try:
+        return cudnn_backend.load().version
+    except NotAtHandError as missing:
+        pytest.skip(str(missing))
+
+
+# First workspace in MiB of a 3x3 convolution of 64 to 64 channels, 362x362, float32, NCHW, at BATCHES; cuDNN 9.20.0.
+MEASURED = {
+    ("H200", "fprop"): "64.13/128.11/192.10/320.07/512.03/1023.92",
+    ("H200", "dgrad"): "64.44/128.11/192.10/320.07/512.03/1023.92",
+    ("H200", "wgrad"): "64.41/128.39/192.38/320.35/512.31/1024.20",
+    ("RTX 3080", "fprop"): "32.13/64.13/96.12/0.39/256.09/512.03",
+    ("RTX 3080", "dgrad"): "64.13/0.39/192.10/320.07/512.03/1023.92",
+    ("RTX 3080", "wgrad"): "65.11/129.10/193.08/321.06/513.02/1024.91",
+    ("Quadro RTX 6000", "fprop"): "0.39/0.39/0.39/0.75/0.75/0.39",
+    ("Quadro RTX 6000", "dgrad"): "0.39/0.39/0.39/0.39/0.39/0.39",
+    ("Quadro RTX 6000", "wgrad"): "0.02/0.02/0.02/0.02/0.02/0.02",
+}
+
+# The same with the output channels last, which is what cuDNN's own frontend chooses if it is not told.
+MEASURED_CHANNELS_LAST = {
+    "H200": "32.13/64.13/96.12/160.11/256.09/512.03",
+    "RTX 3080": "64.13/128.11/192.10/160.36/512.03/1023.92",
+    "Quadro RTX 6000": "32.38/64.38/96.37/160.72/256.70/512.28",
+}
+
+
+def in_mib(sizes):
+    return "/".join(f"{size / 2**20:.2f}" for size in sizes)
+
+
+@pytest.mark.parametrize(("card", "direction"), MEASURED)
+def test_figures_from_the_shipped_answers(card, direction):
+    source = CachedCudnn(card, cudnn_version="9.20.0")
+    first = [source.candidates(conv(direction, images))[0] for images in BATCHES]
+    assert in_mib(first) == MEASURED[card, direction]
+
+
+@pytest.mark.parametrize(("card", "direction"), MEASURED)
+def test_figures_from_the_library(card, direction, live_version):
+    if live_version != "9.20.0":
+        pytest.skip(f"figures are of cuDNN 9.20.0, {live_version} is installed")
+    source = LiveCudnn(card)
+    first = [source.candidates(conv(direction, images))[0] for images in BATCHES]
+    assert in_mib(first) == MEASURED[card, direction]
+
+
+@pytest.mark.parametrize("card", MEASURED_CHANNELS_LAST)
+def test_figures_with_the_output_channels_last(card, live_version):
+    if live_version != "9.20.0":
+        pytest.skip(f"figures are of cuDNN 9.20.0, {live_version} is installed")
+    source = LiveCudnn(card)
+    calls = [conv("fprop", images, output_channels_last=True) for images in BATCHES]
+    assert in_mib(source.configurations(call)[0].workspace_bytes for call in calls) == MEASURED_CHANNELS_LAST[card]
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_shipped_answers_are_the_library_s(card, live_version):
+    """A sample of every card's calls and batches, all configurations with their notes."""
+    if live_version not in VERSIONS:
+        pytest.skip(f"cuDNN {live_version} is installed, answers of {', '.join(VERSIONS)} are shipped")
+    shipped = cudnn_cache.read()[live_version, card]
+    source = LiveCudnn(card)
+    choose = random.Random(card)
+    for call in choose.sample(sorted(shipped.calls), 30):
+        at_batch = call.with_images(choose.randint(1, len(shipped.calls[call])))
+        assert shipped.get(at_batch) == source.configurations(at_batch), at_batch
+
+
+def test_every_card_and_version_is_shipped():
+    answers = cudnn_cache.read()
+    assert set(answers) == {(version, card) for version in VERSIONS for card in CARDS}
+    for known in answers.values():
+        assert all(as_handed_over(call) == call and uses_cudnn(call.with_images(1)) for call in known.calls)
+        assert all(batches and all(batches) for batches in known.calls.values())
+    assert cudnn_cache.SHIPPED.stat().st_size < 300 * 1024
+
+
+@pytest.mark.parametrize("task", ["deblurring", "ct", "mri"])
+def test_the_suite_s_convolutions_are_shipped(task):
+    """If this fails, the suite has changed: python -m tools.cudnn_cache."""
+    (cell,) = suite.cells(config.load(config.default_path()), ["LU-DnCNN"], [task])
+    trace = record(cell.workload.make_step, cell.memory.steps)
+    for card in CARDS.values():
+        source = CachedCudnn(card.name, cudnn_version="9.20.0")
+        batch = SimulatedEngine(trace, card, Workspace.LOW).guess() + NEIGHBOURS
+        assert all(source.candidates(call.at(batch)) for call in trace.convolutions)
+
+
+def test_last_resort_takes_no_workspace():
+    """So that no convolution ever runs out of memory for its workspace alone."""
+    for (version, card), known in cudnn_cache.read().items():
+        source = CachedCudnn(card, cudnn_version=version, allow_tf32=False, deterministic=True)
+        for call, batches in known.calls.items():
+            assert source.candidates(call.with_images(len(batches)))[-1] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"allow_tf32": True, "deterministic": False}, (30, 20, 10, 0)),
+        ({"allow_tf32": False, "deterministic": False}, (20, 10, 0)),
+        ({"allow_tf32": True, "deterministic": True}, (30, 10, 0)),
+        ({"allow_tf32": False, "deterministic": True}, (10, 0)),
+    ],
+)
+def test_filters(flags, expected):
+    configurations = [
+        Configuration(30, tensor_core=True, nondeterministic=False),
+        Configuration(20, tensor_core=False, nondeterministic=True),
+        Configuration(10, tensor_core=False, nondeterministic=False),
+        Configuration(20, tensor_core=False, nondeterministic=True),
+        Configuration(0, tensor_core=False, nondeterministic=False),
+        Configuration(40, tensor_core=False, nondeterministic=False),
+    ]
+    assert tried(configurations, "float32", **flags) == expected
+    assert tried(configurations, "float16", **{**flags, "allow_tf32": True}) == tried(
+        configurations, "float16", **flags
+    )
+
+
+def test_flags_reach_the_answers():
+    call = conv("wgrad", images=4)
+    found = {
+        (allow_tf32, deterministic): CachedCudnn(
+            "H200", cudnn_version="9.20.0", allow_tf32=allow_tf32, deterministic=deterministic
+        ).candidates(call)
+        for allow_tf32 in (True, False)
+        for deterministic in (True, False)
+    }
+    assert found[True, False] != found[True, True]
+    assert found[True, False] != found[False, False]
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (conv(), True),
+        (conv(channels=(1, 64)), True),  # one channel is no depthwise convolution
+        (conv(channels=(64, 1)), True),
+        (conv(channels=(3, 3), kernel=9, groups=3), False),  # the blur
+        (conv(channels=(3, 6), kernel=9, groups=3), False),
+        (conv(channels=(6, 6), groups=3), True),
+        (conv(channels=(64, 64), groups=64, dtype="float16"), False),
+        (conv(dtype="bfloat16"), True),
+        (conv(dtype="complex64"), False),
+        (conv(dilation=(2, 2)), True),
+        (conv(images=0), False),
+        (conv(images=2**15, channels=(3, 3), groups=3), True),  # more than 2^31 elements
+    ],
+)
+def test_what_goes_to_cudnn(call, expected):
+    assert uses_cudnn(call) is expected
+
+
+def test_depthwise_channels_last_goes_to_cudnn():
+    call = conv(images=2, channels=(3, 3), groups=3)
+    channels_last = torch.empty(call.input_shape, device="meta").contiguous(memory_format=torch.channels_last)
+    assert uses_cudnn(call._replace(input_stride=channels_last.stride()))
+
+
+@pytest.mark.parametrize("weight_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("input_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("images", [1, 2])
+def test_strides_are_those_pytorch_hands_over(images, channels, input_format, weight_format):
+    """PyTorch's own rule shows in the strides of a convolution's output on the meta device."""
+    x = torch.empty(images, channels, 8, 6, device="meta").contiguous(memory_format=input_format)
+    w = torch.empty(5, channels, 3, 3, device="meta").contiguous(memory_format=weight_format)
+    call = conv(images=images, channels=(channels, 5))._replace(
+        input_shape=tuple(x.shape), input_stride=x.stride(), weight_stride=w.stride(), output_shape=(images, 5, 8, 6)
+    )
+    handed_over = as_handed_over(call)
+    is_channels_last = any(torch._prims_common.suggest_memory_format(t) == torch.channels_last for t in (x, w))
+    wanted = torch.channels_last if is_channels_last else torch.contiguous_format
+    for shape, stride in (
+        (handed_over.input_shape, handed_over.input_stride),
+        (handed_over.weight_shape, handed_over.weight_stride),
+        (handed_over.output_shape, handed_over.output_stride),
+    ):
+        assert stride == torch.empty(shape, device="meta", memory_format=wanted).stride()
+
+
+def test_the_blur_takes_no_workspace_and_an_unknown_call_has_no_answer(monkeypatch):
+    monkeypatch.setattr(cudnn_backend, "load", _not_installed)
+    source = workspaces("RTX 3080", cudnn_version="9.20.0")
+    assert source.candidates(conv(size=128, channels=(3, 3), kernel=9, groups=3)) == (0,)
+    assert source.candidates(conv(channels=(64, 63))) is None
+    assert source.candidates(conv(images=10**6)) is None
+    assert source.candidates(conv(dtype="complex64")) is None
+
+
+def test_nothing_at_hand(monkeypatch):
+    monkeypatch.setattr(cudnn_backend, "load", _not_installed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert workspaces("RTX 3080", cudnn_version="9.1.0") is None
+        assert workspaces("8GB", cudnn_version="9.20.0") is None
+
+
+def test_what_the_file_lacks_comes_from_the_library(live_version):
+    source = workspaces("RTX 3080", cudnn_version=live_version)
+    call = conv(images=3, channels=(5, 7), size=40)
+    assert CachedCudnn("RTX 3080", cudnn_version=live_version).candidates(call) is None
+    assert source.candidates(call) == LiveCudnn("RTX 3080").candidates(call) is not None
+
+
+def test_a_library_of_another_version_is_a_warning(monkeypatch, live_version):
+    with pytest.raises(CudnnError, match=rf"cuDNN {live_version} is installed, but .*9\.1\.0 are wanted: pip install"):
+        LiveCudnn("RTX 3080", cudnn_version="9.1.0")
+    with pytest.warns(UserWarning, match="9.1.0 are wanted"):
+        assert workspaces("RTX 3080", cudnn_version="9.1.0") is None
+    source = workspaces("RTX 3080", cudnn_version=next(v for v in VERSIONS if v != live_version))
+    assert source.candidates(conv(images=3)) is not None
+    with pytest.warns(UserWarning, match="are wanted"):
+        assert source.candidates(conv(images=3, channels=(5, 7))) is None
+
+
+def test_what_the_library_does_not_support_is_not_known(live_version):
+    source = LiveCudnn("H200")
+    call = conv(images=3)
+    assert source.candidates(call._replace(weight_shape=(64, 63, 3, 3))) is None
+    assert source.candidates(call) is not None
+
+
+def test_a_library_without_its_parts_is_one_sentence(tmp_path, live_version):
+    """Of what cuDNN loads later, at the first question, nothing is there."""
+    for package, name in (("*", "libcublasLt"), ("cudnn", "libcudnn"), ("cudnn", "libcudnn_graph")):
+        installed = Path(cudnn_backend._path(package, f"{name}.so.*"))
+        folder = tmp_path / "nvidia" / installed.parent.parent.name / "lib"
+        folder.mkdir(parents=True, exist_ok=True)
+        if "cublas" in name:
+            (folder / installed.name).symlink_to(installed)
+        else:
+            (folder / installed.name).write_bytes(installed.read_bytes())
+    code = (
+        "from bench.memory import cudnn\n"
+        "from tests.memory.test_cudnn import conv\n"
+        "try: cudnn.LiveCudnn('H200').candidates(conv())\n"
+        "except cudnn.CudnnError as error: print(error)"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert said.stdout.count("\n") == 1 and "install it again" in said.stdout
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "bit", "text", "shape", "format", "missing"])
+def test_damaged_answers(damage, tmp_path, monkeypatch):
+    whole = cudnn_cache.SHIPPED.read_bytes()
+    path = tmp_path / "answers.json.gz"
+    content = {
+        "empty": b"",
+        "cut": whole[: len(whole) // 2],
+        "bit": whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:],
+        "text": b"{}",
+        "shape": gzip.compress(b'{"format": 1, "answers": [{"cudnn": "9.20.0", "card": "H200", "calls": [[[], 1]]}]}'),
+        "format": gzip.compress(json.dumps({"format": 99}).encode()),
+        "missing": None,
+    }[damage]
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CudnnError, match=r"^[^\n]*answers\.json\.gz[^\n]*$") as error:
+        CachedCudnn("H200", cudnn_version="9.20.0", path=path)
+    assert "format 99" in str(error.value) if damage == "format" else "tools.cudnn_cache" in str(error.value)
+    assert content is None or path.read_bytes() == content
+
+    monkeypatch.setattr(cudnn_cache, "read", lambda _path: _raise(error.value))
+    monkeypatch.setattr(cudnn_backend, "load", _not_installed)
+    with pytest.warns(UserWarning, match=r"answers\.json\.gz"):
+        assert workspaces("H200", cudnn_version="9.20.0") is None
+
+
+def test_a_written_file_reads_the_same(tmp_path):
+    shipped = cudnn_cache.read()
+    cudnn_cache.write(shipped, tmp_path / "a.json.gz")
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.json.gz"]
+    again = cudnn_cache.read(tmp_path / "a.json.gz")
+    assert {key: known.calls for key, known in again.items()} == {key: known.calls for key, known in shipped.items()}
+    assert (tmp_path / "a.json.gz").read_bytes()[10:] == cudnn_cache.SHIPPED.read_bytes()[10:]  # after gzip's header
+
+
+def test_coding_loses_nothing():
+    call = conv("wgrad", images=7)
+    configurations = (
+        Configuration(335620243, True, False),
+        Configuration(402, False, True),
+        Configuration(0, False, False),
+    )
+    answers = cudnn_cache.Answers({call.with_images(0): [[]] * 6 + [cudnn_cache.coded(call, configurations)]})
+    assert answers.get(call) == configurations
+    assert answers.get(call.with_images(8)) is None
+
+
+def test_known_cards():
+    for name, card in CARDS.items():
+        properties = json.loads(cudnn_devices.properties_json(name))
+        assert properties["multiProcessorCount"] == card.multiprocessors
+        assert properties["totalGlobalMem"] == card.total_bytes
+    with pytest.raises(NotAtHandError, match="'8GB', but about: RTX 2080, RTX 3080"):
+        LiveCudnn("8GB")
+
+
+def test_version_of_the_installed_torch():
+    assert cudnn_backend.version_text(92000) == "9.20.0"
+    assert cudnn.version_of_torch() in set(cudnn.CUDNN_OF_TORCH.values()) | {None}
+
+
+def test_a_broken_library_is_one_sentence(tmp_path, monkeypatch):
+    for package, name in (
+        ("cublas", "libcublasLt.so.13"),
+        ("cudnn", "libcudnn.so.9"),
+        ("cudnn", "libcudnn_graph.so.9"),
+    ):
+        (tmp_path / "nvidia" / package / "lib").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "nvidia" / package / "lib" / name).write_bytes(b"no library")
+    monkeypatch.setattr(cudnn_backend, "find_spec", lambda _name: _Spec([str(tmp_path / "nvidia")]))
+    with pytest.raises(CudnnError, match=r"^cuDNN is installed but does not load \([^\n]*\): install it again$"):
+        cudnn_backend.Backend()
+    (tmp_path / "nvidia/cublas/lib/libcublasLt.so.13").unlink()
+    with pytest.raises(NotAtHandError, match=r"^libcublasLt is not installed: pip install 'bench-inverse\[cudnn\]'$"):
+        cudnn_backend.Backend()
+
+
+def test_importing_the_package_does_not_load_cudnn():
+    code = "import sys, bench.memory; sys.exit(any('cudnn' in name and 'bench' in name for name in sys.modules))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class _Spec:
+    def __init__(self, folders):
+        self.submodule_search_locations = folders
+
+
+def _not_installed():
+    raise NotAtHandError("libcudnn is not installed")
+
+
+def _raise(error):
+    raise error

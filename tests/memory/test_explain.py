@@ -1,0 +1,241 @@
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from bench import suite
+from bench.config import load
+from bench.memory import NotRecordableError, SimulatedEngine, card_of_capacity, record
+from bench.memory.explain import Category, explain
+from bench.memory.sources import Owner, Phase, locate
+
+SMALL = """
+[model]
+stages = 2
+
+[model.solver]
+memory = 2
+max_evaluations = 5
+
+[task.deblurring]
+operator = "GaussianBlur"
+options = { image_shape = [3, 16, 16] }
+
+[task.ct]
+operator = "Radon"
+options = { image_size = 16, detectors = 23, angles = 10 }
+
+[task.mri]
+operator = "MRI"
+options = { image_shape = [2, 16, 16] }
+"""
+CARD = card_of_capacity("600MB")
+
+
+def explained(make_step, batch, card=CARD):
+    trace = record(make_step)
+    return explain(SimulatedEngine(trace, card), batch, locate(make_step, trace, batch))
+
+
+@pytest.mark.parametrize("task", ["deblurring", "ct", "mri"])
+@pytest.mark.parametrize("architecture", ["LU-DnCNN", "DEQ4IP", "LUSER-SW", "LUSER-DW"])
+def test_categories_add_up_to_the_card_byte_for_byte(architecture, task, tmp_path):
+    (tmp_path / "small.toml").write_text(SMALL)
+    (cell,) = suite.cells(load(tmp_path / "small.toml"), [architecture], [task])
+    make_step = cell.workload.for_recording().make_step
+    trace = record(make_step)
+    engine = SimulatedEngine(trace, CARD)
+    for batch, fits in ((1, True), (10**6, False)):
+        sources = locate(make_step, trace, batch)
+        explanation = explain(engine, batch, sources)
+        assert explanation.fits is fits
+        assert list(explanation.categories) == list(Category)
+        assert min(explanation.categories.values()) >= 0
+        assert sum(explanation.categories.values()) == CARD.total_bytes
+        assert sum(explanation.categories.values()) - explanation.categories[Category.CONTEXT] == CARD.usable_bytes
+        by_category = dict.fromkeys(Category, 0)
+        for row in explanation.rows:
+            by_category[row.category] += row.size_bytes
+        tensors = [category for category in Category if by_category[category]]
+        assert {c: by_category[c] for c in tensors} == {c: explanation.categories[c] for c in tensors}
+        assert not any(frame.file.startswith("/") for source in sources for frame in source.stack)
+        if fits:
+            probe = engine.probe(batch)
+            assert explanation.peak_allocated_bytes == probe.peak_allocated_bytes
+            taken = probe.peak_reserved_bytes + CARD.context_bytes + explanation.categories[Category.FREE]
+            assert taken == CARD.total_bytes
+            parameters = sum(p.numel() * 4 for p in cell.workload.build(torch.device("meta")).parameters())
+            assert explanation.categories[Category.PARAMETERS] == parameters
+            assert explanation.categories[Category.OPTIMIZER] == 2 * parameters  # Adam's two moments
+
+
+def two_layers(batch, device):
+    """conv 1 -> 4, ReLU, conv 4 -> 1 on images of 8 x 8, with Adam."""
+    with device:
+        network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.ReLU(), nn.Conv2d(4, 1, 3, padding=1))
+    network.register_buffer("constant", torch.zeros(100, device=device))
+    optimizer = torch.optim.Adam(network.parameters(), foreach=True)
+
+    def step():
+        image = torch.rand(batch, 1, 8, 8, device=device)
+        optimizer.zero_grad(set_to_none=True)
+        loss = (network(image) - image).square().mean()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def test_categories_of_a_step_counted_by_hand():
+    batch = 5
+    explanation = explained(two_layers, batch)
+    parameters = 4 * (36 + 36 + 1)
+    plane = 4 * 8 * 8 * batch
+    assert explanation.categories[Category.PARAMETERS] == parameters
+    assert explanation.categories[Category.BUFFERS] == 400
+    assert explanation.categories[Category.OPTIMIZER] == 2 * parameters
+    assert explanation.categories[Category.BATCH] == plane
+
+    allocated = {entry.key: entry.size_bytes for entry in explanation.history if entry.action == "alloc"}
+    in_last_step = dict.fromkeys(Category, 0)
+    for key, size_bytes in allocated.items():
+        if explanation.sources[key].step == 2:
+            in_last_step[explanation.category_of[key]] += size_bytes
+    assert in_last_step[Category.GRADIENTS] == parameters
+    # kept for backward: ReLU's output, what is squared, and the loss itself
+    assert in_last_step[Category.ACTIVATIONS] == 4 * plane + plane + 4
+    assert in_last_step[Category.OPTIMIZER] == 0
+    # of each convolution, most: input + output; forward, and backward for the weight and (second one) the input
+    assert in_last_step[Category.WORKSPACE] == 5 * (plane + 4 * plane)
+
+
+def test_sources_name_module_line_operation_and_owner():
+    trace = record(two_layers)
+    sources = locate(two_layers, trace, 3)
+    first, *_ = (s for s in sources if s.phase is Phase.FORWARD and s.short_op == "convolution")
+    lines = open(__file__).read().splitlines()  # noqa: SIM115
+    assert (first.step, first.module) == (1, "0")
+    assert first.stack[0].file.endswith("test_explain.py")
+    assert "network(image)" in lines[first.stack[0].line - 1]
+    assert first.place == f"{first.stack[0].file}:{first.stack[0].line}"
+    of_backward = {s.place for s in sources if s.short_op == "convolution_backward"}
+    assert of_backward == {first.place}  # the line of the forward pass, not that of loss.backward()
+    weights = [s for s in sources if s.module == "2.weight"]
+    assert [s.owner for s in weights if s.step < 2] == [
+        *(Owner.PARAMETER, Owner.GRADIENT, Owner.OPTIMIZER, Owner.OPTIMIZER)
+    ]
+    assert {s.phase for s in sources if s.owner is Owner.OPTIMIZER} == {Phase.UPDATE}
+    assert {s.phase for s in sources if s.step == 0} == {Phase.SETUP}
+
+
+class Double(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient + 0 * ctx.saved_tensors[0]
+
+
+def penalised(network, image):
+    image = image.requires_grad_()
+    output = network(image)
+    (gradient,) = torch.autograd.grad(output.sum(), image, create_graph=True)
+    return output + gradient
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda network, image: Double.apply(network(image)),
+        lambda network, image: checkpoint(network, image, use_reentrant=False),
+        lambda network, image: checkpoint(network, image, use_reentrant=True),
+        penalised,
+    ],
+    ids=["custom function", "checkpoint", "reentrant checkpoint", "gradient of a gradient"],
+)
+def test_watching_changes_no_allocation(forward):
+    def make_step(batch, device):
+        network = nn.Sequential(nn.Linear(8, 9), nn.Tanh(), nn.Linear(9, 8)).to(device)
+
+        def step():
+            image = torch.rand(batch, 8, device=device).requires_grad_()
+            network.zero_grad(set_to_none=True)
+            forward(network, image).square().mean().backward()
+
+        return step
+
+    trace = record(make_step)
+    sources = locate(make_step, trace, 2)  # raises where it differs
+    assert len(sources) == (~trace.is_free).sum()
+    assert {source.phase for source in sources} >= {Phase.SETUP, Phase.FORWARD, Phase.BACKWARD}
+
+
+def test_what_is_recomputed_in_backward_is_saved_there():
+    def make_step(batch, device):
+        network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Conv2d(2, 1, 3)).to(device)
+
+        def step():
+            image = torch.rand(batch, 1, 8, 8, device=device)
+            checkpoint(network, image, use_reentrant=False).sum().backward()
+
+        return step
+
+    explanation = explained(make_step, 2)
+    recomputed = {
+        (source.short_op, explanation.category_of[key])
+        for key, source in enumerate(explanation.sources)
+        if source.phase is Phase.RECOMPUTATION and explanation.category_of[key] is not Category.WORKSPACE
+    }
+    assert ("tanh", Category.ACTIVATIONS) in recomputed
+    assert ("convolution", Category.TEMPORARIES) in recomputed
+
+
+def test_where_memory_runs_out():
+    explanation = explained(two_layers, 100_000)
+    assert not explanation.fits
+    source = explanation.source
+    assert (source.step, source.phase) == (1, Phase.FORWARD)
+    assert source.short_op == "convolution"
+    assert explanation.failed_request_bytes > explanation.categories[Category.FREE]
+    assert explanation.moment == len(explanation.history) - 1
+    assert explanation.as_dict()["failed_request_bytes"] == explanation.failed_request_bytes
+
+
+class Fixed:
+    """A source of workspaces that knows one number for every convolution, after one that never fits."""
+
+    def candidates(self, call):
+        return [2**40, 3000]
+
+
+def test_known_workspaces_take_the_place_of_bounds():
+    trace = record(two_layers)
+    explanation = explain(SimulatedEngine(trace, CARD, workspaces=Fixed()), 4, locate(two_layers, trace, 4))
+    assert explanation.fits
+    workspaces = {e.size_bytes for e in explanation.history if e.key >= 0 and e.action == "alloc"} & {3000, 2**40}
+    assert workspaces == {3000}
+    assert explanation.timeline.sum(axis=1).tolist() == [entry.reserved_bytes for entry in explanation.history]
+    assert sum(explanation.categories.values()) == CARD.total_bytes
+
+
+def test_the_timeline_is_what_is_reserved_at_every_entry():
+    explanation = explained(two_layers, 7)
+    assert explanation.timeline.min() >= 0
+    assert explanation.timeline.sum(axis=1).tolist() == [entry.reserved_bytes for entry in explanation.history]
+
+
+def test_a_step_that_does_something_else_while_watched_is_refused():
+    calls = 0
+
+    def make_step(batch, device):
+        nonlocal calls
+        calls += 1
+        extra = torch.empty(100 + (calls > 3), device=device)
+        return lambda: extra + torch.empty(batch, 1, device=device)
+
+    trace = record(make_step)
+    with pytest.raises(NotRecordableError, match="something else"):
+        locate(make_step, trace, 2)
