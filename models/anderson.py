@@ -99,6 +99,9 @@ def solve(f: Callable[[Tensor], Tensor], start: Tensor, options: SolverOptions) 
     latest = torch.eye(memory, dtype=gram.dtype, device=gram.device)  # row i: all the weight on iterate i
     ridges = torch.stack((1 + options.ridge * latest, 1 + _LARGER_RIDGE * options.ridge * latest)).unsqueeze(1)
 
+    F_at, G_at, rows, columns = F.unbind(1), G.unbind(1), gram.unbind(1), gram.unbind(2)
+    latest_at = latest.unbind(0)
+
     z = best = start
     smallest = start.new_full((batch,), inf)
     active = torch.ones(batch, dtype=torch.bool, device=start.device)
@@ -107,13 +110,13 @@ def solve(f: Callable[[Tensor], Tensor], start: Tensor, options: SolverOptions) 
     for k in range(options.max_evaluations):
         slot, used = k % memory, min(k + 1, memory)
         image = f(z).flatten(1)
-        F[:, slot] = image
-        torch.sub(image, z.flatten(1), out=G[:, slot])
-        products = torch.bmm(G[:, :used], G[:, slot].unsqueeze(2)).squeeze(2)
-        gram[:, slot, :used] = products
-        gram[:, :used, slot] = products
+        F_at[slot].copy_(image)
+        torch.sub(image, z.flatten(1), out=G_at[slot])
+        products = torch.bmm(_first(used, G, 1), G_at[slot].unsqueeze(2)).squeeze(2)
+        _first(used, rows[slot], 1).copy_(products)
+        _first(used, columns[slot], 1).copy_(products)
 
-        residual = products[:, slot].sqrt() / torch.linalg.vector_norm(image, dim=1).add_(tiny)
+        residual = products.select(1, slot).sqrt() / torch.linalg.vector_norm(image, dim=1).add_(tiny)
         del image
         evaluations += active
         better = active & (residual < smallest)
@@ -125,14 +128,20 @@ def solve(f: Callable[[Tensor], Tensor], start: Tensor, options: SolverOptions) 
             break
         alpha = latest[:1, :1].expand(batch, 1)
         if used > 1:
-            alpha = _weights(gram[:, :used, :used], ridges[..., :used, :used], latest[slot, :used])
+            gram_used, ridges_used = (_first(used, _first(used, full, -1), -2) for full in (gram, ridges))
+            alpha = _weights(gram_used, ridges_used, _first(used, latest_at[slot], 0))
         alpha = alpha.to(F.dtype).unsqueeze(1)
-        mixed = torch.bmm(alpha, F[:, :used])
+        mixed = torch.bmm(alpha, _first(used, F, 1))
         if options.beta != 1:
-            mixed.baddbmm_(alpha, G[:, :used], alpha=options.beta - 1)
+            mixed.baddbmm_(alpha, _first(used, G, 1), alpha=options.beta - 1)
         z = torch.where(active.view(per_sample), mixed.view_as(start), best)
         del mixed
     return best, SolveStatistics(evaluations, smallest)
+
+
+def _first(count: int, tensor: Tensor, dim: int) -> Tensor:
+    """The first `count` entries along `dim`; the tensor itself where those are all, which spares a view."""
+    return tensor if count == tensor.shape[dim] else tensor.narrow(dim, 0, count)
 
 
 def _weights(gram: Tensor, ridges: Tensor, latest: Tensor) -> Tensor:
@@ -144,9 +153,9 @@ def _weights(gram: Tensor, ridges: Tensor, latest: Tensor) -> Tensor:
     factor, info = torch.linalg.cholesky_ex(gram * ridges)
     w = torch.cholesky_solve(torch.ones_like(gram[..., :1]), factor).squeeze(-1)
     total = w.sum(dim=-1, keepdim=True)
-    solved = (info.unsqueeze(-1) == 0) & (total > 0) & (total < inf)
-    alpha = w / total
-    return torch.where(solved[0], alpha[0], torch.where(solved[1], alpha[1], latest))
+    solved, solved_larger = ((info.unsqueeze(-1) == 0) & (total > 0) & (total < inf)).unbind(0)
+    alpha, alpha_larger = (w / total).unbind(0)
+    return torch.where(solved, alpha, torch.where(solved_larger, alpha_larger, latest))
 
 
 def _all_done(active: Tensor, evaluations: int, options: SolverOptions) -> bool:

@@ -19,6 +19,8 @@ LARGEST_BATCH = 2**20  # where a search without an edge stops
 class Probe:
     """One answer: does one training step at this batch fit, and what did it take at its peak?
 
+    Where it does not fit, the peaks are what it came to, or 0 if it was not even tried.
+
     `retries` are allocations that first had to release the cache; `fallbacks` are convolutions that ran with another
     configuration than cuDNN's first choice because its workspace did not fit: the step fits, and is slower.
     """

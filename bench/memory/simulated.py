@@ -50,7 +50,9 @@ class SimulatedEngine:
         self.workspaces = workspaces
 
     def probe(self, batch: int) -> Probe:
-        """Replay every allocation of the step at `batch` on the card."""
+        """Replay every allocation of the step at `batch` on the card, unless its live bytes alone exceed it."""
+        if not self._within(batch):
+            return Probe(batch, fits=False, peak_allocated_bytes=0, peak_reserved_bytes=0, retries=0)
         result, fallbacks = self.replay(batch, CachingAllocator(self.card.usable_bytes, config=self.config))
         return Probe(
             batch=batch,
@@ -74,21 +76,20 @@ class SimulatedEngine:
 
         Live bytes are one sum per event, so this costs no replay. 0 if not even batch 1 can fit.
         """
-        usable_bytes = self.card.usable_bytes
-        bound = Workspace.LOW if self.workspaces else self.workspace
-
-        def within(batch: int) -> bool:
-            return self.trace.peak_live_bytes(batch, bound) <= usable_bytes
-
         low, high = 0, 1
-        while within(high):
+        while self._within(high):
             low, high = high, 2 * high
             if high > 2**40:  # nothing in this step grows with the batch
                 return low
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if within(middle) else (low, middle)
+            low, high = (middle, high) if self._within(middle) else (low, middle)
         return low
+
+    def _within(self, batch: int) -> bool:
+        """Whether the bytes that are alive at one time, in blocks of their own size, stay within the card."""
+        bound = Workspace.LOW if self.workspaces else self.workspace
+        return self.trace.peak_live_bytes(batch, bound) <= self.card.usable_bytes
 
 
 def installed_release() -> tuple[int, int]:
