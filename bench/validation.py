@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from bench.errors import UsageError
 from bench.memory import Card, Probe, SimulatedEngine, Trace, largest_batch, record
-from bench.memory.cuda import CudaEngine, Device, Measurement, ProbeFailedError
+from bench.memory.cuda import CudaEngine, Device, ProbeFailedError
 from bench.memory.simulated import WorkspaceSource
 from bench.provenance import provenance
 from bench.records import Peak, Row, Validation, write_atomically
@@ -106,7 +106,7 @@ def validate(
         predicted_batch=predicted_batch,
         measured_batch=measured_batch,
         predicted=[_peak(simulated.probe(batch)) for batch, _ in tried],
-        measured=[_measured(batch, seen) for batch, seen in tried],
+        measured=[_peak(cuda.probes[batch]) for batch, _ in tried],
         measurements=[{"batch": batch} | asdict(seen) for batch, seen in tried],
         seconds=round(time.perf_counter() - start, 1),
     )
@@ -120,15 +120,4 @@ def _peak(probe: Probe) -> Peak:
         reserved_bytes=probe.peak_reserved_bytes,
         retries=probe.retries,
         fallbacks=probe.fallbacks,
-    )
-
-
-def _measured(batch: int, seen: Measurement) -> Peak:
-    return Peak(
-        batch=batch,
-        fits=seen.fits,
-        allocated_bytes=seen.peak_allocated_bytes,
-        reserved_bytes=seen.peak_reserved_bytes,
-        retries=seen.retries,
-        fallbacks=seen.ooms - (not seen.fits),
     )

@@ -105,6 +105,7 @@ class CudaEngine:
     ) -> None:
         self.card = card
         self.measurements: dict[int, Measurement] = {}
+        self.probes: dict[int, Probe] = {}
         self._make_step = make_step
         self._first_guess = first_guess
         self._steps = steps
@@ -125,7 +126,7 @@ class CudaEngine:
         except IsolatedError as error:
             raise ProbeFailedError(f"the probe of batch {batch} under {self.card.name} failed: {error}") from error
         self.measurements[batch] = seen
-        return Probe(
+        self.probes[batch] = Probe(
             batch=batch,
             fits=seen.fits,
             peak_allocated_bytes=seen.peak_allocated_bytes,
@@ -133,6 +134,7 @@ class CudaEngine:
             retries=seen.retries,
             fallbacks=seen.ooms - (not seen.fits),
         )
+        return self.probes[batch]
 
     def guess(self) -> int:
         """Where the search starts: a prediction, if there is one."""
