@@ -58,3 +58,44 @@ def test_cards():
         card_named("GTX 1")
     with pytest.raises(ValueError, match=r"a cap of 500MiB leaves nothing to train in"):
         card_of_capacity("500MiB")
+
+
+class Workspaces:
+    """Every convolution has the same candidates."""
+
+    cudnn_version = "none"
+
+    def __init__(self, *sizes):
+        self.sizes = sizes
+
+    def candidates(self, call):
+        return self.sizes
+
+
+def one_convolution():
+    """Image and output take 16 MiB each per image; both live while the workspace does."""
+
+    def make_step(batch, device):
+        weight = torch.zeros(64, 64, 3, 3, device=device)
+        return lambda: torch.nn.functional.conv2d(torch.zeros(batch, 64, 256, 256, device=device), weight, padding=1)
+
+    return record(make_step)
+
+
+def test_the_first_configuration_that_fits_runs():
+    trace, card = one_convolution(), card_of_capacity("1GB")  # 524 MiB usable
+    engine = SimulatedEngine(trace, card, workspaces=Workspaces(200 * MiB, 100 * MiB, 0))
+    small, middle, large = engine.probe(8), engine.probe(12), engine.probe(15)
+    assert small.peak_allocated_bytes == (2 * 8 * 16 + 200) * MiB + 147456
+    assert middle.peak_allocated_bytes == (2 * 12 * 16 + 100) * MiB + 147456
+    assert large.peak_allocated_bytes == 2 * 15 * 16 * MiB + 147456
+    # Passed over in the first step; in the second the remembered configuration is tried first.
+    assert [probe.fallbacks for probe in (small, middle, large)] == [0, 1, 2]
+    assert small.fits and middle.fits and large.fits
+    assert not engine.probe(17).fits
+
+
+def test_an_unknown_convolution_has_its_bound():
+    trace, card = one_convolution(), card_of_capacity("8GB")
+    unknown = SimulatedEngine(trace, card, workspaces=Workspaces())
+    assert unknown.probe(5) == SimulatedEngine(trace, card, Workspace.HIGH).probe(5)
