@@ -36,8 +36,8 @@ class Workload:
         """One full optimiser step on `batch` random images: forward, loss, backward, update. Returns the loss.
 
         Memory does not depend on the images' values, so that none are read. Adam works on lists of tensors
-        (foreach), its default on a GPU. The loss is written out: the storage that mse_loss keeps for its one number
-        is as large as the image on a real device, and its temporaries are not seen.
+        (foreach), its default on a GPU. The loss is written out: on the CPU the storage that mse_loss keeps for
+        its one number is as large as the image, without data it is 4 bytes, and its temporaries are not seen.
         """
         model = self.build(device)
         optimizer = torch.optim.Adam(model.parameters(), lr=self.training.learning_rate, foreach=True)
