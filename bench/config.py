@@ -6,13 +6,15 @@ Every unknown key and wrong value is reported at once, each with its place in th
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from bench.errors import UsageError
 from bench.memory.allocator import AllocatorConfig
+from bench.records import Stage
 from models.architectures.base import ModelOptions
 
 if sys.version_info >= (3, 11):
@@ -28,8 +30,13 @@ class _Section(BaseModel):
 
 
 class SuiteSection(_Section):
-    """[suite]: which cells a run measures, and on which cards."""
+    """[suite]: what a run measures, of which cells, and on which cards.
 
+    `preset` changes the sizes of the stages timing and accuracy; "auto" is "demo" on a CPU and "paper" on a GPU.
+    """
+
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    preset: str
     architectures: tuple[str, ...] = Field(min_length=1)
     tasks: tuple[str, ...] = Field(min_length=1)
     gpu_caps: tuple[str, ...] = ()
@@ -37,10 +44,14 @@ class SuiteSection(_Section):
 
 
 class TrainingSection(_Section):
-    """[training]: the loss and the optimiser of a step."""
+    """[training]: the loss and the optimiser of a step, the same in every stage.
+
+    Gradients are clipped at a norm of `clip_gradient_norm`; 0 leaves them as they are.
+    """
 
     loss: Literal["final", "auxiliary"]
     learning_rate: float = Field(gt=0)
+    clip_gradient_norm: float = Field(ge=0)
 
 
 class MemorySection(_Section):
@@ -58,12 +69,64 @@ class MemorySection(_Section):
         return text
 
 
+class TimingSection(_Section):
+    """[timing]: where steps are timed, on how many images, how often.
+
+    A quantity is measured `repeats` times after `warmup` runs that do not count; no more are begun after
+    `seconds_per_quantity`, but three are made in any case.
+    """
+
+    device: Literal["auto", "cpu", "cuda"]
+    batch: PositiveInt | Literal["largest"]
+    warmup: int = Field(ge=1)
+    repeats: int = Field(ge=3)
+    seconds_per_quantity: float = Field(gt=0)
+
+
+class AccuracySection(_Section):
+    """[accuracy]: how an architecture is trained and evaluated.
+
+    Attributes:
+        device: "auto" is a GPU where there is one.
+        threads: of one training on a CPU; the same number gives the same result bit for bit.
+        steps: optimiser steps of a training.
+        batch: images of a step.
+        schedule: of the learning rate over the steps.
+        seeds: one training each; the first one's reconstructions are kept.
+        validate_every: steps between two looks at the validation images.
+        checkpoint_every: steps between two checkpoints.
+        validation_images: how many of them, at most.
+        test_images: how many of them, at most.
+    """
+
+    device: Literal["auto", "cpu", "cuda"]
+    threads: PositiveInt
+    steps: PositiveInt
+    batch: PositiveInt
+    schedule: Literal["constant", "cosine"]
+    seeds: tuple[int, ...] = Field(min_length=1)
+    validate_every: PositiveInt
+    checkpoint_every: PositiveInt
+    validation_images: PositiveInt
+    test_images: PositiveInt
+
+
+class NoiseSection(_Section):
+    """Noise of the measurements: standard deviation, and photons per detector cell (Radon only)."""
+
+    sigma: float = Field(default=0.0, ge=0)
+    photons: float | None = Field(default=None, gt=0)
+
+
 class Task(_Section):
-    """[task.NAME]: an operator with its options, and the paper's name for it."""
+    """[task.NAME]: an operator with its options, the paper's name for it; noise and images of the accuracy stage."""
 
     operator: str
     options: dict[str, Any] = {}
     paper: str | None = None
+    noise: NoiseSection = NoiseSection()
+    data: str | None = None
+    data_options: dict[str, Any] = {}
 
 
 class Config(_Section):
@@ -73,7 +136,10 @@ class Config(_Section):
     model: ModelOptions
     training: TrainingSection
     memory: MemorySection
+    timing: TimingSection
+    accuracy: AccuracySection
     task: dict[str, Task]
+    preset: dict[str, dict[str, Any]] = {}
 
 
 def default_path() -> Path:
@@ -83,26 +149,40 @@ def default_path() -> Path:
     return installed if installed.exists() else package.parent / FILE_NAME
 
 
-def load(path: Path | None = None, memory: dict[str, str | None] | None = None) -> Config:
+def load(
+    path: Path | None = None, given: Mapping[str, Mapping[str, object]] | None = None, preset: str | None = None
+) -> Config:
     """Read `path`, or bench.toml in the working folder, or the default suite.
 
-    What `memory` has that is not None replaces the keys of that section, as options of a command do.
+    The preset, if one is named, is laid upon it. What `given` has, section by section, that is not None replaces the
+    keys of those sections in the end, as options of a command do.
 
     Raises:
-        UsageError: no such file, not TOML, or unknown keys and wrong values (all of them, with their places).
+        UsageError: no such file, not TOML, an unknown preset, or unknown keys and wrong values (all of them, with
+            their places).
     """
     if path is None and Path(FILE_NAME).exists():
         path = Path(FILE_NAME)
     values = _read(default_path())
     if path is not None:
         values = _merge(values, _read(path))
-    given = {key: value for key, value in (memory or {}).items() if value is not None}
-    values = _merge(values, {"memory": given})
+    if preset is not None:
+        values = _with_preset(values, preset)
+    for section, keys in (given or {}).items():
+        values = _merge(values, {section: {key: value for key, value in keys.items() if value is not None}})
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         places = "; ".join(_sentence(detail) for detail in error.errors())
-        raise UsageError(f"{path or default_path()}: {places}") from error
+        laid_upon = f" with preset {preset}" if preset else ""
+        raise UsageError(f"{path or default_path()}{laid_upon}: {places}") from error
+
+
+def _with_preset(values: dict[str, Any], name: str) -> dict[str, Any]:
+    presets = values.get("preset", {})
+    if name not in presets:
+        raise UsageError(f"unknown preset {name!r}: known are {', '.join(presets) or 'none'}")
+    return _merge(values, {**presets[name], "suite": {"preset": name}}, whole_tasks=False)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -116,14 +196,14 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not TOML: {error}") from error
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid upon `base`, table by table; a task given anew replaces the default one of its name."""
+def _merge(base: dict[str, Any], over: Mapping[str, Any], *, whole_tasks: bool = True) -> dict[str, Any]:
+    """`over` laid upon `base`, table by table; with `whole_tasks` a task given anew replaces the one of its name."""
     merged = dict(base)
     for key, value in over.items():
-        if key == "task" and isinstance(value, dict):
+        if key == "task" and isinstance(value, dict) and whole_tasks:
             merged[key] = {**base[key], **value}
         elif isinstance(value, dict) and isinstance(base.get(key), dict):
-            merged[key] = _merge(base[key], value)
+            merged[key] = _merge(base[key], value, whole_tasks=whole_tasks)
         else:
             merged[key] = value
     return merged

@@ -14,16 +14,18 @@ import torch
 import bench
 import models
 import operators
-from bench.records import Provenance
+from bench.records import Provenance, Stage
+
+_STAGE_FOLDERS: dict[Stage, tuple[str, ...]] = {"memory": ("memory",), "timing": (), "accuracy": ("data", "accuracy")}
 
 
 @functools.cache
-def source_fingerprint() -> str:
-    """A hash of the code that decides a result: networks, operators, the memory simulation and the workload."""
+def source_fingerprint(stage: Stage) -> str:
+    """A hash of the code that decides a stage's result: networks, operators, the workload and the stage itself."""
     harness = Path(bench.__file__).parent
-    folders = [Path(models.__file__).parent, Path(operators.__file__).parent, harness / "memory"]
-    files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
-    files += [harness / "workload.py", harness / "suite.py"]
+    parts = [Path(models.__file__).parent, Path(operators.__file__).parent, harness / "workload.py"]
+    parts += [harness / "stages" / f"{stage}.py", *(harness / name for name in _STAGE_FOLDERS[stage])]
+    files = [path for part in parts for path in ([part] if part.is_file() else sorted(part.rglob("*.py")))]
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -46,11 +48,11 @@ def _commit() -> str | None:
     return described.stdout.strip() or None
 
 
-def provenance() -> Provenance:
-    """The provenance of a record made now."""
+def provenance(stage: Stage) -> Provenance:
+    """The provenance of a record of `stage` made now."""
     return Provenance(
         bench=bench.__version__,
-        source=source_fingerprint(),
+        source=source_fingerprint(stage),
         commit=_commit(),
         torch=torch.__version__,
         python=platform.python_version(),

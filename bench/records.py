@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from bench.errors import UsageError
 
+Stage = Literal["memory", "timing", "accuracy"]
+"""What a run measures of each cell, in this order."""
+
 Bound = Literal["exact", "high", "low"]
 """The temporaries inside kernels: as they are (measured, or told by cuDNN), the most they can take, or nothing."""
 
@@ -90,14 +93,103 @@ class Memory(_Part):
     cards: list[CardResult]
 
 
-class Record(_Part):
-    """The result of one cell. `status` "failed" carries its `reason` and no results.
+class Calls(_Part):
+    """How often the operator was applied to a batch: A and A^T."""
 
-    `format` is the version of this layout. 1: the first.
+    forward: int
+    adjoint: int
+
+
+class Timing(_Part):
+    """Seconds of training steps and of evaluations on a batch, one number per repeat; and what one of each does.
+
+    `solver_evaluations` is the mean over a training step's fixed points and images, `backward_evaluations` that of
+    the solves for the gradient; None where there are none. `batch_chosen` says how the batch came about.
     """
 
-    format: Literal[1] = 1
+    device: str
+    threads: int | None
+    batch: int
+    batch_chosen: Literal["stated", "largest"]
+    training_step_seconds: list[float]
+    evaluation_seconds: list[float]
+    training_calls: Calls
+    evaluation_calls: Calls
+    solver_evaluations: float | None
+    backward_evaluations: float | None
+
+
+class DataSets(_Part):
+    """The images of a training: how many, and of how many patients, volumes, photographs or phantoms.
+
+    `data_range` is that of PSNR and SSIM, `metric` what they are taken of: "image", or for mri "magnitude".
+    """
+
+    name: str
+    train_images: int
+    train_subjects: int
+    validation_images: int
+    test_images: int
+    test_subjects: int
+    data_range: float
+    metric: Literal["image", "magnitude"]
+
+
+class Point(_Part):
+    """A training at one of its steps; `solver_*` are means over images and fixed points, None where there are none.
+
+    The validation's PSNR is known at some steps only. `gradient_norm` is that before clipping.
+    """
+
+    step: int
+    loss: float
+    gradient_norm: float
+    solver_evaluations: float | None
+    solver_residual: float | None
+    validation_psnr_db: float | None = None
+
+
+class Training(_Part):
+    """One training: its curve, and the test images' PSNR and SSIM, image by image.
+
+    `status` "diverged" carries its `reason` and the metrics of nothing. A classical method has no curve.
+    """
+
+    seed: int
+    status: Literal["ok", "diverged"]
+    reason: str | None = None
+    curve: list[Point]
+    psnr_db: list[float]
+    ssim: list[float]
+    training_seconds: float
+    evaluation_seconds: float
+
+
+class Accuracy(_Part):
+    """The accuracy of a cell: one training per seed.
+
+    `reconstructions` names the file, beside the records, that holds the first seed's for Figure 2.
+    """
+
+    device: str
+    threads: int | None
+    data: DataSets
+    trainings: list[Training]
+    reconstructions: str | None
+
+
+class Record(_Part):
+    """The result of one stage of one cell. `status` "failed" carries its `reason` and no results.
+
+    `preset` and `image_shape` are the sizes it was measured at; those of the stages timing and accuracy may be reduced.
+    `format` is the version of this layout. 1: memory only. 2: one record per stage.
+    """
+
+    format: Literal[2] = 2
     key: str
+    stage: Stage
+    preset: str | None
+    image_shape: tuple[int, ...] | None = None
     architecture: str
     task: str
     paper_task: str | None
@@ -107,6 +199,8 @@ class Record(_Part):
     seconds: float
     parameters: Parameters | None = None
     memory: Memory | None = None
+    timing: Timing | None = None
+    accuracy: Accuracy | None = None
     provenance: Provenance
 
     def card(self, name: str) -> CardResult | None:
@@ -168,7 +262,7 @@ class Validation(_Part):
 
 
 class RecordStore:
-    """A folder with one JSON file per record, named after task, architecture and key."""
+    """A folder with one JSON file per record, named after task, architecture, stage and key."""
 
     def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
         """Open `folder`, making it where it does not exist.
@@ -185,13 +279,13 @@ class RecordStore:
         except OSError as error:
             raise UsageError(f"cannot write to the output folder {folder}: {error.strerror}") from error
 
-    def path(self, task: str, architecture: str, key: str) -> Path:
-        """Where the record of a cell stands."""
-        return self.folder / f"{task}--{architecture}--{key}.json"
+    def path(self, task: str, architecture: str, stage: Stage, key: str) -> Path:
+        """Where the record of a cell's stage stands."""
+        return self.folder / f"{task}--{architecture}--{stage}--{key}.json"
 
-    def load(self, task: str, architecture: str, key: str) -> Record | None:
+    def load(self, task: str, architecture: str, stage: Stage, key: str) -> Record | None:
         """The stored record, or None. A damaged file is set aside with a warning, not lost and not trusted."""
-        path = self.path(task, architecture, key)
+        path = self.path(task, architecture, stage, key)
         try:
             record = Record.model_validate_json(path.read_bytes())
         except FileNotFoundError:
@@ -213,7 +307,8 @@ class RecordStore:
             UsageError: the disk is full or the folder no longer writable; what stood there before stands still.
         """
         write_atomically(
-            self.path(record.task, record.architecture, record.key), record.model_dump_json(indent=1) + "\n"
+            self.path(record.task, record.architecture, record.stage, record.key),
+            record.model_dump_json(indent=1) + "\n",
         )
 
 

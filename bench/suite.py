@@ -1,75 +1,35 @@
-"""The suite: which cells there are, which are done, and the record that each becomes.
-
-A cell is one architecture on one task with its options: the unit of work, of failure and of storage.
-"""
+"""The suite: which cells there are, which are done, and the record that each becomes."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import importlib
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-
-import torch
+from pathlib import Path
 
 import models
 import operators
-from bench.config import Config, MemorySection
-from bench.errors import UsageError
-from bench.memory import (
-    Boundary,
-    Card,
-    NotRecordableError,
-    SimulatedEngine,
-    Trace,
-    largest_batch,
-    record,
-)
-from bench.memory.allocator import AllocatorConfig
-from bench.memory.cuda import CudaEngine, ProbeFailedError
-from bench.memory.cudnn import workspaces
-from bench.memory.simulated import installed_release
-from bench.memory.trace import Workspace
+from bench.cell import Cell
+from bench.config import Config
+from bench.errors import BenchError, UsageError
+from bench.memory import Card, NotRecordableError
+from bench.memory.cuda import ProbeFailedError
 from bench.pool import pool
-from bench.provenance import provenance, source_fingerprint
-from bench.records import Bound, CardResult, Edge, Memory, Parameters, Record, RecordStore
+from bench.provenance import provenance
+from bench.records import Record, RecordStore, Stage
 from bench.units import format_bytes
-from bench.workload import Workload
-
-REFERENCE_BATCH = 16  # where the bytes that one more image adds are read off
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One architecture on one task, and how its memory is measured."""
-
-    architecture: str
-    task: str
-    workload: Workload
-    memory: MemorySection
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """Everything that decides the result, as plain data."""
-        return {
-            "model": asdict(self.workload.options),
-            "task": self.workload.task.model_dump(),
-            "training": self.workload.training.model_dump(),
-            "memory": self.memory.model_dump(exclude={"workspace"}),
-        }
-
-    @property
-    def key(self) -> str:
-        """A name for exactly this cell: its settings, the sources and torch's version."""
-        identity = [self.architecture, self.task, self.settings, source_fingerprint(), torch.__version__]
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def cells(config: Config, architectures: Iterable[str] = (), tasks: Iterable[str] = ()) -> list[Cell]:
+def cells(
+    config: Config,
+    architectures: Iterable[str] = (),
+    tasks: Iterable[str] = (),
+    *,
+    stage: Stage = "memory",
+    cards: Iterable[Card] = (),
+) -> list[Cell]:
     """The cells of a suite, task by task; `architectures` and `tasks` replace the configuration's own.
 
     Raises:
@@ -82,9 +42,7 @@ def cells(config: Config, architectures: Iterable[str] = (), tasks: Iterable[str
     for name in chosen_tasks:
         _known(f"operator of task {name}:", config.task[name].operator, operators.names())
     return [
-        Cell(
-            architecture, task, Workload(architecture, config.model, config.task[task], config.training), config.memory
-        )
+        Cell(stage, architecture, task, config, tuple(cards))
         for task in dict.fromkeys(chosen_tasks)
         for architecture in dict.fromkeys(chosen_architectures)
     ]
@@ -98,140 +56,76 @@ def _known(what: str, name: str, names: list[str]) -> str:
 
 
 def run(
-    cells: Sequence[Cell], cards: Sequence[Card], store: RecordStore, *, fresh: bool = False, jobs: int = 1
+    cells: Sequence[Cell], store: RecordStore, *, fresh: bool = False, jobs: int = 1
 ) -> Iterator[tuple[int, Record, bool]]:
     """Each cell's place in `cells`, its record, and whether it was made now; in the order in which they are done.
 
-    A stored record that has all cards is taken as it is; one that lacks some, or tells of a failure, is made again.
-    Each record is on disk before its process takes up the next cell.
+    A stored record that answers for all of the cell's cards is taken as it is; one that lacks some, or tells of a
+    failure, is made again. Each record is on disk before its process takes up the next cell.
     """
-    todo: dict[int, Sequence[CardResult]] = {}
+    todo: dict[int, Record | None] = {}
     for place, cell in enumerate(cells):
-        stored = None if fresh else store.load(cell.task, cell.architecture, cell.key)
-        if stored and stored.status == "ok" and all(stored.card(card.name) for card in cards):
+        stored = None if fresh else store.load(cell.task, cell.architecture, cell.stage, cell.key)
+        if stored and stored.status == "ok" and _answers(stored, cell):
             yield place, stored, False
         else:
-            todo[place] = stored.memory.cards if stored and stored.memory else ()
+            todo[place] = stored
     if len(todo) < 2 or jobs < 2:
         for place, earlier in todo.items():
-            yield place, _measure_and_store(cells[place], cards, earlier, store), True
+            yield place, _measure_and_store(cells[place], earlier, store), True
         return
     with pool(min(jobs, len(todo))) as workers:
         futures = {
-            workers.submit(_measure_and_store, cells[place], cards, earlier, store): place
-            for place, earlier in todo.items()
+            workers.submit(_measure_and_store, cells[place], earlier, store): place for place, earlier in todo.items()
         }
         for future in as_completed(futures):
             yield futures[future], future.result(), True
 
 
-def _measure_and_store(cell: Cell, cards: Sequence[Card], earlier: Sequence[CardResult], store: RecordStore) -> Record:
-    result = measure(cell, cards, earlier)
+def _answers(stored: Record, cell: Cell) -> bool:
+    """Whether a record has everything that is asked of its cell."""
+    return cell.stage != "memory" or all(stored.card(card.name) for card in cell.cards)
+
+
+def _measure_and_store(cell: Cell, earlier: Record | None, store: RecordStore) -> Record:
+    result = measure(cell, earlier, store.folder.parent)
     store.save(result)
     return result
 
 
-def measure(cell: Cell, cards: Sequence[Card], earlier: Iterable[CardResult] = ()) -> Record:
-    """Measure one cell on all cards. Whatever fails inside the cell becomes its record, so that the other cells go on.
+def measure(cell: Cell, earlier: Record | None, folder: Path) -> Record:
+    """Measure one stage of one cell. Whatever fails inside becomes its record, so that the other cells go on.
 
-    Results of `earlier` for other cards are kept.
+    Args:
+        cell: what to measure.
+        earlier: a record of the same cell, whose results for other cards are kept.
+        folder: where a stage may keep more than its record: checkpoints, reconstructions.
     """
     start = time.perf_counter()
-    parameters = memory = reason = None
+    results: dict[str, object] = {}
+    reason = None
     try:
-        parameters, memory = _measure_memory(cell, cards, earlier)
-    except (NotRecordableError, ProbeFailedError) as error:
+        results = importlib.import_module(f"bench.stages.{cell.stage}").measure(cell, earlier, folder)
+    except (BenchError, NotRecordableError, ProbeFailedError) as error:
         reason = str(error)
     except Exception as error:  # noqa: BLE001 - a cell may run anybody's architecture: this is where its failure ends
         place = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({place.filename.rsplit('/', 1)[-1]}:{place.lineno})"
-    return Record(
-        key=cell.key,
-        architecture=cell.architecture,
-        task=cell.task,
-        paper_task=cell.workload.task.paper,
-        settings=cell.settings,
-        status="ok" if reason is None else "failed",
-        reason=reason,
-        seconds=round(time.perf_counter() - start, 3),
-        parameters=parameters,
-        memory=memory,
-        provenance=provenance(),
-    )
-
-
-def _measure_memory(cell: Cell, cards: Sequence[Card], earlier: Iterable[CardResult]) -> tuple[Parameters, Memory]:
-    workload = cell.workload.for_recording()
-    model = workload.build(torch.device("meta"))
-    trace = record(workload.make_step, cell.memory.steps)
-    on_card = _simulated if cell.memory.engine == "simulated" else _measured
-    results = {result.card: result for result in earlier}
-    results |= {card.name: on_card(cell, trace, card) for card in cards}
-    memory = Memory(
-        engine=cell.memory.engine,
-        recorded_steps=cell.memory.steps,
-        recorded_evaluations=workload.options.solver.max_evaluations,
-        events=len(trace),
-        operator_bytes=model.operator.constant_bytes,
-        parameter_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
-        peak_bytes_per_image={w.value: trace.peak_bytes_per_image(REFERENCE_BATCH, w) for w in Workspace},
-        cards=list(results.values()),
-    )
-    return Parameters(trainable=model.trainable_parameters, paper=model.paper_parameters), memory
-
-
-def simulated_engine(cell: Cell, trace: Trace, card: Card) -> SimulatedEngine:
-    """The best prediction for a card: with cuDNN's own workspaces where they are known, else with the chosen bound."""
-    config = AllocatorConfig.parse(cell.memory.alloc_conf, installed_release())
-    return SimulatedEngine(trace, card, Workspace(cell.memory.workspace), config, workspaces(card.name))
-
-
-def _simulated(cell: Cell, trace: Trace, card: Card) -> CardResult:
-    """One card's answers without a GPU: both bounds, and the exact one where cuDNN's workspaces are known."""
-    best = simulated_engine(cell, trace, card)
-    edges: dict[Bound, Edge] = {}
-    for workspace in Workspace:
-        edges[workspace.value] = _edge(largest_batch(SimulatedEngine(trace, card, workspace, best.config)))
-    if best.workspaces is None:
-        return _result(card, edges, None)
-    edges["exact"] = _edge(largest_batch(best))
-    return _result(card, edges, best.workspaces.cudnn_version)
-
-
-def _measured(cell: Cell, trace: Trace, card: Card) -> CardResult:
-    """One card's answer from the GPU, whose context is measured first and takes its place in the card."""
-    make_step = cell.workload.for_recording().make_step
-    engine = partial(CudaEngine, make_step, steps=cell.memory.steps, alloc_conf=cell.memory.alloc_conf or None)
-    first = engine(card)
-    first.probe(1)
-    context_bytes = first.measurements[1].context_bytes
-    if context_bytes is not None:
-        card = replace(card, context_bytes=context_bytes)
-    guess = largest_batch(simulated_engine(cell, trace, card)).batch
-    return _result(card, {"exact": _edge(largest_batch(engine(card, first_guess=guess)))}, None)
-
-
-def _result(card: Card, edges: dict[Bound, Edge], cudnn_version: str | None) -> CardResult:
-    return CardResult(
-        card=card.name,
-        total_bytes=card.total_bytes,
-        context_bytes=card.context_bytes,
-        usable_bytes=card.usable_bytes,
-        cudnn=cudnn_version,
-        edges=edges,
-    )
-
-
-def _edge(boundary: Boundary) -> Edge:
-    at_edge = boundary.at_edge
-    return Edge(
-        largest_batch=boundary.batch,
-        peak_allocated_bytes=at_edge.peak_allocated_bytes if at_edge else None,
-        peak_reserved_bytes=at_edge.peak_reserved_bytes if at_edge else None,
-        retries=at_edge.retries if at_edge else None,
-        fallbacks=at_edge.fallbacks if at_edge else None,
-        not_fitting=[probe.batch for probe in boundary.probes if not probe.fits],
-        monotone=boundary.monotone,
+    return Record.model_validate(
+        {
+            "key": cell.key,
+            "stage": cell.stage,
+            "preset": cell.preset,
+            "architecture": cell.architecture,
+            "task": cell.task,
+            "paper_task": cell.workload.task.paper,
+            "settings": cell.settings,
+            "status": "ok" if reason is None else "failed",
+            "reason": reason,
+            "seconds": round(time.perf_counter() - start, 3),
+            "provenance": provenance(cell.stage),
+        }
+        | results
     )
 
 

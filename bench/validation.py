@@ -13,13 +13,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from bench.cell import Cell
 from bench.errors import UsageError
 from bench.memory import Card, Probe, SimulatedEngine, Trace, largest_batch, record
 from bench.memory.cuda import CudaEngine, Device, ProbeFailedError
 from bench.memory.simulated import WorkspaceSource
 from bench.provenance import provenance
 from bench.records import Peak, Row, Validation, write_atomically
-from bench.suite import Cell
 
 
 def load(path: Path) -> Validation | None:
@@ -52,7 +52,7 @@ def run(
     `time_limit_seconds`: the same call goes on from there.
     """
     start = time.monotonic()
-    stored = load(path) or Validation(device=device_name, provenance=provenance())
+    stored = load(path) or Validation(device=device_name, provenance=provenance("memory"))
     rows = {(row.architecture, row.task, row.cap, row.key): row for row in stored.rows if row.status == "ok"}
     for cell in cells:
         trace = None
@@ -65,7 +65,7 @@ def run(
                 return
             trace = trace or record(cell.workload.for_recording().make_step, cell.memory.steps)
             rows[identity] = validate(cell, card, trace, workspaces(card), device)
-            result = Validation(device=device_name, rows=list(rows.values()), provenance=provenance())
+            result = Validation(device=device_name, rows=list(rows.values()), provenance=provenance("memory"))
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, result.model_dump_json(indent=1) + "\n")
             yield rows[identity], True

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 import models
 import operators
 from bench.config import Task, TrainingSection
 from models.anderson import SolverOptions
-from models.architectures.base import Architecture, ModelOptions
+from models.architectures.base import Architecture, ModelOptions, Reconstruction
 
 
 @dataclass(frozen=True)
@@ -32,27 +33,48 @@ class Workload:
         with device:
             return models.get(self.architecture)(operator, self.options)
 
-    def make_step(self, batch: int, device: torch.device) -> Callable[[], torch.Tensor]:
+    def optimizer(self, model: Architecture) -> torch.optim.Optimizer:
+        """Adam on lists of tensors (foreach), as is its default on a GPU."""
+        return torch.optim.Adam(model.parameters(), lr=self.training.learning_rate, foreach=True)
+
+    def loss(self, model: Architecture, image: Tensor, measurement: Tensor) -> tuple[Tensor, Reconstruction]:
+        """Mean squared error of the last iterate, or the mean over all iterates; and the forward pass it is of.
+
+        The loss is written out: on the CPU the storage that mse_loss keeps for its one number is as large as the
+        image, without data it is 4 bytes, and its temporaries are not seen.
+
+        Args:
+            model: as `build` makes it.
+            image: shape (B, *image_shape).
+            measurement: shape (B, *measurement_shape).
+        """
+        all_iterates = self.training.loss == "auxiliary"
+        reconstruction = model(measurement, all_iterates=all_iterates)
+        iterates = reconstruction.iterates if all_iterates else [reconstruction.image]
+        return torch.stack([(iterate - image).square().mean() for iterate in iterates]).mean(), reconstruction
+
+    def update(self, model: Architecture, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradients, if the configuration says so, and make the optimiser's step."""
+        if self.training.clip_gradient_norm:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), self.training.clip_gradient_norm, foreach=True)
+        optimizer.step()
+
+    def make_step(self, batch: int, device: torch.device) -> Callable[[], Tensor]:
         """One full optimiser step on `batch` random images: forward, loss, backward, update. Returns the loss.
 
-        Memory does not depend on the images' values, so that none are read. Adam works on lists of tensors
-        (foreach), its default on a GPU. The loss is written out: on the CPU the storage that mse_loss keeps for
-        its one number is as large as the image, without data it is 4 bytes, and its temporaries are not seen.
+        Memory does not depend on the images' values, so that none are read.
         """
         model = self.build(device)
-        optimizer = torch.optim.Adam(model.parameters(), lr=self.training.learning_rate, foreach=True)
+        optimizer = self.optimizer(model)
         operator = model.operator
-        all_iterates = self.training.loss == "auxiliary"
 
-        def step() -> torch.Tensor:
+        def step() -> Tensor:
             image = torch.rand(batch, *operator.image_shape, device=device)
             measurement = torch.rand(batch, *operator.measurement_shape, device=device)
             optimizer.zero_grad(set_to_none=True)
-            reconstruction = model(measurement, all_iterates=all_iterates)
-            iterates = reconstruction.iterates if all_iterates else [reconstruction.image]
-            loss = torch.stack([(iterate - image).square().mean() for iterate in iterates]).mean()
+            loss, _reconstruction = self.loss(model, image, measurement)
             loss.backward()
-            optimizer.step()
+            self.update(model, optimizer)
             return loss.detach()
 
         return step

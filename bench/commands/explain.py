@@ -11,10 +11,10 @@ import typer
 if TYPE_CHECKING:  # torch, pandas and matplotlib take over a second to import: only an explanation pays for them
     import pandas as pd
 
+    from bench.cell import Cell
     from bench.memory import Card
     from bench.memory.explain import Explanation
     from bench.report.timeline import Span, Timeline
-    from bench.suite import Cell
 
 
 def explain(
@@ -97,7 +97,7 @@ def _explain(cell: Cell, card: Card, batch: int | None) -> Explanation:
     from bench.memory import largest_batch, record
     from bench.memory.explain import explain
     from bench.memory.sources import locate
-    from bench.suite import simulated_engine
+    from bench.stages.memory import simulated_engine
 
     make_step, steps = cell.workload.for_recording().make_step, cell.memory.steps
     trace = record(make_step, steps)

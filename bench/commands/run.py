@@ -1,17 +1,18 @@
-"""bench run: measure every cell of the suite and print the table."""
+"""bench run: measure every cell of the suite, stage by stage, and print the tables."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:  # torch and pandas take over a second to import: only a run pays for them
+    from bench.cell import Cell
     from bench.config import Config
     from bench.memory import Card
-    from bench.records import Record, RecordStore
-    from bench.suite import Cell
+    from bench.records import Record, RecordStore, Stage
 
 DEFAULT_OUTPUT = Path("results/runs")
 
@@ -23,6 +24,12 @@ def run(
     gpu: Annotated[list[str] | None, typer.Option(help="A named card: see `bench list`. May be repeated.")] = None,
     architecture: Annotated[list[str] | None, typer.Option(help="Only this architecture. May be repeated.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="Only this task. May be repeated.")] = None,
+    stages: Annotated[
+        str | None, typer.Option(help="What to measure: memory,timing,accuracy. [default: memory,timing]")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Sizes of timing and accuracy. [default: demo on a CPU, paper on a GPU]")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="The suite, as a TOML file like bench.toml.")] = None,
     engine: Annotated[
         str | None,
@@ -31,45 +38,92 @@ def run(
     alloc_conf: Annotated[
         str | None, typer.Option(help="PyTorch's allocator options, in its syntax: expandable_segments:True")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the records as JSON instead of the table.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the records as JSON instead of the tables.")] = False,
     output: Annotated[Path, typer.Option(help="Folder for records and tables.")] = DEFAULT_OUTPUT,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Cells measured side by side. [default: one per core]")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is already recorded.")] = False,
 ) -> None:
-    """Largest training batch of every architecture on every task, without a GPU.
+    """Memory, time and accuracy of every architecture on every task; memory to the byte, without a GPU.
 
-    Each cell is recorded in the output folder as soon as it is measured. An interrupted run goes on where it
-    stopped when the same command is given again.
+    Each stage of each cell is recorded in the output folder as soon as it is measured. An interrupted run goes on
+    where it stopped when the same command is given again.
     """
     from bench import suite
     from bench.config import load
     from bench.errors import CellsFailedError
     from bench.pool import available_cores
     from bench.records import RecordStore, to_json
-    from bench.report import table3
-    from bench.report.terminal import print_table
 
-    settings = load(config, {"engine": engine, "alloc_conf": alloc_conf})
+    given: dict[str, dict[str, object]] = {
+        "suite": {"stages": tuple(stages.split(",")) if stages else None, "preset": preset},
+        "memory": {"engine": engine, "alloc_conf": alloc_conf},
+    }
+    settings = load(config, given)
     cards = chosen_cards(settings, gpu_cap or [], gpu or [])
-    cells = suite.cells(settings, architecture or [], task or [])
-    if settings.memory.engine == "cuda":
+    if settings.memory.engine == "cuda" and "memory" in settings.suite.stages:
         jobs = 1  # cells take turns on the one GPU
         _require_gpu(cards)
+    cells = {
+        stage: suite.cells(
+            settings if stage == "memory" else at_preset(settings, config, given),
+            architecture or [],
+            task or [],
+            stage=stage,
+            cards=cards,
+        )
+        for stage in settings.suite.stages
+    }
     store = RecordStore(output / "records", _warn)
-    records = _measure(cells, cards, store, fresh, jobs or available_cores())
-    frame = table3.tidy(records, [card.name for card in cards], settings.memory.workspace)
-    table3.write(frame, output)
+    records = []
+    for stage, of_stage in cells.items():
+        made = _measure(of_stage, store, fresh, _side_by_side(stage, jobs or available_cores()))
+        records += made
+        _report(stage, made, cards, settings, output, printed=not json)
+        if stage == "memory":
+            suite.check_cards_hold_parameters(made, cards)
     if json:
         print(to_json(records))
-    else:
-        print_table(table3.arranged(frame), table3.caption(frame))
-    suite.check_cards_hold_parameters(records, cards)
     failed = [record for record in records if record.status == "failed"]
     if failed:
         reasons = "; ".join(f"{record.architecture} on {record.task}: {record.reason}" for record in failed)
         raise CellsFailedError(f"{len(failed)} of {len(records)} cells failed: {reasons}")
+
+
+def at_preset(settings: Config, path: Path | None, given: Mapping[str, Mapping[str, object]]) -> Config:
+    """The configuration once more, with its preset laid upon it: "auto" is demo on a CPU, paper on a GPU."""
+    import torch
+
+    from bench.config import load
+
+    name = settings.suite.preset
+    if name == "auto":
+        name = "paper" if torch.cuda.is_available() else "demo"
+    return load(path, {**given, "suite": {**given.get("suite", {}), "preset": name}}, preset=name)
+
+
+def _side_by_side(stage: Stage, jobs: int) -> int:
+    """How many cells are measured at a time: when time is measured, nothing else runs."""
+    return 1 if stage == "timing" else jobs
+
+
+def _report(
+    stage: Stage, records: list[Record], cards: list[Card], settings: Config, output: Path, *, printed: bool
+) -> None:
+    """Write a stage's tables into the output folder, and print them."""
+    from bench.report import table3, timing
+    from bench.report.terminal import print_table
+
+    if stage == "memory":
+        frame = table3.tidy(records, [card.name for card in cards], settings.memory.workspace)
+        report: Any = table3
+    else:
+        frame = timing.tidy(records)
+        report = timing
+    report.write(frame, output)
+    if printed:
+        print_table(report.arranged(frame), report.caption(frame))
 
 
 def chosen_cards(settings: Config, gpu_caps: list[str], gpus: list[str]) -> list[Card]:
@@ -98,7 +152,7 @@ def _require_gpu(cards: list[Card]) -> None:
         raise UsageError(str(error)) from error
 
 
-def _measure(cells: list[Cell], cards: list[Card], store: RecordStore, fresh: bool, jobs: int) -> list[Record]:
+def _measure(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int) -> list[Record]:
     """Measure the cells, each with its bar on stderr where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -113,7 +167,7 @@ def _measure(cells: list[Cell], cards: list[Card], store: RecordStore, fresh: bo
     try:
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             bars = [progress.add_task(f"{cell.architecture} on {cell.task}", total=None, status="") for cell in cells]
-            for place, record, is_new in suite.run(cells, cards, store, fresh=fresh, jobs=jobs):
+            for place, record, is_new in suite.run(cells, store, fresh=fresh, jobs=jobs):
                 records[place] = record
                 measured += is_new
                 progress.update(

@@ -15,6 +15,7 @@ from bench.cli import main
 
 SMALL = """
 [suite]
+stages = ["memory"]
 architectures = ["LU-DnCNN", "LUSER-SW"]
 tasks = ["blur", "knee"]
 gpu_caps = ["8GB"]
@@ -88,7 +89,7 @@ def test_the_table_its_files_and_a_second_run(bench, tmp_path):
 
     assert bench("run", "--fresh", "--architecture", "LUSER-SW", "--task", "knee").returncode == 0
     changed = {name for name, content in records(tmp_path).items() if stored[name] != content}
-    assert {name.rsplit("--", 1)[0] for name in changed} == {"knee--LUSER-SW"}
+    assert {name.rsplit("--", 1)[0] for name in changed} == {"knee--LUSER-SW--memory"}
 
 
 def test_another_cap_is_added_to_what_is_known(bench, tmp_path):

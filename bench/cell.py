@@ -1,0 +1,87 @@
+"""A cell: one architecture on one task with its options, the unit of work, of failure and of storage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+import torch
+
+from bench.config import AccuracySection, Config, MemorySection, TimingSection
+from bench.memory import Card
+from bench.provenance import source_fingerprint
+from bench.records import Stage
+from bench.workload import Workload
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One architecture on one task, and one stage of what is measured of it.
+
+    Attributes:
+        stage: what is measured.
+        architecture: its name; in the stage accuracy also that of a classical method.
+        task: its name in `config`.
+        config: with the preset laid upon it, if there is one.
+        cards: that the stage memory answers for; the first one decides the stage timing's largest batch.
+    """
+
+    stage: Stage
+    architecture: str
+    task: str
+    config: Config
+    cards: tuple[Card, ...] = ()
+
+    @property
+    def workload(self) -> Workload:
+        """What is trained."""
+        return Workload(self.architecture, self.config.model, self.config.task[self.task], self.config.training)
+
+    @property
+    def memory(self) -> MemorySection:
+        """How memory is measured."""
+        return self.config.memory
+
+    @property
+    def timing(self) -> TimingSection:
+        """How time is measured."""
+        return self.config.timing
+
+    @property
+    def accuracy(self) -> AccuracySection:
+        """How it is trained and evaluated."""
+        return self.config.accuracy
+
+    @property
+    def preset(self) -> str | None:
+        """The preset that the sizes come from; memory is always that of the configuration's own."""
+        return None if self.stage == "memory" else self.config.suite.preset
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """Everything that decides the result, as plain data; for memory not the cards, which are added to a record."""
+        images = {"noise", "data", "data_options"}
+        task = self.config.task[self.task].model_dump(exclude=None if self.stage == "accuracy" else images)
+        settings: dict[str, object] = {
+            "model": asdict(self.config.model),
+            "task": task,
+            "training": self.config.training.model_dump(),
+            self.stage: getattr(self.config, self.stage).model_dump(exclude={"workspace"}),
+        }
+        if self.stage == "timing" and self.timing.batch == "largest" and self.cards:
+            settings["card"] = self.cards[0].name
+        return settings
+
+    @property
+    def key(self) -> str:
+        """A name for exactly this cell's stage: its settings, the sources and torch's version."""
+        identity = [
+            self.architecture,
+            self.task,
+            self.stage,
+            self.settings,
+            source_fingerprint(self.stage),
+            torch.__version__,
+        ]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]

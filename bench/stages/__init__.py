@@ -1,0 +1,1 @@
+"""What is measured of a cell: one module per stage, whose `measure` gives its parts of the record."""

@@ -1,0 +1,97 @@
+"""The stage memory: the largest batch that fits on each card, and what it takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from bench.cell import Cell
+from bench.memory import Boundary, Card, SimulatedEngine, Trace, largest_batch, record
+from bench.memory.allocator import AllocatorConfig
+from bench.memory.cuda import CudaEngine
+from bench.memory.cudnn import workspaces
+from bench.memory.simulated import installed_release
+from bench.memory.trace import Workspace
+from bench.records import Bound, CardResult, Edge, Memory, Parameters, Record
+
+REFERENCE_BATCH = 16  # where the bytes that one more image adds are read off
+
+
+def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, object]:
+    """The record's parts `parameters`, `memory` and `image_shape`; an earlier record's other cards are kept."""
+    workload = cell.workload.for_recording()
+    model = workload.build(torch.device("meta"))
+    trace = record(workload.make_step, cell.memory.steps)
+    on_card = _simulated if cell.memory.engine == "simulated" else _measured
+    results = {result.card: result for result in earlier.memory.cards} if earlier and earlier.memory else {}
+    results |= {card.name: on_card(cell, trace, card) for card in cell.cards}
+    memory = Memory(
+        engine=cell.memory.engine,
+        recorded_steps=cell.memory.steps,
+        recorded_evaluations=workload.options.solver.max_evaluations,
+        events=len(trace),
+        operator_bytes=model.operator.constant_bytes,
+        parameter_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
+        peak_bytes_per_image={w.value: trace.peak_bytes_per_image(REFERENCE_BATCH, w) for w in Workspace},
+        cards=list(results.values()),
+    )
+    parameters = Parameters(trainable=model.trainable_parameters, paper=model.paper_parameters)
+    return {"image_shape": model.operator.image_shape, "parameters": parameters, "memory": memory}
+
+
+def simulated_engine(cell: Cell, trace: Trace, card: Card) -> SimulatedEngine:
+    """The best prediction for a card: with cuDNN's own workspaces where they are known, else with the chosen bound."""
+    config = AllocatorConfig.parse(cell.memory.alloc_conf, installed_release())
+    return SimulatedEngine(trace, card, Workspace(cell.memory.workspace), config, workspaces(card.name))
+
+
+def _simulated(cell: Cell, trace: Trace, card: Card) -> CardResult:
+    """One card's answers without a GPU: both bounds, and the exact one where cuDNN's workspaces are known."""
+    best = simulated_engine(cell, trace, card)
+    edges: dict[Bound, Edge] = {}
+    for workspace in Workspace:
+        edges[workspace.value] = _edge(largest_batch(SimulatedEngine(trace, card, workspace, best.config)))
+    if best.workspaces is None:
+        return _result(card, edges, None)
+    edges["exact"] = _edge(largest_batch(best))
+    return _result(card, edges, best.workspaces.cudnn_version)
+
+
+def _measured(cell: Cell, trace: Trace, card: Card) -> CardResult:
+    """One card's answer from the GPU, whose context is measured first and takes its place in the card."""
+    make_step = cell.workload.for_recording().make_step
+    engine = partial(CudaEngine, make_step, steps=cell.memory.steps, alloc_conf=cell.memory.alloc_conf or None)
+    first = engine(card)
+    first.probe(1)
+    context_bytes = first.measurements[1].context_bytes
+    if context_bytes is not None:
+        card = replace(card, context_bytes=context_bytes)
+    guess = largest_batch(simulated_engine(cell, trace, card)).batch
+    return _result(card, {"exact": _edge(largest_batch(engine(card, first_guess=guess)))}, None)
+
+
+def _result(card: Card, edges: dict[Bound, Edge], cudnn_version: str | None) -> CardResult:
+    return CardResult(
+        card=card.name,
+        total_bytes=card.total_bytes,
+        context_bytes=card.context_bytes,
+        usable_bytes=card.usable_bytes,
+        cudnn=cudnn_version,
+        edges=edges,
+    )
+
+
+def _edge(boundary: Boundary) -> Edge:
+    at_edge = boundary.at_edge
+    return Edge(
+        largest_batch=boundary.batch,
+        peak_allocated_bytes=at_edge.peak_allocated_bytes if at_edge else None,
+        peak_reserved_bytes=at_edge.peak_reserved_bytes if at_edge else None,
+        retries=at_edge.retries if at_edge else None,
+        fallbacks=at_edge.fallbacks if at_edge else None,
+        not_fitting=[probe.batch for probe in boundary.probes if not probe.fits],
+        monotone=boundary.monotone,
+    )
