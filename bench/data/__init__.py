@@ -9,14 +9,21 @@ import inspect
 from typing import Any
 
 from bench.data.base import SPLITS, ImageSet, Split
+from bench.data.celeba import CelebA
+from bench.data.fastmri import FastMri
+from bench.data.lodopab import LoDoPaB
 from bench.data.measurements import MeasuredSet, Noise
 from bench.data.phantoms import CtPhantoms, MriPhantoms
-from bench.data.photographs import Photographs
+from bench.data.photographs import FetchedPhotographs, Photographs
+from bench.data.volumes import FetchedCt, FetchedMri
 from bench.errors import UsageError
 
 __all__ = ["SETS", "SPLITS", "ImageSet", "MeasuredSet", "Noise", "Split", "load", "names"]
 
-SETS: dict[str, type[ImageSet]] = {each.name: each for each in (Photographs, CtPhantoms, MriPhantoms)}
+_EMBEDDED = (Photographs, CtPhantoms, MriPhantoms)
+_USERS = (CelebA, LoDoPaB, FastMri)
+_FETCHED = (FetchedPhotographs, FetchedCt, FetchedMri)
+SETS: dict[str, type[ImageSet]] = {each.name: each for each in (*_EMBEDDED, *_USERS, *_FETCHED)}
 
 
 def names() -> list[str]:
@@ -40,7 +47,12 @@ def load(name: str, split: Split, image_shape: tuple[int, int, int], **options: 
     if name.lower() not in known:
         raise UsageError(f"unknown data set {name!r}: known are {', '.join(SETS)}")
     image_set = known[name.lower()]
-    allowed = list(inspect.signature(image_set).parameters)[2:]
+    allowed = option_names(image_set)
     if unknown := [option for option in options if option not in allowed]:
         raise UsageError(f"{image_set.name} has no option {unknown[0]!r}: it has {', '.join(allowed) or 'none'}")
     return image_set(split, image_shape, **options)
+
+
+def option_names(image_set: type[ImageSet]) -> list[str]:
+    """What a set takes besides split and shape."""
+    return list(inspect.signature(image_set).parameters)[2:]

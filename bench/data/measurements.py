@@ -8,16 +8,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from bench.data.attenuation import MAX_ATTENUATION
 from bench.data.base import ImageSet, seed_of
 from bench.errors import UsageError
 from operators.base import LinearOperator
 from operators.mri import MRI
 from operators.radon import Radon
 
-# LoDoPaB-CT's convention (Leuschner et al., 2021): an image value of 1 is the attenuation of 3071 HU, per metre,
-# with 20 for water and 0.02 for air; a detector cell that counts no photon is taken to have counted a tenth.
-MAX_ATTENUATION = 3071 * (20 - 0.02) / 1000 + 20
-LEAST_COUNT = 0.1
+LEAST_COUNT = 0.1  # what a detector cell without a photon is taken to have counted, as in LoDoPaB-CT
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
-from bench.data.base import ImageSet, Split, random_stream
+from bench.data.base import ImageSet, Split, random_stream, set_folder
+from bench.data.files import photograph_tensor, read_photograph
 from bench.errors import UsageError
 
 LARGEST_REDUCTION = 4.0
@@ -65,7 +64,7 @@ class _Crops(ImageSet):
         crop = photograph.resize((width, height), Image.Resampling.LANCZOS, box)
         if self.split == "train" and random.random() < 0.5:
             crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return to_tensor(crop)
+        return photograph_tensor(crop)
 
 
 class Photographs(_Crops):
@@ -101,22 +100,24 @@ def _in_package(member: str) -> Path:
     return Path(spec.origin).parent / rest
 
 
-def read_photograph(path: Path) -> Image.Image:
-    """The photograph in a file, RGB.
+class FetchedPhotographs(_Crops):
+    """Fifty photographs: every fifth is for the test, of the others every eighth to validate."""
 
-    Raises:
-        UsageError: missing, cut short, or no image.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except FileNotFoundError:
-        raise UsageError(f"no photograph at {path}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UsageError(f"cannot read the photograph {path}: {error}") from error
+    name = "fetched-photographs"
+    content = "crops of 50 photographs, RGB in [-1, 1]"
+    licence = "MIT (the package's)"
+    origin = "in the npm package tabler-ui"
+    crops_per_photograph: ClassVar[dict[Split, int]] = {"train": 32, "validation": 4, "test": 4}
 
-
-def to_tensor(image: Image.Image) -> Tensor:
-    """RGB bytes as [3, H, W] in [-1, 1]."""
-    values = np.asarray(image, dtype=np.float32) / 127.5 - 1
-    return torch.from_numpy(values).permute(2, 0, 1).contiguous()
+    def __init__(self, split: Split, image_shape: tuple[int, int, int], folder: str | Path | None = None) -> None:
+        place = set_folder(self.name, folder) / "tabler-ui"
+        files = sorted(place.glob("*.jpg"))
+        if len(files) != 50:
+            raise UsageError(f"{place} has {len(files)} photographs, expected 50: run `bench data fetch`")
+        rest = [path for number, path in enumerate(files) if number % 5 != 4]
+        chosen: dict[Split, list[Path]] = {
+            "train": [path for number, path in enumerate(rest) if number % 8 != 7],
+            "validation": rest[7::8],
+            "test": files[4::5],
+        }
+        super().__init__(split, image_shape, chosen.get(split, []))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.data import MeasuredSet, Noise, load
-from bench.data.measurements import MAX_ATTENUATION
+from bench.data.attenuation import MAX_ATTENUATION
 from bench.errors import UsageError
 from operators.blur import GaussianBlur
 from operators.mri import MRI
