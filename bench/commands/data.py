@@ -39,6 +39,9 @@ def fetch_sets(
     from bench.data.fetch import fetch, parts_of
 
     folder = folder or data_folder()
-    for part, is_new in fetch(parts_of(sets or []), folder):
-        state = "fetched" if is_new else "was there"
-        print(f"{part.set_name}: {part.count} files of {part.archive} {state}, {part.place(folder)}")
+    for part, state in fetch(parts_of(sets or []), folder):
+        line = f"{part.set_name}: {part.count} files of {part.archive} {state}"
+        if state == "being fetched":
+            typer.echo(line, err=True)
+        else:
+            print(f"{line}, {part.place(folder)}")

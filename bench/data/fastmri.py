@@ -65,11 +65,11 @@ class FastMri(ImageSet):
             patients = sorted({volume.patient for volume in volumes})
             held_out = set(patients[VALIDATION_SHARE - 1 :: VALIDATION_SHARE])
             volumes = [volume for volume in volumes if (volume.patient in held_out) == (split == "validation")]
-        if not volumes:
-            raise UsageError(
-                f"{self.name}/{split}: {inner} has volumes of {len(patients)} patients, expected at least "
-                f"{VALIDATION_SHARE}, of whom one validates"
-            )
+            if not volumes:
+                raise UsageError(
+                    f"{self.name}/{split}: {inner} has volumes of {len(patients)} patients, expected at least "
+                    f"{VALIDATION_SHARE}, of whom one validates"
+                )
         self.slices = [(volume, number) for volume in volumes for number in range(volume.slices)]
         self.subjects = [volume.patient for volume, _ in self.slices]
 
