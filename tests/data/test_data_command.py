@@ -38,6 +38,17 @@ def test_list_has_every_set_with_its_counts(bench):
     assert by_name["LoDoPaB-CT"][2:5] == ["-", "-", "-"] and by_name["LoDoPaB-CT"][-1] == "no"
 
 
+def test_list_says_why_a_set_that_is_there_cannot_be_opened(bench, tmp_path):
+    (tmp_path / "data" / "CelebA").mkdir(parents=True)
+    (tmp_path / "data" / "CelebA" / "000001.jpg").touch()
+    done = bench("data", "list")
+    assert done.returncode == 0
+    row = next(line for line in done.stdout.splitlines() if line.startswith("| CelebA"))
+    assert row.split("|")[3].strip() == "1 (1)" and row.rstrip(" |").endswith("train")
+    assert done.stderr.count("\n") == 2  # the two other splits
+    assert "CelebA/test" in done.stderr and "none of them from 182638.jpg" in done.stderr
+
+
 def test_fetch_says_where_the_files_are(bench, monkeypatch, tmp_path):
     monkeypatch.setattr(fetching, "download", lambda archive, folder: folder)
     monkeypatch.setattr(fetching, "unpack", lambda path, part, place: None)
