@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -38,10 +37,7 @@ class _Crops(ImageSet):
         super().__init__(split, image_shape)
         self.files = files
         self.subjects = [path.stem for path in files] * self.crops_per_photograph[split]
-
-    @cached_property
-    def _photographs(self) -> dict[Path, Image.Image]:
-        return {}
+        self._photographs: dict[Path, Image.Image] = {}
 
     def _photograph(self, path: Path) -> Image.Image:
         if path not in self._photographs:
