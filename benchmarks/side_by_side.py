@@ -10,18 +10,23 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 
 def side_by_side(
-    benchmark: BenchmarkFixture, ours: Callable[[], object], other: Callable[[], object], rounds: int
+    benchmark: BenchmarkFixture,
+    ours: Callable[[], object],
+    other: Callable[[], object],
+    rounds: int,
+    timer: Callable[[], float] = time.perf_counter,
 ) -> float | None:
     """Median seconds of `ours` over those of `other`, called once before each round; None with --benchmark-disable.
 
-    Both are called once before anything is timed. ``extra_info`` gets "other_seconds" and "ratio".
+    Both are called once before anything is timed. ``extra_info`` gets "other_seconds" and "ratio". A `timer` other
+    than the default has to be the benchmark's own as well: ``pytest.mark.benchmark(timer=...)``.
     """
     seconds: list[float] = []
 
     def time_other() -> None:
-        start = time.perf_counter()
+        start = timer()
         other()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(timer() - start)
 
     ours()
     other()

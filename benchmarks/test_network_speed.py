@@ -1,13 +1,15 @@
 """A training step of each architecture beside plain code for the same equations (straightforward.py): time and peak.
 
-Run with ``pytest benchmarks/test_network_speed.py --benchmark-only --benchmark-enable -rP``. Both start from the same
+Run with ``pytest benchmarks/test_network_speed.py --benchmark-only --benchmark-enable -s``. Both start from the same
 weights and make as many evaluations. Ours run with their defaults, whose gradient holds one graph per fixed point; the
-plain networks hold two, as published. Peaks are of two steps without data, on a card of 24 GB.
+plain networks hold two, as published. Times are processor time of one thread, which other processes on the machine
+disturb least. Peaks are of two steps without data, on a card of 24 GB.
 """
 
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable
 
 import pytest
@@ -60,13 +62,22 @@ def training_step(network: nn.Module, operator: LinearOperator, batch: int) -> C
     return step
 
 
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.benchmark(timer=time.process_time)
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", models.names())
-def test_training_step(benchmark, name, task):
+def test_training_step(benchmark, one_thread, name, task):
     networks = both(name, task)
     operator = networks["ours"].operator
     steps = [training_step(network, operator, TIMED_BATCH) for network in networks.values()]
-    ratio = side_by_side(benchmark, *steps, rounds=5)
+    ratio = side_by_side(benchmark, *steps, rounds=5, timer=time.process_time)
     print(f"{name} on {task}: time of ours / plain = {ratio}; {benchmark.extra_info}")
 
 
