@@ -73,7 +73,7 @@ class MaskedFourier(nn.Module):
 class Projection(nn.Module):
     """Joseph's line integrals (`operators.radon` has the formula), one sparse matrix for A and one for A^T.
 
-    Of the plain ways the fastest: rotating the image and summing its columns interpolates every pixel anew each time.
+    The other plain way, to rotate the image and sum its columns, is another discretisation of the integrals.
     """
 
     def __init__(self, size: int, detectors: int, angles: int, extent: float, scale: float) -> None:
