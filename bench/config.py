@@ -50,6 +50,8 @@ class MemorySection(_Section):
     steps: int = Field(ge=2)
     workspace: Literal["high", "low"]
     alloc_conf: str
+    allow_tf32: bool
+    deterministic: bool
 
     @field_validator("alloc_conf")
     @classmethod
@@ -83,7 +85,7 @@ def default_path() -> Path:
     return installed if installed.exists() else package.parent / FILE_NAME
 
 
-def load(path: Path | None = None, memory: dict[str, str | None] | None = None) -> Config:
+def load(path: Path | None = None, memory: dict[str, str | bool | None] | None = None) -> Config:
     """Read `path`, or bench.toml in the working folder, or the default suite.
 
     What `memory` has that is not None replaces the keys of that section, as options of a command do.

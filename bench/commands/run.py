@@ -31,6 +31,12 @@ def run(
     alloc_conf: Annotated[
         str | None, typer.Option(help="PyTorch's allocator options, in its syntax: expandable_segments:True")
     ] = None,
+    allow_tf32: Annotated[
+        bool | None, typer.Option(help="torch.backends.cudnn.allow_tf32 while training. [default: on]")
+    ] = None,
+    deterministic: Annotated[
+        bool | None, typer.Option(help="torch.backends.cudnn.deterministic while training. [default: off]")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON instead of the table.")] = False,
     output: Annotated[Path, typer.Option(help="Folder for records and tables.")] = DEFAULT_OUTPUT,
     jobs: Annotated[
@@ -51,7 +57,8 @@ def run(
     from bench.report import table3
     from bench.report.terminal import print_table
 
-    settings = load(config, {"engine": engine, "alloc_conf": alloc_conf})
+    options = {"engine": engine, "alloc_conf": alloc_conf, "allow_tf32": allow_tf32, "deterministic": deterministic}
+    settings = load(config, options)
     cards = chosen_cards(settings, gpu_cap or [], gpu or [])
     cells = suite.cells(settings, architecture or [], task or [])
     if settings.memory.engine == "cuda":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -62,6 +63,8 @@ class Trial:
     limit_bytes: int
     device_index: int
     alloc_conf: str | None
+    allow_tf32: bool
+    deterministic: bool
 
 
 class Device(Protocol):
@@ -88,7 +91,10 @@ class Gpu:
 
 
 class CudaEngine:
-    """One training step on one GPU under one card's memory."""
+    """One training step on one GPU under one card's memory.
+
+    `allow_tf32` and `deterministic` are torch.backends.cudnn's own, with PyTorch's defaults.
+    """
 
     name = "cuda"
 
@@ -101,16 +107,24 @@ class CudaEngine:
         steps: int = STEPS,
         device_index: int = 0,
         alloc_conf: str | None = None,
+        allow_tf32: bool = True,
+        deterministic: bool = False,
         device: Device | None = None,
     ) -> None:
         self.card = card
         self.measurements: dict[int, Measurement] = {}
         self.probes: dict[int, Probe] = {}
-        self._make_step = make_step
         self._first_guess = first_guess
-        self._steps = steps
-        self._device_index = device_index
-        self._alloc_conf = alloc_conf
+        self._trial = partial(
+            Trial,
+            make_step=make_step,
+            steps=steps,
+            limit_bytes=card.usable_bytes,
+            device_index=device_index,
+            alloc_conf=alloc_conf,
+            allow_tf32=allow_tf32,
+            deterministic=deterministic,
+        )
         self._device = device or Gpu()
 
     def probe(self, batch: int) -> Probe:
@@ -119,10 +133,8 @@ class CudaEngine:
         Raises:
             ProbeFailedError: it neither fitted nor ran out of memory.
         """
-        limit_bytes = self.card.usable_bytes
-        trial = Trial(self._make_step, batch, self._steps, limit_bytes, self._device_index, self._alloc_conf)
         try:
-            seen = self._device.measure(trial)
+            seen = self._device.measure(self._trial(batch=batch))
         except IsolatedError as error:
             raise ProbeFailedError(f"the probe of batch {batch} under {self.card.name} failed: {error}") from error
         self.measurements[batch] = seen
@@ -179,6 +191,8 @@ def measure_here(trial: Trial) -> Measurement:
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACE_CONFIG
     if trial.alloc_conf:
         os.environ["PYTORCH_CUDA_ALLOC_CONF"] = os.environ["PYTORCH_ALLOC_CONF"] = trial.alloc_conf
+    torch.backends.cudnn.allow_tf32 = trial.allow_tf32
+    torch.backends.cudnn.deterministic = trial.deterministic
     used_before = _used_bytes(trial.device_index)
     device = torch.device("cuda", trial.device_index)
     properties = torch.cuda.get_device_properties(device)

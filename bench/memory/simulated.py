@@ -71,6 +71,13 @@ class SimulatedEngine:
         convolutions = Convolutions(allocator, calls, self.workspaces)
         return replay(events, allocator, convolutions.malloc), convolutions.fallbacks
 
+    def knows_workspaces(self, batch: int) -> bool:
+        """Whether no convolution at `batch` needs a bound; true also where no replay is needed to tell."""
+        if self.workspaces is None:
+            return False
+        calls = (images.at(batch) for images in self.trace.of(batch).convolutions)
+        return not self._within(batch) or all(map(self.workspaces.candidates, calls))
+
     def guess(self) -> int:
         """The largest batch whose live bytes alone stay within the card: no larger one can fit.
 

@@ -14,13 +14,23 @@ CARDS = [card_of_capacity("1GB"), card_of_capacity("2GB")]
 
 
 @pytest.fixture(scope="module")
-def cells(tmp_path_factory):
-    path = tmp_path_factory.mktemp("suite") / "suite.toml"
-    path.write_text(
-        "[model]\nstages = 2\n"
-        '[task.small]\noperator = "GaussianBlur"\noptions = { image_shape = [3, 64, 64] }\npaper = "deblurring"\n'
-    )
-    return suite.cells(config.load(path), ["LU-DnCNN", "LUSER-SW"], ["small"])
+def suite_with(tmp_path_factory):
+    """Cells of a small suite whose [memory] is as given."""
+
+    def suite_with(memory, architectures):
+        path = tmp_path_factory.mktemp("suite") / "suite.toml"
+        path.write_text(
+            f"[model]\nstages = 2\n[memory]\n{memory}"
+            '[task.small]\noperator = "GaussianBlur"\noptions = { image_shape = [3, 64, 64] }\npaper = "deblurring"\n'
+        )
+        return suite.cells(config.load(path), architectures, ["small"])
+
+    return suite_with
+
+
+@pytest.fixture(scope="module")
+def cells(suite_with):
+    return suite_with("", ["LU-DnCNN", "LUSER-SW"])
 
 
 class StandIn:
@@ -91,6 +101,19 @@ def test_a_call_ends_in_time_and_the_next_goes_on(cells, tmp_path):
     later = rows(cells, path, StandIn())
     assert later[0] == (first[0], False)
     assert [new for _, new in later] == [False, True, True, True]
+
+
+def test_both_engines_answer_for_the_same_settings(tmp_path, suite_with):
+    settings = 'allow_tf32 = false\ndeterministic = true\nalloc_conf = "expandable_segments:True"\n'
+    (cell,) = suite_with(settings, ["LU-DnCNN"])
+    device = StandIn()
+    rows([cell], tmp_path / "v.json", device)
+    assert {(trial.allow_tf32, trial.deterministic, trial.alloc_conf) for trial in device.trials} == {
+        (False, True, "expandable_segments:True")
+    }
+    simulated = suite.simulated_engine(cell, record(cell.workload.make_step), CARDS[0], kernels_of="H200")
+    assert simulated.workspaces.flags == {"allow_tf32": False, "deterministic": True}
+    assert simulated.config.expandable_segments
 
 
 def test_a_lost_device_is_a_failed_row_and_tried_again(cells, tmp_path):
