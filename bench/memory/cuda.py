@@ -1,7 +1,8 @@
 """The cuda engine: does a batch fit? Answered by running the step on a GPU whose allocator is capped.
 
 Every probe is a fresh process that runs whole optimiser steps. The cap is the card's usable memory, so that a large GPU
-stands in for a smaller one; its compute capability, its kernels and their workspaces stay its own.
+stands in for a smaller one, and cuBLAS's workspace is the card's too; compute capability, kernels and all other
+workspaces stay the GPU's own.
 """
 
 from __future__ import annotations
@@ -17,9 +18,6 @@ from bench.memory.gpus import Card
 from bench.memory.isolated import IsolatedError, run_isolated
 from bench.memory.recording import STEPS, MakeStep
 from bench.memory.search import Probe
-
-CUBLAS_WORKSPACE_CONFIG = ":4096:2:16:8"
-"""cuBLAS's workspace on cards below compute capability 9 (8,519,680 bytes), set on every card."""
 
 TIMEOUT_SECONDS = 300.0
 
@@ -65,6 +63,7 @@ class Trial:
     alloc_conf: str | None
     allow_tf32: bool
     deterministic: bool
+    cublas_workspace_config: str
 
 
 class Device(Protocol):
@@ -124,6 +123,7 @@ class CudaEngine:
             alloc_conf=alloc_conf,
             allow_tf32=allow_tf32,
             deterministic=deterministic,
+            cublas_workspace_config=card.cublas_workspace_config,
         )
         self._device = device or Gpu()
 
@@ -188,7 +188,7 @@ def cap_fraction(limit_bytes: int, total_bytes: int) -> float:
 
 def measure_here(trial: Trial) -> Measurement:
     """Carry out a trial on the GPU in this process, which must not have used it before."""
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACE_CONFIG
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = trial.cublas_workspace_config
     if trial.alloc_conf:
         os.environ["PYTORCH_CUDA_ALLOC_CONF"] = os.environ["PYTORCH_ALLOC_CONF"] = trial.alloc_conf
     torch.backends.cudnn.allow_tf32 = trial.allow_tf32

@@ -43,7 +43,7 @@ class SimulatedEngine:
         config: AllocatorConfig | None = None,
         workspaces: WorkspaceSource | None = None,
     ) -> None:
-        self.trace = trace
+        self.trace = trace.with_cublas_workspace(card.cublas_workspace_bytes)
         self.card = card
         self.workspace = workspace
         self.config = config or AllocatorConfig(torch_version=installed_release())

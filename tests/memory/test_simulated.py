@@ -1,5 +1,7 @@
 """The engine without a GPU: traces small enough to know the answer by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -51,6 +53,10 @@ def test_workspaces_count_in_the_high_bound_only():
 
 def test_cards():
     assert card_named("rtx 3080") is CARDS["RTX 3080"]
+    assert {card.name for card in CARDS.values() if card.cublas_workspace_config == ":4096:8"} == {"H200"}
+    blackwell = replace(CARDS["H200"], compute_capability=(12, 0))
+    assert blackwell.cublas_workspace_bytes == 4096 * 8 * 1024  # as PyTorch writes it
+    assert CARDS["RTX 3080"].cublas_workspace_bytes == 4096 * 1024 * 2 + 16 * 1024 * 8
     for card in CARDS.values():
         assert 0 < card.usable_bytes < card.total_bytes
         assert card.source
