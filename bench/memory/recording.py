@@ -212,7 +212,7 @@ class Recorder(TorchDispatchMode):
         self.events.append(Event(key, FREE, True, self._name(func)))
 
     def _note_cublas_workspace(self, func: Any) -> None:
-        in_backward = torch._C._current_graph_task_id() != -1  # which runs in a thread of its own on a GPU
+        in_backward = _in_backward()
         if in_backward not in self._cublas_threads:
             self._cublas_threads.add(in_backward)
             self._allocate(cublas_workspace_bytes(), False, func, is_cublas=True)
@@ -223,13 +223,18 @@ class Recorder(TorchDispatchMode):
         key = self._next_key
         self._next_key += 1
         source = self._locate() if self._locate else None
-        self.events.append(Event(key, size_bytes, workspace, self._name(func), call, source, is_cublas))
+        self.events.append(Event(key, size_bytes, workspace, self._name(func), call, source, is_cublas, _in_backward()))
         return key
 
     def _free(self, address: int, key: int) -> None:
         del self._known[address]
         if self._open:
             self.events.append(Event(key, FREE, False, "free"))
+
+
+def _in_backward() -> bool:
+    """Whether the autograd engine runs the operation: on a GPU, it does so in a thread of its own."""
+    return torch._C._current_graph_task_id() != -1
 
 
 def _flat(result: Any) -> list[Any]:

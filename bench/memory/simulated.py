@@ -108,8 +108,8 @@ def installed_release() -> tuple[int, int]:
 class Convolutions:
     """Workspaces of a step's convolutions, tried as PyTorch tries them (aten/native/cudnn/Conv_v8.cpp).
 
-    The first configuration whose workspace can be allocated runs, and is remembered for that call: it is tried first
-    the next time. A configuration that runs out of memory is passed over in silence: `fallbacks` counts them.
+    The first configuration whose workspace can be allocated runs, and is remembered for that call in that thread: it is
+    tried first the next time. One that runs out of memory is passed over in silence: `fallbacks` counts them.
     """
 
     def __init__(self, allocator: CachingAllocator, calls: Sequence[Convolution], source: WorkspaceSource) -> None:

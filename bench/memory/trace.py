@@ -37,7 +37,7 @@ class Event(NamedTuple):
     `size_bytes` is FREE (-1) where the event frees `key`. `workspace` marks a temporary inside a kernel, which exists
     in the HIGH bound only; `call` is the convolution that takes it. `op` is the operation that allocated, `source`
     where in the program that was, if the recording was asked to note it. `is_cublas` marks a
-    workspace that cuBLAS keeps.
+    workspace that cuBLAS keeps, `in_backward` what autograd's thread allocates.
     """
 
     key: int
@@ -47,14 +47,19 @@ class Event(NamedTuple):
     call: Convolution | None = None
     source: Any = None
     is_cublas: bool = False
+    in_backward: bool = False
 
 
 class Images(NamedTuple):
-    """A convolution of a trace, whose number of images is affine in the batch."""
+    """A convolution of a trace, whose number of images is affine in the batch.
+
+    `in_backward` tells the thread that calls it: PyTorch remembers how to run a convolution for each thread apart.
+    """
 
     call: Convolution
     base: int
     slope: int
+    in_backward: bool
 
     def at(self, batch: int) -> Convolution:
         """The call at one batch size."""
@@ -178,7 +183,8 @@ def affine(batch: int, events: list[Event], next_events: list[Event]) -> Trace:
         call, next_call = event.call, next_event.call
         if call and next_call and call.with_images(1) == next_call.with_images(1):
             more = next_call.input_shape[0] - call.input_shape[0]
-            images.append(Images(call.with_images(0), call.input_shape[0] - more * batch, more))
+            base = call.input_shape[0] - more * batch
+            images.append(Images(call.with_images(0), base, more, event.in_backward))
         else:
             images.append(None)
     return _trace(events, size - slope * batch, slope, images)
@@ -188,7 +194,8 @@ def constant(events: list[Event]) -> Trace:
     """The trace of one recording, for its own batch size only."""
     size = _sizes(events)
     images = [
-        Images(event.call.with_images(0), event.call.input_shape[0], 0) if event.call else None for event in events
+        Images(event.call.with_images(0), event.call.input_shape[0], 0, event.in_backward) if event.call else None
+        for event in events
     ]
     return _trace(events, size, np.zeros_like(size), images)
 
