@@ -126,7 +126,8 @@ def run(
 
 def _measure_and_store(cell: Cell, cards: Sequence[Card], earlier: Sequence[CardResult], store: RecordStore) -> Record:
     result = measure(cell, cards, earlier)
-    store.save(result)
+    if result.status == "ok" or not earlier:  # a failure on a new card must not cost what the others gave
+        store.save(result)
     return result
 
 
@@ -198,7 +199,7 @@ def cuda_engine(cell: Cell, card: Card, first_guess: int = 1, device: Device | N
         card,
         first_guess=first_guess,
         steps=cell.memory.steps,
-        alloc_conf=cell.memory.alloc_conf or None,
+        alloc_conf=cell.memory.alloc_conf,
         allow_tf32=cell.memory.allow_tf32,
         deterministic=cell.memory.deterministic,
         device=device,

@@ -18,6 +18,7 @@ from bench.memory.gpus import Card
 from bench.memory.isolated import IsolatedError, run_isolated
 from bench.memory.recording import STEPS, MakeStep
 from bench.memory.search import Probe
+from bench.units import format_bytes
 
 TIMEOUT_SECONDS = 300.0
 
@@ -60,7 +61,7 @@ class Trial:
     steps: int
     limit_bytes: int
     device_index: int
-    alloc_conf: str | None
+    alloc_conf: str
     allow_tf32: bool
     deterministic: bool
     cublas_workspace_config: str
@@ -105,7 +106,7 @@ class CudaEngine:
         first_guess: int = 1,
         steps: int = STEPS,
         device_index: int = 0,
-        alloc_conf: str | None = None,
+        alloc_conf: str = "",
         allow_tf32: bool = True,
         deterministic: bool = False,
         device: Device | None = None,
@@ -168,8 +169,8 @@ def require_gpu(limit_bytes: int = 0, device_index: int = 0) -> str:
         raise NoGpuError(f"the cuda engine needs a GPU, but none answers ({reason}): use --engine simulated") from error
     if limit_bytes > properties.total_memory:
         raise NoGpuError(
-            f"{properties.name} has {properties.total_memory} bytes, fewer than the cap's {limit_bytes}: "
-            "give a smaller cap"
+            f"{properties.name} has {format_bytes(properties.total_memory)}, less than the {format_bytes(limit_bytes)} "
+            "that the cap leaves to train in: give a smaller cap"
         )
     return str(properties.name)
 
@@ -189,8 +190,7 @@ def cap_fraction(limit_bytes: int, total_bytes: int) -> float:
 def measure_here(trial: Trial) -> Measurement:
     """Carry out a trial on the GPU in this process, which must not have used it before."""
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = trial.cublas_workspace_config
-    if trial.alloc_conf:
-        os.environ["PYTORCH_CUDA_ALLOC_CONF"] = os.environ["PYTORCH_ALLOC_CONF"] = trial.alloc_conf
+    os.environ["PYTORCH_CUDA_ALLOC_CONF"] = os.environ["PYTORCH_ALLOC_CONF"] = trial.alloc_conf
     torch.backends.cudnn.allow_tf32 = trial.allow_tf32
     torch.backends.cudnn.deterministic = trial.deterministic
     used_before = _used_bytes(trial.device_index)
