@@ -223,7 +223,8 @@ class Recorder(TorchDispatchMode):
         key = self._next_key
         self._next_key += 1
         source = self._locate() if self._locate else None
-        self.events.append(Event(key, size_bytes, workspace, self._name(func), call, source, is_cublas, _in_backward()))
+        in_backward = call is not None and _in_backward()
+        self.events.append(Event(key, size_bytes, workspace, self._name(func), call, source, is_cublas, in_backward))
         return key
 
     def _free(self, address: int, key: int) -> None:

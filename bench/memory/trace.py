@@ -37,7 +37,7 @@ class Event(NamedTuple):
     `size_bytes` is FREE (-1) where the event frees `key`. `workspace` marks a temporary inside a kernel, which exists
     in the HIGH bound only; `call` is the convolution that takes it. `op` is the operation that allocated, `source`
     where in the program that was, if the recording was asked to note it. `is_cublas` marks a
-    workspace that cuBLAS keeps, `in_backward` what autograd's thread allocates.
+    workspace that cuBLAS keeps, `in_backward` a call in autograd's thread.
     """
 
     key: int
