@@ -38,6 +38,12 @@ def run(
     alloc_conf: Annotated[
         str | None, typer.Option(help="PyTorch's allocator options, in its syntax: expandable_segments:True")
     ] = None,
+    allow_tf32: Annotated[
+        bool | None, typer.Option(help="torch.backends.cudnn.allow_tf32 while training. [default: on]")
+    ] = None,
+    deterministic: Annotated[
+        bool | None, typer.Option(help="torch.backends.cudnn.deterministic while training. [default: off]")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON instead of the tables.")] = False,
     output: Annotated[Path, typer.Option(help="Folder for records and tables.")] = DEFAULT_OUTPUT,
     jobs: Annotated[
@@ -58,7 +64,12 @@ def run(
 
     given: dict[str, dict[str, object]] = {
         "suite": {"stages": tuple(stages.split(",")) if stages else None, "preset": preset},
-        "memory": {"engine": engine, "alloc_conf": alloc_conf},
+        "memory": {
+            "engine": engine,
+            "alloc_conf": alloc_conf,
+            "allow_tf32": allow_tf32,
+            "deterministic": deterministic,
+        },
     }
     settings = load(config, given)
     cards = chosen_cards(settings, gpu_cap or [], gpu or [])
