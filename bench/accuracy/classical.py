@@ -99,5 +99,5 @@ def _within(edges: Tensor, weight: float) -> Tensor:
 METHODS: dict[str, Method] = {
     "initialisation": Method("iterations", (0,), initialisation),
     "gradient descent": Method("iterations", (1, 2, 5, 10, 20, 50, 100, 200), gradient_descent),
-    "total variation": Method("weight", (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2), total_variation),
+    "total variation": Method("weight", (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2), total_variation),
 }
