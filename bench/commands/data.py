@@ -20,7 +20,10 @@ def list_sets(
     from bench.report.terminal import print_table
 
     folder = folder or data_folder()
-    print_table(overview(folder), f"Images (subjects) per split. Data folder: {folder}; `bench data fetch` fills it.")
+    table, reasons = overview(folder)
+    for reason in reasons:
+        typer.echo(f"bench: {reason}", err=True)
+    print_table(table, f"Images (subjects) per split. Data folder: {folder}; `bench data fetch` fills it.")
 
 
 @app.command("fetch")
@@ -39,6 +42,9 @@ def fetch_sets(
     from bench.data.fetch import fetch, parts_of
 
     folder = folder or data_folder()
-    for part, is_new in fetch(parts_of(sets or []), folder):
-        state = "fetched" if is_new else "was there"
-        print(f"{part.set_name}: {part.count} files of {part.archive} {state}, {part.place(folder)}")
+    for part, state in fetch(parts_of(sets or []), folder):
+        line = f"{part.set_name}: {part.count} files of {part.archive} {state}"
+        if state == "being fetched":
+            typer.echo(line, err=True)
+        else:
+            print(f"{line}, {part.place(folder)}")

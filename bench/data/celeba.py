@@ -27,9 +27,9 @@ class CelebA(ImageSet):
     """
 
     name = "CelebA"
-    content = "aligned faces, RGB in [-1, 1]"
+    content = "aligned faces, in [-1, 1]"
     licence = "non-commercial research"
-    origin = "the user's copy: img_align_celeba/*.jpg"
+    origin = "your copy"
     channels = 3
     data_range = 2.0
     numbers: ClassVar[dict[Split, range]] = {

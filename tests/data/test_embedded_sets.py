@@ -12,6 +12,7 @@ from PIL import Image
 from bench.data import SPLITS, load, names
 from bench.data.base import random_stream
 from bench.data.phantoms import Ellipse, Texture, render
+from bench.data.phase import with_phase
 from bench.data.photographs import _Crops
 from bench.errors import UsageError
 
@@ -109,20 +110,56 @@ def test_the_texture_averages_over_pixels_exactly():
     assert fine.std() == pytest.approx(1, abs=0.15)
 
 
-def test_half_of_the_training_crops_are_mirrored_and_no_others(tmp_path):
-    ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (200, 256, 3))
-    Image.fromarray(np.ascontiguousarray(ramp)).save(tmp_path / "ramp.png")
+class Crops(_Crops):
+    name = "crops"
+    crops_per_photograph = {"train": 200, "validation": 50, "test": 50}  # noqa: RUF012
 
-    class Ramp(_Crops):
-        name = "ramp"
-        crops_per_photograph = {"train": 200, "validation": 50, "test": 50}  # noqa: RUF012
 
+@pytest.fixture
+def ramp(tmp_path):
+    """A photograph that grows by one grey level per column, left to right."""
+    values = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (200, 256, 3))
+    Image.fromarray(np.ascontiguousarray(values)).save(tmp_path / "ramp.png")
+    return tmp_path / "ramp.png"
+
+
+def test_half_of_the_training_crops_are_mirrored_and_no_others(ramp):
     def mirrored(split):
-        crops = Ramp(split, (3, 8, 8), [tmp_path / "ramp.png"])
-        return sum(crop[0, 0, 0].item() > crop[0, 0, -1].item() for crop in crops)
+        return sum(crop[0, 0, 0].item() > crop[0, 0, -1].item() for crop in Crops(split, (3, 8, 8), [ramp]))
 
     assert mirrored("test") == mirrored("validation") == 0
     assert 65 <= mirrored("train") <= 135  # five standard deviations around 100
+
+
+def test_crops_are_scaled_down_one_to_four_times(ramp):
+    """On the ramp, the step from pixel to pixel is the scale in columns."""
+    crops = torch.stack(list(Crops("test", (3, 12, 16), [ramp])))
+    scales = (crops[:, 0, 0, 12] - crops[:, 0, 0, 4]) * 127.5 / 8
+    assert 0.8 < scales.min() < 1.5 and 3 < scales.max() < 4.2
+
+
+def test_a_photograph_smaller_than_the_crop_is_enlarged(ramp):
+    assert Crops("test", (3, 400, 300), [ramp])[0].shape == (3, 400, 300)
+
+
+def test_jpeg_files_are_halved(tmp_path):
+    """Stripes of one pixel become grey."""
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 255
+    for name in ("stripes.jpg", "stripes.png"):
+        Image.fromarray(stripes).save(tmp_path / name, quality=100)
+    jpeg, png = (Crops("test", (3, 32, 32), [tmp_path / f"stripes.{kind}"])[0] for kind in ("jpg", "png"))
+    assert jpeg.std() < 0.05 < png.std()
+
+
+def test_the_phase_is_smooth_and_the_same_at_every_size():
+    small, large = (with_phase(np.ones((n, n)), random_stream("phase")) for n in (32, 320))
+    phases = [torch.view_as_complex(each.movedim(0, -1).contiguous()) for each in (small, large)]
+    assert torch.allclose(small.norm(dim=0), torch.ones(32, 32))
+    assert (torch.nn.functional.avg_pool2d(large, 10) - small).abs().max() < 0.01
+    steps = (phases[1][1:] * phases[1][:-1].conj()).angle()
+    assert steps.abs().max() < 0.1  # radians per pixel
+    assert (phases[0] / phases[0].mean()).angle().std() > 0.2
 
 
 @pytest.mark.parametrize(
