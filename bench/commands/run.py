@@ -58,8 +58,6 @@ def run(
     """
     from bench import suite
     from bench.config import load
-    from bench.errors import CellsFailedError
-    from bench.pool import available_cores
     from bench.records import RecordStore, to_json
 
     given: dict[str, dict[str, object]] = {
@@ -86,16 +84,27 @@ def run(
         )
         for stage in settings.suite.stages
     }
-    store = RecordStore(output / "records", _warn)
+    store = RecordStore(output / "records", warn)
     records = []
     for stage, of_stage in cells.items():
-        made = _measure(of_stage, store, fresh, _side_by_side(stage, jobs or available_cores()))
+        made = measured(of_stage, store, fresh, side_by_side(stage, settings, jobs))
         records += made
         _report(stage, made, cards, settings, output, printed=not json)
         if stage == "memory":
             suite.check_cards_hold_parameters(made, cards)
     if json:
         print(to_json(records))
+    check_none_failed(records)
+
+
+def check_none_failed(records: list[Record]) -> None:
+    """End the command with the reasons of the cells that failed, if there are any.
+
+    Raises:
+        CellsFailedError: some have.
+    """
+    from bench.errors import CellsFailedError
+
     failed = [record for record in records if record.status == "failed"]
     if failed:
         reasons = "; ".join(f"{record.architecture} on {record.task}: {record.reason}" for record in failed)
@@ -114,18 +123,26 @@ def at_preset(settings: Config, path: Path | None, given: Mapping[str, Mapping[s
     return load(path, {**given, "suite": {**given.get("suite", {}), "preset": name}}, preset=name)
 
 
-def _side_by_side(stage: Stage, jobs: int) -> int:
-    """How many cells are measured at a time: when time is measured, nothing else runs."""
-    return 1 if stage == "timing" else jobs
+def side_by_side(stage: Stage, settings: Config, jobs: int | None) -> int:
+    """How many cells are measured at a time: one where time is measured or a GPU used, else `jobs` or one per core."""
+    from bench import devices
+    from bench.pool import available_cores
+
+    on_gpu = stage == "accuracy" and devices.chosen(settings.accuracy.device).type == "cuda"
+    return 1 if stage == "timing" or on_gpu else jobs or available_cores()
 
 
 def _report(
     stage: Stage, records: list[Record], cards: list[Card], settings: Config, output: Path, *, printed: bool
 ) -> None:
     """Write a stage's tables into the output folder, and print them."""
-    from bench.report import table3, timing
+    from bench.report import quality, table3, timing
     from bench.report.terminal import print_table
 
+    if stage == "accuracy":
+        if printed:
+            print_table(quality.arranged(records), quality.caption(records))
+        return
     if stage == "memory":
         frame = table3.tidy(records, [card.name for card in cards], settings.memory.workspace)
         report: Any = table3
@@ -163,22 +180,38 @@ def _require_gpu(cards: list[Card]) -> None:
         raise UsageError(str(error)) from error
 
 
-def _measure(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int) -> list[Record]:
-    """Measure the cells, each with its bar on stderr where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+def measured(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int) -> list[Record]:
+    """The cells' records, measured as far as they are not stored, each with its bar where stderr is a terminal.
 
+    Raises:
+        InterruptedRunError: by the user; what is done is stored.
+        StorageError: a record or checkpoint cannot be used or written.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from bench import progress as progress_of
     from bench import suite
     from bench.errors import InterruptedRunError
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[status]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
+    )
     records: dict[int, Record] = {}
     measured = 0
     try:
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             bars = [progress.add_task(f"{cell.architecture} on {cell.task}", total=None, status="") for cell in cells]
-            for place, record, is_new in suite.run(cells, store, fresh=fresh, jobs=jobs):
+
+            def show(place: int, heard: progress_of.Progress) -> None:
+                progress.update(bars[place], total=heard.total, completed=heard.done, status=heard.status)
+
+            for place, record, is_new in suite.run(cells, store, fresh=fresh, jobs=jobs, listener=show):
                 records[place] = record
                 measured += is_new
                 progress.update(
@@ -190,9 +223,10 @@ def _measure(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int) -> l
             "the same command goes on from there"
         ) from None
     if measured < len(cells):
-        _warn(f"{len(cells) - measured} of {len(cells)} cells taken from {store.folder} (--fresh measures them again)")
+        warn(f"{len(cells) - measured} of {len(cells)} cells taken from {store.folder} (--fresh measures them again)")
     return [records[place] for place in sorted(records)]
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
+    """Say something on stderr."""
     typer.echo(f"bench: {message}", err=True)
