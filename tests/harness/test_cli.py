@@ -131,10 +131,12 @@ def test_stages_come_one_after_the_other_each_with_its_table(bench, tmp_path):
     arguments = ("run", "--task", "blur", "--stages", "memory,timing", "--preset", "tiny")
     first = bench(*arguments)
     assert first.returncode == 0, first.stderr
-    memory, timing = (tmp_path / f"results/runs/{name}.md" for name in ("table3", "timing"))
-    assert first.stdout == memory.read_text() + timing.read_text()
-    assert "| blur   | LU-DnCNN       | 3x8x8   | 2 " in timing.read_text()
-    assert "sizes: preset tiny (K=2, at most 50 solver evaluations)" in timing.read_text()
+    memory, timing, all_stages = (
+        (tmp_path / f"results/runs/{name}.md").read_text() for name in ("table3", "timing", "table4")
+    )
+    assert first.stdout == memory + timing + all_stages
+    assert "| blur   | LU-DnCNN       | 3x8x8   | 2 " in timing
+    assert "sizes: preset tiny (K=2, at most 50 solver evaluations)" in timing
     stored = {name: json.loads(content) for name, content in records(tmp_path).items()}
     assert len(stored) == 4
     found = {(r["stage"], r["preset"], tuple(r["image_shape"])) for r in stored.values()}
