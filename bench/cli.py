@@ -9,6 +9,9 @@ from typing import NoReturn
 import typer
 
 import bench
+from bench.commands import baseline as baseline_command
+from bench.commands import check as check_command
+from bench.commands import compare as compare_command
 from bench.commands import explain as explain_command
 from bench.commands import list as list_command
 from bench.commands import run as run_command
@@ -25,6 +28,9 @@ app = typer.Typer(
 app.command("run")(run_command.run)
 app.command("validate")(validate_command.validate)
 app.command("explain")(explain_command.explain)
+app.command("check")(check_command.check)
+app.command("compare")(compare_command.compare)
+app.add_typer(baseline_command.app, name="baseline")
 app.command("list")(list_command.list_known)
 
 

@@ -17,6 +17,18 @@ class UsageError(BenchError):
     exit_code = 2
 
 
+class RegressionError(BenchError):
+    """Cells are worse than before, or better, so that what they are held against must be renewed."""
+
+    exit_code = 1
+
+
+class NothingComparableError(BenchError):
+    """Two sets of records have nothing that can be compared."""
+
+    exit_code = 4
+
+
 class CellsFailedError(BenchError):
     """The run came to its end, but some of its cells have a record of failure."""
 

@@ -13,7 +13,13 @@ ALLOWED = {
     "operators": ("operators",),
     "models": ("operators", "models"),
     "bench/memory": ("bench.memory", "bench.units"),
-    "bench/report": ("bench.report", "bench.records", "bench.units"),
+    "bench/report": (
+        "bench.report",
+        "bench.records",
+        "bench.units",
+        "bench.regression.verdicts",
+        "bench.regression.growth",
+    ),
 }
 
 
