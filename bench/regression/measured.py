@@ -22,7 +22,7 @@ Name = Literal[
     "psnr_db",
     "diverged_trainings",
 ]
-"""What is compared; [check.limits] in bench.toml has a limit for each."""
+"""What is compared, what says most first; [check.limits] in bench.toml has a limit for each."""
 
 
 class _Part(BaseModel):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
 from bench.regression.growth import Growth
+from bench.regression.measured import Name
 from bench.regression.verdicts import Change, Outcome, Verdict
 from bench.units import format_bytes
 
@@ -17,24 +18,38 @@ GROWTHS = 5  # rows of the second table for each cell
 
 
 def table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """One line per cell, as text; of a cell that is worse or better, one per number that is."""
-    return pd.DataFrame([line for verdict in verdicts for line in _lines(verdict)])
+    """One line per cell, as text; of a cell that is worse or better, with the number that says most."""
+    return pd.DataFrame([_line(verdict) for verdict in verdicts])
 
 
-def _lines(verdict: Verdict) -> list[dict[str, str]]:
-    cell = {"task": verdict.task, "architecture": verdict.architecture, "stage": verdict.stage}
-    if not verdict.decisive:
-        return [cell | {"verdict": verdict.outcome.value, "what": verdict.reason or "", "before": "", "now": ""}]
-    return [
-        cell
-        | {
-            "verdict": change.outcome.value,
-            "what": what(change),
-            "before": _number(change, change.before),
-            "now": _number(change, change.after),
-        }
-        for change in verdict.decisive
-    ]
+def _line(verdict: Verdict) -> dict[str, str]:
+    cell = {
+        "task": verdict.task,
+        "architecture": verdict.architecture,
+        "stage": verdict.stage,
+        "verdict": verdict.outcome.value,
+    }
+    change = headline(verdict)
+    if change is None:
+        return cell | {"what": verdict.reason or "", "before": "", "now": "", "others": ""}
+    return cell | {
+        "what": what(change),
+        "before": _number(change, change.before),
+        "now": _number(change, change.after),
+        "others": _others(verdict),
+    }
+
+
+def headline(verdict: Verdict) -> Change | None:
+    """The number that says most of a cell that is worse or better; None of other cells, and of failures."""
+    alike = [change for change in verdict.decisive if change.outcome is verdict.outcome]
+    return min(alike, key=lambda change: get_args(Name).index(change.name), default=None)
+
+
+def _others(verdict: Verdict) -> str:
+    tally = Counter(change.outcome.value for change in verdict.decisive)
+    tally[verdict.outcome.value] -= 1  # the headline
+    return ", ".join(f"{number} {outcome}" for outcome, number in tally.items() if number)
 
 
 def why_table(verdicts: Sequence[Verdict]) -> pd.DataFrame | None:
@@ -78,11 +93,10 @@ def caption(verdicts: Sequence[Verdict]) -> str:
 def sentence(verdict: Verdict) -> str:
     """One cell in one sentence, with the cause of a change of its memory."""
     said = f"{verdict.architecture} on {verdict.task}, {verdict.stage}: {verdict.outcome.value}"
-    first = next((change for change in verdict.changes if change.outcome is verdict.outcome), None)
-    if first and verdict.decisive:
-        others = len(verdict.decisive) - 1
-        said += f", {what(first)} {_number(first, first.before)}, now {_number(first, first.after)}"
-        said += f" (and {others} more)" if others else ""
+    change, others = headline(verdict), _others(verdict)
+    if change:
+        said += f", {what(change)} {_number(change, change.before)}, now {_number(change, change.after)}"
+        said += f" (others: {others})" if others else ""
     elif verdict.reason:
         said += f", {verdict.reason}"
     growth = cause(verdict)

@@ -104,8 +104,13 @@ def test_a_second_update_leaves_the_file_byte_for_byte(bench, tmp_path, baseline
     assert (result.returncode, result.stdout) == (0, "")
     assert "nothing changed" in one_sentence(result.stderr)
     assert (tmp_path / "baseline.json").read_bytes() == baseline
+
+
+def test_an_output_of_another_name(bench, tmp_path, baseline):
+    change_suite(tmp_path, '["LU-DnCNN", "DEQ4IP"]', '["LU-DnCNN"]')
     assert bench("baseline", "update", "--output", "other.json").returncode == 0
-    assert (tmp_path / "other.json").read_bytes() == baseline
+    assert json.loads((tmp_path / "other.json").read_bytes())["cells"] == json.loads(baseline)["cells"][1:]
+    assert (tmp_path / "baseline.json").read_bytes() == baseline
 
 
 def test_a_compositions_parts_add_up_to_its_peak(baseline):
@@ -145,13 +150,14 @@ def test_an_activation_kept_needlessly_turns_the_check_red(bench, tmp_path, monk
 
 
 def test_an_improvement_asks_for_a_new_baseline(bench, tmp_path, monkeypatch):
+    change_suite(tmp_path, '["LU-DnCNN", "DEQ4IP"]', '["LU-DnCNN"]')
     with monkeypatch.context() as patch:
         patch.setattr(lu_dncnn, "DnCNN", Hoarding)
         assert bench("baseline", "update").returncode == 0
     result = bench("check")
     assert result.returncode == 1
     assert "`bench baseline update`" in one_sentence(result.stderr)
-    assert "1 better, 1 same" in result.stdout
+    assert "1 cell: 1 better." in result.stdout
     assert bench("check", "--allow-improvement").returncode == 0
 
 

@@ -22,9 +22,9 @@ VERDICTS = [
         Outcome.WORSE,
         None,
         (
+            Change("peak_bytes_per_image", "high", 1000, 1200, Outcome.WORSE),
             Change("largest_batch", "8GB, high", 4, 3, Outcome.WORSE),
             Change("peak_reserved_bytes", "8GB, high", 7000, 6000, Outcome.NOT_COMPARABLE, "other batch"),
-            Change("peak_bytes_per_image", "high", 1000, 1200, Outcome.WORSE),
         ),
         Why(4, (1000, 2000), (2**20, 4 * 2**20), (GROWN,)),
     ),
@@ -38,9 +38,11 @@ VERDICTS = [
 
 def test_the_tables():
     table = report.table(VERDICTS)
-    assert table["verdict"].tolist() == ["worse", "worse", "better", "same", "new", "gone", "not comparable"]
-    assert table.loc[0, ["what", "before", "now"]].tolist() == ["largest batch (8GB, high)", "4", "3"]
-    assert table.loc[1, ["what", "before", "now"]].tolist() == ["peak bytes per image (high)", "1,000", "1,200"]
+    assert table["verdict"].tolist() == ["worse", "better", "same", "new", "gone", "not comparable"]
+    numbers = table[["what", "before", "now", "others"]]
+    assert numbers.loc[0].tolist() == ["largest batch (8GB, high)", "4", "3", "1 worse"]
+    assert numbers.loc[1].tolist() == ["evaluation seconds", "1.5", "1", ""]
+    assert numbers.loc[5].tolist() == [VERDICTS[5].reason, "", "", ""]
     why = report.why_table(VERDICTS)
     assert why.iloc[0].tolist()[2:] == [
         *("saved activations", "net, relu", "models/net.py:7 > models/layers.py:9"),
@@ -52,8 +54,8 @@ def test_the_tables():
 
 def test_sentences():
     assert report.sentence(VERDICTS[0]) == (
-        "A <&> B on ct, memory: worse, largest batch (8GB, high) 4, now 3 (and 1 more); saved activations of net, relu "
-        "at models/net.py:7 > models/layers.py:9: +3.00 MiB at batch 4"
+        "A <&> B on ct, memory: worse, largest batch (8GB, high) 4, now 3 (others: 1 worse); saved activations "
+        "of net, relu at models/net.py:7 > models/layers.py:9: +3.00 MiB at batch 4"
     )
     assert report.sentence(VERDICTS[1]) == "C on ct, timing: better, evaluation seconds 1.5, now 1"
 
@@ -62,7 +64,7 @@ def test_json_is_plain():
     told = json.loads(json.dumps([report.as_dict(verdict) for verdict in VERDICTS]))
     assert told[0]["outcome"] == "worse"
     assert told[0]["why"]["growths"][0]["after_bytes"] == 3 * 2**20
-    assert told[0]["changes"][0] == {
+    assert told[0]["changes"][1] == {
         **{"name": "largest_batch", "of": "8GB, high", "before": 4, "after": 3},
         **{"outcome": "worse", "reason": None},
     }
@@ -110,5 +112,5 @@ def test_the_step_summary_is_markdown():
     lines = github.summary(VERDICTS, "bench check").splitlines()
     assert lines[0] == "## bench check"
     rows = [line for line in lines if line.startswith("| ")]
-    assert len(rows) == 1 + 7 + 1 + 1
-    assert len({row.count("|") for row in rows[:8]}) == 1
+    assert len(rows) == 1 + 6 + 1 + 1
+    assert len({row.count("|") for row in rows[:7]}) == 1

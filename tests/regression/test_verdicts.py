@@ -113,7 +113,7 @@ def test_a_condition_that_is_null_is_as_one_that_is_not_there():
 def test_cells_of_one_name_are_paired_by_their_conditions():
     before = [cell(batch(4), stages=8), cell(batch(9), stages=4)]
     after = [cell(batch(9), stages=4), cell(batch(3), stages=8), cell(batch(1), stages=2)]
-    assert [verdict.outcome for verdict in compare(before, after, EXACT)] == [WORSE, SAME, NEW]
+    assert [verdict.outcome for verdict in compare(before, after, EXACT)] == [SAME, WORSE, NEW]
 
 
 @pytest.mark.parametrize(
