@@ -45,6 +45,10 @@ def update(
     if settings.memory.engine != "simulated":
         raise UsageError(f'a baseline is simulated, got engine = "{settings.memory.engine}" in [memory]')
     path = output or settings.check.baseline
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder of {path}: {error.strerror}") from error
     cells = suite.cells(settings, cards=chosen_cards(settings, [], []))
     with Console(stderr=True).status(f"simulating {len(cells)} cells"):
         measured = fresh.side_by_side(fresh.measure_composed, jobs or available_cores(), cells)
@@ -56,9 +60,8 @@ def update(
             f"the first: {first.architecture} on {first.task}: {first.failure}"
         )
     text = baseline.text(measured)
-    if path.exists() and path.read_bytes() == text.encode():
+    if path.is_file() and path.read_bytes() == text.encode():
         typer.echo(f"bench: {path} says so already: {len(cells)} cells, nothing changed", err=True)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text)
     typer.echo(f"bench: wrote {path}: {len(cells)} cells", err=True)

@@ -15,7 +15,7 @@ from bench.errors import InterruptedRunError
 from bench.memory import Card, NotRecordableError, SimulatedEngine, record
 from bench.memory.allocator import AllocatorConfig
 from bench.memory.explain import Category, Explanation, explain
-from bench.memory.gpus import CARDS, card_named, card_of_capacity
+from bench.memory.gpus import CARDS, card_of_capacity
 from bench.memory.simulated import installed_release
 from bench.memory.sources import locate
 from bench.pool import pool
@@ -79,17 +79,14 @@ def measure(cell: Cell) -> Measured:
 
 def on_cards_of(cell: Cell, before: Measured) -> Cell:
     """The cell on those cards of an earlier measurement that are still known."""
-    known = [name for name in before.cards if name in CARDS or _is_capacity(name)]
-    cards = [card_named(name) if name in CARDS else card_of_capacity(name) for name in known]
-    return replace(cell, cards=tuple(cards))
+    return replace(cell, cards=tuple(card for card in map(_card, before.cards) if card))
 
 
-def _is_capacity(name: str) -> bool:
+def _card(name: str) -> Card | None:
     try:
-        card_of_capacity(name)
+        return CARDS.get(name) or card_of_capacity(name)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def measure_composed(cell: Cell) -> Measured:

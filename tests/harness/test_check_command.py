@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from bench.cli import main
+from bench.regression import fresh
 from models.architectures import lu_dncnn
 from models.dncnn import DnCNN
 
@@ -224,6 +225,7 @@ def test_a_cell_that_fails_now_is_worse_and_makes_no_baseline(bench, tmp_path, m
         (("compare", "mixed", "baseline.json"), "is a record of format 1"),
         (("compare", "baseline.json", "missing"), "no baseline at missing"),
         (("baseline", "update", "--output", "bench.toml"), "bench.toml exists: give --force to overwrite it"),
+        (("baseline", "update", "--config", "nowhere.toml"), "cannot make the folder of bench.toml/baseline.json"),
         (("baseline", "update", "--config", "cuda.toml"), 'a baseline is simulated, got engine = "cuda"'),
         (("check", "--config", "wrong.toml"), "unknown key check.limits.sped"),
     ],
@@ -236,6 +238,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(bench, tmp_path, baseline, ar
         "list.json": "[]",
         "empty.json": json.dumps(values | {"cells": []}),
         "twice.json": json.dumps(values | {"cells": [values["cells"][0]] * 2}),
+        "nowhere.toml": SMALL.replace('"baseline.json"', '"bench.toml/baseline.json"'),
         "cuda.toml": SMALL + '\n[memory]\nengine = "cuda"\n',
         "wrong.toml": SMALL + "\n[check.limits]\nsped = { absolute = 1 }\n",
     }
@@ -249,6 +252,26 @@ def test_bad_input_is_one_sentence_and_exit_code_2(bench, tmp_path, baseline, ar
     assert (result.returncode, result.stdout) == (2, "")
     assert words in one_sentence(result.stderr)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_an_interrupted_check(bench, monkeypatch):
+    def interrupted(cell):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fresh, "measure", interrupted)
+    result = bench("check", "--jobs", "1")
+    assert (result.returncode, one_sentence(result.stderr)) == (130, "bench: interrupted: nothing was written\n")
+
+
+def test_a_card_of_another_size_is_not_comparable(bench, tmp_path):
+    """The cell's other numbers still are."""
+    content = (tmp_path / "baseline.json").read_text().replace('"context_bytes": 524288000', '"context_bytes": 500')
+    (tmp_path / "baseline.json").write_text(content)
+    result = bench("check")
+    assert result.returncode == 0
+    assert "largest_batch (1GB, high) at other context_bytes: 500, now 524288000" in result.stdout
+    (tmp_path / "baseline.json").write_text(content.replace('"1GB', '"a forgotten card'))
+    assert bench("check").returncode == 0
 
 
 def test_a_baseline_that_matches_nothing(bench, tmp_path):
