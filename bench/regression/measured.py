@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from statistics import fmean
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from bench.records import Accuracy, Memory, Record, Stage, Timing
 
@@ -41,7 +41,7 @@ class Quantity(_Part):
 
     name: Name
     of: str = ""
-    value: int | float | tuple[float, ...]
+    value: int | float | Annotated[tuple[float, ...], Field(min_length=1)]
     at: dict[str, Any] = {}
 
 
@@ -145,8 +145,10 @@ def _of_memory(memory: Memory) -> Iterator[Quantity]:
 
 def _of_timing(timing: Timing) -> Iterator[Quantity]:
     at = {"device": timing.device, "threads": timing.threads, "batch": timing.batch}
-    yield Quantity(name="training_step_seconds", value=tuple(timing.training_step_seconds), at=at)
-    yield Quantity(name="evaluation_seconds", value=tuple(timing.evaluation_seconds), at=at)
+    if timing.training_step_seconds:
+        yield Quantity(name="training_step_seconds", value=tuple(timing.training_step_seconds), at=at)
+    if timing.evaluation_seconds:
+        yield Quantity(name="evaluation_seconds", value=tuple(timing.evaluation_seconds), at=at)
 
 
 def _of_accuracy(accuracy: Accuracy) -> Iterator[Quantity]:

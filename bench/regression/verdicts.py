@@ -117,11 +117,11 @@ def _compared(
         return *_of_failures(before.failure, after.failure), ()
     changes = tuple(_changes(before.quantities, after.quantities, check))
     outcomes = {change.outcome for change in changes}
-    found = (o for o in (Outcome.WORSE, Outcome.BETTER, Outcome.SAME) if o in outcomes)
-    reasons = [change.reason for change in changes if change.reason]
-    if not outcomes & {Outcome.WORSE, Outcome.BETTER, Outcome.SAME}:
-        return Outcome.NOT_COMPARABLE, "; ".join(reasons) or "no number in common", changes
-    return next(found), "; ".join(reasons) or None, changes
+    reasons = "; ".join(change.reason for change in changes if change.reason)
+    for outcome in (Outcome.WORSE, Outcome.BETTER, Outcome.SAME):
+        if outcome in outcomes:
+            return outcome, reasons or None, changes
+    return Outcome.NOT_COMPARABLE, reasons or "no number in common", changes
 
 
 def _of_failures(before: str | None, after: str | None) -> tuple[Outcome, str]:
@@ -160,9 +160,10 @@ def _judged(
         return Outcome.GONE, None
     other = _difference(before.at, after.at)
     if other:
-        return Outcome.NOT_COMPARABLE, f"{before.name}{f' ({before.of})' * bool(before.of)} at other {other}"
+        which = f" ({before.of})" if before.of else ""
+        return Outcome.NOT_COMPARABLE, f"{before.name}{which} at other {other}"
     limit: Limit = getattr(check.limits, before.name)
-    if abs(new - old) <= limit.allows(old, new):
+    if new == old or abs(new - old) <= limit.allows(old, new):
         return Outcome.SAME, None
     if isinstance(before.value, tuple) and isinstance(after.value, tuple):
         p, least = rank_test(before.value, after.value)

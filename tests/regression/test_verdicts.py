@@ -169,6 +169,9 @@ def test_every_number_has_its_own_limit():
     check = limits(psnr_db={"absolute": 0.5})
     psnr = [Quantity(name="psnr_db", value=value) for value in (30.0, 29.5, 29.4, 30.6)]
     assert [judge(psnr[0], after, check).outcome for after in psnr] == [SAME, SAME, WORSE, BETTER]
+    perfect = Quantity(name="psnr_db", value=float("inf"))
+    assert judge(perfect, perfect, check).outcome is SAME
+    assert judge(perfect, psnr[0], check).outcome is WORSE
     diverged = [Quantity(name="diverged_trainings", value=value) for value in (0, 1)]
     assert judge(*diverged, check).outcome is WORSE
 
@@ -353,6 +356,8 @@ def test_what_is_compared_of_timing_and_accuracy():
         ("training_step_seconds", (1.0, 2.0), at),
         ("evaluation_seconds", (3.0,), at),
     ]
+    without = timing.model_copy(update={"training_step_seconds": []})
+    assert [q.name for q in reduced(record("timing", timing=without)).quantities] == ["evaluation_seconds"]
     training = {"curve": [], "ssim": [], "training_seconds": 1.0, "evaluation_seconds": 1.0}
     accuracy = Accuracy(
         device="A CPU",
