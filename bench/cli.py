@@ -9,6 +9,9 @@ from typing import NoReturn
 import typer
 
 import bench
+from bench.commands import baseline as baseline_command
+from bench.commands import check as check_command
+from bench.commands import compare as compare_command
 from bench.commands import data as data_command
 from bench.commands import explain as explain_command
 from bench.commands import list as list_command
@@ -30,6 +33,9 @@ app.command("train")(train_command.train)
 app.command("validate")(validate_command.validate)
 app.command("explain")(explain_command.explain)
 app.command("plot")(plot_command.plot)
+app.command("check")(check_command.check)
+app.command("compare")(compare_command.compare)
+app.add_typer(baseline_command.app, name="baseline")
 app.command("list")(list_command.list_known)
 app.add_typer(data_command.app, name="data")
 
