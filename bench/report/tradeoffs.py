@@ -13,6 +13,8 @@ from bench.report.methods import CLASSICAL, beside, by_task, conditions, label, 
 from bench.report.style import legend, log_scale, looks, task_grid
 from bench.units import MiB
 
+_CLASSICAL_LINES = dict(zip(CLASSICAL, (":", "-.", "--"), strict=True))
+
 Quantity = Callable[[Record], float | None]
 
 
@@ -97,15 +99,8 @@ def _draw(records: Sequence[Record], cost: Quantity, result: Quantity, *, more_i
             axes.plot(point.cost, point.result, **look[point.method].point, markersize=7, label=point.method)
         for record in by_task(records)[task]:
             level = result(record)
-            if record.architecture in CLASSICAL and level is not None:
-                axes.axhline(level, color="#8c8c8c", linewidth=1, linestyle=":")
-                axes.annotate(
-                    record.architecture,
-                    *((0.01, level), (0, 2), ("axes fraction", "data")),
-                    textcoords="offset points",
-                    fontsize=7,
-                    color="#606060",
-                )
+            if level is not None and (linestyle := _CLASSICAL_LINES.get(record.architecture)):
+                axes.axhline(level, color="#8c8c8c", linewidth=1.2, linestyle=linestyle, label=record.architecture)
         axes.margins(x=0.15, y=0.12)
         log_scale(axes, "x" if more_is_better else "both")
     return figure

@@ -80,3 +80,16 @@ def test_the_composition_is_of_the_largest_card():
 def test_nothing_is_drawn_of_nothing():
     for draw in (memory_plots.largest_batch, memory_plots.memory_by_batch, memory_plots.composition):
         assert draw([]) is None
+
+
+def test_a_cell_that_fits_no_card_leaves_the_pictures_empty():
+    record = memory("LU-DnCNN", 100 * GiB)
+    with style.style():
+        (bars,) = memory_plots.largest_batch([record]).axes
+        (lines,) = memory_plots.memory_by_batch([record]).axes
+        (stacks,) = memory_plots.composition([record]).axes
+        style.as_files(lines.figure, ["png"])
+        style.as_files(stacks.figure, ["png"])
+    assert texts(bars) == ["none", "none"]
+    assert texts(lines) == ["8GB", "24GB"]
+    assert texts(stacks) == []
