@@ -1,0 +1,76 @@
+"""HTML: report.html, one page that needs nothing else, not even a network.
+
+Its script is named by its hash in the page's content security policy: no other script runs, whatever a record contains.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from bench.report.formats import Report, Table
+from bench.report.numbers import is_numeric, leading_number
+
+_FOLDER = Path(__file__).parent
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(_FOLDER),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def files(report: Report) -> dict[str, bytes]:
+    """The page."""
+    script = (_FOLDER / "page.js").read_text(encoding="utf-8")
+    page = _ENVIRONMENT.get_template("page.html.jinja").render(
+        style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=_base64(hashlib.sha256(script.encode()).digest()),
+        summary=report.provenance.summary,
+        tables=[{"name": t.name, "title": t.title, "caption": t.caption} | _body(t) for t in report.tables],
+        figures=[(figure, Markup(inline(figure.svg, figure.name))) for figure in report.figures],
+        shared_settings=report.provenance.shared_settings,
+        records=_rows(report.provenance.records),
+    )
+    return {"report.html": page.encode()}
+
+
+def _body(table: Table) -> dict[str, Any]:
+    """A table's columns and rows, and the tidy one as a file inside a link."""
+    csv = table.tidy.to_csv(index=False).encode()
+    return _rows(table.arranged, table.best) | {"csv": f"data:text/csv;base64,{_base64(csv)}"}
+
+
+def _rows(arranged: pd.DataFrame, best: pd.DataFrame | None = None) -> dict[str, Any]:
+    """Columns as (name, is numeric); rows as cells (text, number to sort by, is best) and whether a group begins."""
+    columns = [(name, is_numeric(arranged[name])) for name in arranged]
+    marks = best.to_numpy().tolist() if best is not None else [[False] * len(columns)] * len(arranged)
+    rows, group = [], ""
+    for texts, of_row in zip(arranged.to_numpy().tolist(), marks, strict=True):
+        begins = bool(texts[0])
+        group = texts[0] or group
+        cells = zip([group, *texts[1:]], columns, of_row, strict=True)
+        rows.append(
+            (begins, [(text, leading_number(text) if numeric else None, mark) for text, (_, numeric), mark in cells])
+        )
+    return {"columns": columns, "rows": rows}
+
+
+def inline(svg: str, prefix: str) -> str:
+    """An SVG file as an element of a page that holds others: without prolog, its ids its own."""
+    element = svg[svg.index("<svg") :]
+    element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", element)
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
