@@ -16,7 +16,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from bench.report.formats import Report, Table
-from bench.report.numbers import is_numeric, leading_number
+from bench.report.cells import is_numeric, leading_number, split_number
 
 _FOLDER = Path(__file__).parent
 _ENVIRONMENT = jinja2.Environment(
@@ -51,18 +51,25 @@ def _body(table: Table) -> dict[str, Any]:
 
 
 def _rows(arranged: pd.DataFrame, best: pd.DataFrame | None = None) -> dict[str, Any]:
-    """Columns as (name, is numeric); rows as cells (text, number to sort by, is best) and whether a group begins."""
+    """Columns as (name, is numeric), and rows as (a group begins, its first cell's text, its other cells)."""
     columns = [(name, is_numeric(arranged[name])) for name in arranged]
     marks = best.to_numpy().tolist() if best is not None else [[False] * len(columns)] * len(arranged)
     rows, group = [], ""
     for texts, of_row in zip(arranged.to_numpy().tolist(), marks, strict=True):
-        begins = bool(texts[0])
         group = texts[0] or group
-        cells = zip([group, *texts[1:]], columns, of_row, strict=True)
-        rows.append(
-            (begins, [(text, leading_number(text) if numeric else None, mark) for text, (_, numeric), mark in cells])
-        )
+        cells = [
+            _cell(text, numeric, mark)
+            for text, (_, numeric), mark in zip(texts[1:], columns[1:], of_row[1:], strict=True)
+        ]
+        rows.append((bool(texts[0]), group, cells))
     return {"columns": columns, "rows": rows}
+
+
+def _cell(text: str, numeric: bool, is_best: bool) -> dict[str, Any]:
+    """A cell: the number it begins with, apart from the rest, and as a key to sort by."""
+    number, rest = split_number(text) if numeric else ("", text)
+    classes = " ".join(name for name, is_so in (("number", numeric), ("best", is_best)) if is_so)
+    return {"key": leading_number(number), "number": number, "rest": rest, "classes": classes}
 
 
 def inline(svg: str, prefix: str) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from bench.report.formats import Report, Table
-from bench.report.numbers import is_numeric
+from bench.report.cells import is_numeric, split_number
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -81,7 +81,8 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _bold(cell: str, is_best: bool) -> str:
-    return f"\\textbf{{{escape(cell)}}}" if is_best else escape(cell)
+    number, rest = split_number(cell) if is_best else ("", cell)
+    return (f"\\textbf{{{escape(number)}}}" if number else "") + escape(rest)
 
 
 def escape(text: str) -> str:

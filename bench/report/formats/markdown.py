@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+import pandas as pd
+
+from bench.report.cells import split_number
 from bench.report.formats import Report, Table
 from bench.report.terminal import markdown
 
@@ -15,9 +18,17 @@ def files(report: Report) -> dict[str, bytes]:
 
 
 def _section(table: Table) -> str:
-    text = table.arranged.map(escape)
-    text = text.where(~table.best, "**" + text + "**").rename(columns=escape)
+    rows = zip(table.arranged.to_numpy().tolist(), table.best.to_numpy().tolist(), strict=True)
+    text = pd.DataFrame(
+        [[_bold(cell, is_best) for cell, is_best in zip(*row, strict=True)] for row in rows],
+        columns=[escape(name) for name in table.arranged],
+    )
     return f"## {escape(table.title)}\n\n{markdown(text)}\n\n{escape(table.caption)}"
+
+
+def _bold(cell: str, is_best: bool) -> str:
+    number, rest = split_number(cell) if is_best else ("", cell)
+    return (f"**{number}**" if number else "") + escape(rest)
 
 
 def escape(text: str) -> str:
