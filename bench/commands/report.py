@@ -58,22 +58,13 @@ def _known(what: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def _read(folders: Sequence[Path]) -> list[Record]:
-    """The records of all folders that are shown, with a word on those that are not."""
     from bench.errors import NothingComparableError
     from bench.records import read_records
-    from bench.report.chosen import joined, newest_of_cells
+    from bench.report.chosen import joined
 
     if all(folder.is_dir() and not any(folder.rglob("*.json")) for folder in folders):
         raise NothingComparableError(f"nothing to report: no records in {_names(folders)}; `bench run` makes them")
-    shown, left_out = newest_of_cells(joined(record for folder in folders for record in read_records(folder)))
-    if left_out:
-        cells = ", ".join(sorted({f"{record.architecture} on {record.task}" for record in left_out}))
-        typer.echo(
-            f"bench: {len(left_out)} memory records are left out: a table of memory shows one setting of a cell, "
-            f"the one measured last ({cells})",
-            err=True,
-        )
-    return shown
+    return joined(record for folder in folders for record in read_records(folder))
 
 
 def _report(records: list[Record], selected: list[str], folders: Sequence[Path]) -> Report:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 
 from bench.records import Record
+from bench.report.methods import CLASSICAL
 from bench.report.table3 import paper_tables
 
 
@@ -29,30 +30,23 @@ def _with_cards_of(earlier: Record, record: Record) -> Record:
     return record.model_copy(update={"memory": record.memory.model_copy(update={"cards": list(cards.values())})})
 
 
-def newest_of_cells(records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
-    """Of memory records of one cell with other settings the newest, and the records left out.
-
-    A table of memory has one place for a cell. Other stages have a row for each of their settings.
-    """
+def newest_memory(records: Iterable[Record]) -> tuple[list[Record], int]:
+    """The memory records, of those of one cell with different settings the newest; and how many are left out."""
+    of_memory = [record for record in records if record.stage == "memory"]
     newest: dict[tuple[str, str], Record] = {}
-    for record in records:
-        if record.stage == "memory":
-            cell = (record.task, record.architecture)
-            newest[cell] = max(newest.get(cell, record), record, key=lambda each: each.provenance.created)
-    shown = {id(record) for record in newest.values()}
-    split: tuple[list[Record], list[Record]] = ([], [])
-    for record in records:
-        split[record.stage == "memory" and id(record) not in shown].append(record)
-    return split
+    for record in of_memory:
+        cell = (record.task, record.architecture)
+        newest[cell] = max(newest.get(cell, record), record, key=lambda each: each.provenance.created)
+    return list(newest.values()), len(of_memory) - len(newest)
 
 
 def _place(record: Record) -> tuple[int, str, int, str]:
     paper = paper_tables()
     tasks = [*paper["parameters"], *paper["accuracy"]]
-    architectures = [*paper["parameters"]["ct"]]
+    methods = [*CLASSICAL, *paper["parameters"]["ct"]]
     return (
         *(_index(tasks, record.task), record.task),
-        *(_index(architectures, record.architecture), record.architecture),
+        *(_index(methods, record.architecture), record.architecture),
     )
 
 

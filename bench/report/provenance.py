@@ -21,7 +21,7 @@ def provenance(records: Sequence[Record]) -> Provenance:
     failed = sum(record.status == "failed" for record in records)
     summary = {
         "Records": f"{len(records)}" + (f", {failed} failed" if failed else ""),
-        "Architectures": _names(record.architecture for record in records),
+        "Methods": _names(record.architecture for record in records),
         "Tasks": _names(record.task for record in records),
         "Memory by": _names(record.memory.engine for record in records if record.memory),
         "Time on": _names(record.timing.device for record in records if record.timing),

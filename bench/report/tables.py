@@ -12,6 +12,7 @@ from bench.records import Record
 from bench.report import table3
 from bench.report.formats import Table
 from bench.report.cells import Better, best, one_line
+from bench.report.chosen import newest_memory
 
 TABLES = {
     "table2": "Table 2: accuracy",
@@ -30,21 +31,33 @@ def tables(records: Sequence[Record], select: Iterable[str] = TABLES) -> list[Ta
 
 def _table(name: str, records: Sequence[Record]) -> Table | None:
     module: Any = importlib.import_module(f"bench.report.{name}")
-    frame = _table3(records) if name == "table3" else module.tidy(records)
+    frame, note = _table3(records) if name == "table3" else (module.tidy(records), "")
     if frame.empty:
         return None
     arranged = module.arranged(frame).fillna("").map(one_line).rename(columns=one_line)
-    marks = _BEST[name](arranged)
-    return Table(name, TABLES[name], frame, arranged, one_line(module.caption(frame)), marks)
+    return Table(
+        name=name,
+        title=TABLES[name],
+        tidy=frame,
+        arranged=arranged,
+        caption=one_line(module.caption(frame) + note),
+        best=_BEST[name](arranged),
+        labels=list(arranged.columns).index("") if "" in arranged.columns else 1,
+    )
 
 
-def _table3(records: Sequence[Record]) -> pd.DataFrame:
-    of_memory = [record for record in records if record.stage == "memory"]
-    cards = dict.fromkeys(card.card for record in of_memory if record.memory for card in record.memory.cards)
-    return table3.tidy(of_memory, list(cards))
+def _table3(records: Sequence[Record]) -> tuple[pd.DataFrame, str]:
+    """Its tidy frame for all cards there are, and a word on what it has no place for."""
+    shown, left_out = newest_memory(records)
+    cards = dict.fromkeys(card.card for record in shown if record.memory for card in record.memory.cards)
+    note = f" Not shown: {left_out} older records of these cells, with other settings." if left_out else ""
+    return table3.tidy(shown, list(cards)), note
 
 
-def _best_of_rows(better: dict[str, Better], otherwise: Better) -> Callable[[pd.DataFrame], pd.DataFrame]:
+Marks = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def _best_of_rows(better: dict[str, Better], otherwise: Better) -> Marks:
     """Of each row, architecture by architecture; what is better depends on the row's name, in the second column."""
 
     def marks(arranged: pd.DataFrame) -> pd.DataFrame:
@@ -55,20 +68,31 @@ def _best_of_rows(better: dict[str, Better], otherwise: Better) -> Callable[[pd.
     return marks
 
 
-def _best_of_columns(better: dict[str, Better]) -> Callable[[pd.DataFrame], pd.DataFrame]:
+def _best_of_columns(better: dict[str, Better]) -> Marks:
     """Of the columns named, among the rows of one task."""
 
     def marks(arranged: pd.DataFrame) -> pd.DataFrame:
         found = pd.DataFrame(False, index=arranged.index, columns=arranged.columns)
         task = arranged.iloc[:, 0].ne("").cumsum()
-        for name in better.keys() & set(arranged.columns):
-            found[name] = arranged[name].groupby(task).transform(lambda cells, b=better[name]: best(list(cells), b))
+        for name in [name for name in better if name in arranged.columns]:
+            for places in task.groupby(task).groups.values():
+                found.loc[places, name] = best(list(arranged.loc[places, name]), better[name])
         return found
 
     return marks
 
 
-_BEST: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+def _best_of_methods(arranged: pd.DataFrame) -> pd.DataFrame:
+    """Of each task's column, the most PSNR and the most SSIM."""
+    found = pd.DataFrame(False, index=arranged.index, columns=arranged.columns)
+    for places in arranged.groupby("").groups.values():
+        for task in arranged.columns[list(arranged.columns).index("") + 1 :]:
+            found.loc[places, task] = best(list(arranged.loc[places, task]), "most")
+    return found
+
+
+_BEST: dict[str, Marks] = {
+    "table2": _best_of_methods,
     "table3": _best_of_rows({"parameters": "least", "MiB per image": "least"}, "most"),
     "timing": _best_of_columns({"training step, s": "least", "images/s": "most", "evaluation, s/image": "least"}),
 }

@@ -39,7 +39,7 @@ def files(report: Report) -> dict[str, bytes]:
         tables=[{"name": t.name, "title": t.title, "caption": t.caption} | _body(t) for t in report.tables],
         figures=[(figure, Markup(inline(figure.svg, figure.name))) for figure in report.figures],
         shared_settings=report.provenance.shared_settings,
-        records=_rows(report.provenance.records),
+        records=_records(report.provenance.records),
     )
     return {"report.html": page.encode()}
 
@@ -47,22 +47,24 @@ def files(report: Report) -> dict[str, bytes]:
 def _body(table: Table) -> dict[str, Any]:
     """A table's columns and rows, and the tidy one as a file inside a link."""
     csv = table.tidy.to_csv(index=False).encode()
-    return _rows(table.arranged, table.best) | {"csv": f"data:text/csv;base64,{_base64(csv)}"}
+    return _rows(table.arranged, table.best, table.labels) | {"csv": f"data:text/csv;base64,{_base64(csv)}"}
 
 
-def _rows(arranged: pd.DataFrame, best: pd.DataFrame | None = None) -> dict[str, Any]:
-    """Columns as (name, is numeric), and rows as (a group begins, its first cell's text, its other cells)."""
+def _rows(arranged: pd.DataFrame, best: pd.DataFrame, labels: int) -> dict[str, Any]:
+    """Columns as (name, is numeric), and rows as (a group begins, its labels, the other cells)."""
     columns = [(name, is_numeric(arranged[name])) for name in arranged]
-    marks = best.to_numpy().tolist() if best is not None else [[False] * len(columns)] * len(arranged)
-    rows, group = [], ""
-    for texts, of_row in zip(arranged.to_numpy().tolist(), marks, strict=True):
-        group = texts[0] or group
-        cells = [
-            _cell(text, numeric, mark)
-            for text, (_, numeric), mark in zip(texts[1:], columns[1:], of_row[1:], strict=True)
-        ]
+    numeric = [is_so for _, is_so in columns]
+    rows: list[tuple[bool, list[str], list[dict[str, Any]]]] = []
+    group: list[str] = []
+    for texts, marks in zip(arranged.to_numpy().tolist(), best.to_numpy().tolist(), strict=True):
+        group = texts[:labels] if texts[0] or not group else group
+        cells = [_cell(*cell) for cell in list(zip(texts, numeric, marks, strict=True))[labels:]]
         rows.append((bool(texts[0]), group, cells))
     return {"columns": columns, "rows": rows}
+
+
+def _records(records: pd.DataFrame) -> dict[str, Any]:
+    return _rows(records, pd.DataFrame(False, index=records.index, columns=records.columns), labels=1)
 
 
 def _cell(text: str, numeric: bool, is_best: bool) -> dict[str, Any]:
