@@ -17,6 +17,12 @@ def loss(record: Record) -> str:
     return "" if record.architecture in CLASSICAL else str(record.settings["training"]["loss"])
 
 
+def label(record: Record, records: Iterable[Record]) -> str:
+    """The method's name: the architecture's, with the loss where `records` have it trained with several."""
+    losses = {loss(other) for other in records if other.architecture == record.architecture}
+    return f"{record.architecture}, {loss(record)}" if len(losses) > 1 else record.architecture
+
+
 def problem(record: Record) -> str:
     """A name for exactly what is reconstructed: operator, sizes, noise, images, and how many of them."""
     data = record.accuracy.data.model_dump() if record.accuracy else None
@@ -24,22 +30,32 @@ def problem(record: Record) -> str:
 
 
 def newest(records: Iterable[Record], stage: Stage) -> list[Record]:
-    """The records of a stage, the last one of each method on each task; the classical methods come first."""
-    of_stage = [record for record in records if record.stage == stage]
-    last = {(record.task, record.architecture, loss(record)): record for record in of_stage}
-    return sorted(last.values(), key=lambda record: record.architecture not in CLASSICAL)
+    """The results of a stage that can be held against each other: of each method on each task the last one.
+
+    Those that were measured under other conditions than the last one of their task are left out: at other sizes, on
+    another device or on other images.
+    """
+    done = [record for record in records if record.stage == stage and record.status == "ok"]
+    current = {record.task: _conditions(record) for record in done}
+    alike = [record for record in done if _conditions(record) == current[record.task]]
+    return list({(record.task, record.architecture, loss(record)): record for record in alike}.values())
 
 
-def beside(records: Iterable[Record], stage: Stage, record: Record) -> Record | None:
-    """The last record of another stage of the same method on the same task, where it succeeded.
+def _conditions(record: Record) -> tuple[object, ...]:
+    timing = record.timing
+    device = (timing.device, timing.threads, timing.batch_chosen) if timing else None
+    return record.preset, record.image_shape, device, problem(record)
 
-    A task stands for itself or for the others of the same row of the paper: memory is that of mri for mri-4x as well.
+
+def beside(record: Record, others: Iterable[Record]) -> Record | None:
+    """The same method on the same task among `others`, which are of another stage.
+
+    A task stands for itself, or else for one of the same row of the paper: the memory of mri is that of mri-4x.
     """
     wanted = [
         other
-        for other in records
-        if (other.stage, other.status, other.architecture) == (stage, "ok", record.architecture)
-        and loss(other) == loss(record)
+        for other in others
+        if (other.architecture, loss(other)) == (record.architecture, loss(record))
         and (other.task == record.task or (other.paper_task is not None and other.paper_task == record.paper_task))
     ]
     return max(wanted, key=lambda other: other.task == record.task, default=None)
