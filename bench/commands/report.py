@@ -109,15 +109,14 @@ def _write(files: dict[str, bytes], folder: Path, *, force: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         others = [
-            name for name, content in sorted(files.items())
+            name
+            for name, content in sorted(files.items())
             if (folder / name).exists() and (folder / name).read_bytes() != content
         ]
     except OSError as error:
         raise UsageError(f"cannot write to the output folder {folder}: {error.strerror}") from error
     if others and not force:
-        raise UsageError(
-            f"{folder} has another {', '.join(others)}: give --force to overwrite, or another --output"
-        )
+        raise UsageError(f"{folder} has another {', '.join(others)}: give --force to overwrite, or another --output")
     for name, content in files.items():
         write_atomically(folder / name, content)
 

@@ -11,6 +11,7 @@ Better = Literal["most", "least"]
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?(?!\w)")
 
 
+_LINE = 40  # characters
 _BREAKS = re.compile(r"\s+")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -35,6 +36,12 @@ def leading_number(text: str) -> float | None:
 def is_numeric(column: Iterable[str]) -> bool:
     """Whether a column of text has numbers in it, beside what is empty or missing."""
     return any(split_number(text)[0] for text in column)
+
+
+def is_prose(column: Iterable[str]) -> bool:
+    """Whether a column of text has something so long in it that it takes several lines, and no numbers."""
+    texts = list(column)
+    return not is_numeric(texts) and max(map(len, texts), default=0) > _LINE
 
 
 def best(texts: Sequence[str], better: Better) -> list[bool]:

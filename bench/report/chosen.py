@@ -16,7 +16,7 @@ def joined(records: Iterable[Record]) -> list[Record]:
     They are in the paper's order: task by task, architecture by architecture; what is not the paper's comes after.
     """
     chosen: dict[tuple[str, ...], Record] = {}
-    for record in sorted(records, key=lambda record: record.provenance.created):
+    for record in sorted(records, key=lambda record: (record.provenance.created, record.stage, record.key)):
         identity = (record.task, record.architecture, record.stage, json.dumps(record.settings, sort_keys=True))
         earlier = chosen.get(identity)
         chosen[identity] = _with_cards_of(earlier, record) if earlier and earlier.key == record.key else record

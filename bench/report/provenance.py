@@ -43,7 +43,11 @@ def _row(record: Record, settings: Iterable[tuple[str, str]]) -> dict[str, str]:
         "architecture": record.architecture,
         "stage": record.stage,
         "status": record.status if record.reason is None else f"{record.status}: {record.reason}",
-        "engine or device": record.memory.engine if record.memory else record.timing.device if record.timing else device,
+        "engine or device": record.memory.engine
+        if record.memory
+        else record.timing.device
+        if record.timing
+        else device,
         "preset": record.preset or "",
         "image": "x".join(map(str, record.image_shape or ())),
         "settings that differ": ", ".join(f"{name} = {value}" for name, value in sorted(settings)),

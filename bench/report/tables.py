@@ -10,9 +10,9 @@ import pandas as pd
 
 from bench.records import Record
 from bench.report import table3
-from bench.report.formats import Table
 from bench.report.cells import Better, best, one_line
 from bench.report.chosen import newest_memory
+from bench.report.formats import Table
 
 TABLES = {
     "table2": "Table 2: accuracy",
@@ -42,7 +42,7 @@ def _table(name: str, records: Sequence[Record]) -> Table | None:
         arranged=arranged,
         caption=one_line(module.caption(frame) + note),
         best=_BEST[name](arranged),
-        labels=list(arranged.columns).index("") if "" in arranged.columns else 1,
+        labels=max(1, list(arranged.columns).index("")) if "" in arranged.columns else 1,
     )
 
 
@@ -72,7 +72,7 @@ def _best_of_columns(better: dict[str, Better]) -> Marks:
     """Of the columns named, among the rows of one task."""
 
     def marks(arranged: pd.DataFrame) -> pd.DataFrame:
-        found = pd.DataFrame(False, index=arranged.index, columns=arranged.columns)
+        found = _none(arranged)
         task = arranged.iloc[:, 0].ne("").cumsum()
         for name in [name for name in better if name in arranged.columns]:
             for places in task.groupby(task).groups.values():
@@ -84,15 +84,20 @@ def _best_of_columns(better: dict[str, Better]) -> Marks:
 
 def _best_of_methods(arranged: pd.DataFrame) -> pd.DataFrame:
     """Of each task's column, the most PSNR and the most SSIM."""
-    found = pd.DataFrame(False, index=arranged.index, columns=arranged.columns)
+    found = _none(arranged)
     for places in arranged.groupby("").groups.values():
         for task in arranged.columns[list(arranged.columns).index("") + 1 :]:
             found.loc[places, task] = best(list(arranged.loc[places, task]), "most")
     return found
 
 
+def _none(arranged: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(False, index=arranged.index, columns=arranged.columns)
+
+
 _BEST: dict[str, Marks] = {
     "table2": _best_of_methods,
     "table3": _best_of_rows({"parameters": "least", "MiB per image": "least"}, "most"),
+    "table4": _none,
     "timing": _best_of_columns({"training step, s": "least", "images/s": "most", "evaluation, s/image": "least"}),
 }

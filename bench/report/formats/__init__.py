@@ -16,9 +16,9 @@ FORMATS = ("markdown", "csv", "parquet", "latex", "html")
 class Table:
     """One table: `name` is that of its files.
 
-    `tidy` has one row per observation, for programs. `arranged` is text, for people, in the paper's arrangement. Its first
-    `labels` columns name groups of rows: where the first is empty, they are those of the row above. `best` is True
-    where a cell of `arranged` is the best of its comparison.
+    `tidy` has one row per observation, for programs. `arranged` is text, for people, in the paper's arrangement.
+    Its first `labels` columns name groups of rows: where the first is empty, they are those of the row above. `best` is
+    True where a cell of `arranged` is the best of its comparison.
     """
 
     name: str

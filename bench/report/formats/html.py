@@ -15,8 +15,8 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from bench.report.cells import is_numeric, is_prose, leading_number, split_number
 from bench.report.formats import Report, Table
-from bench.report.cells import is_numeric, leading_number, split_number
 
 _FOLDER = Path(__file__).parent
 _ENVIRONMENT = jinja2.Environment(
@@ -51,27 +51,40 @@ def _body(table: Table) -> dict[str, Any]:
 
 
 def _rows(arranged: pd.DataFrame, best: pd.DataFrame, labels: int) -> dict[str, Any]:
-    """Columns as (name, is numeric), and rows as (a group begins, its labels, the other cells)."""
-    columns = [(name, is_numeric(arranged[name])) for name in arranged]
-    numeric = [is_so for _, is_so in columns]
+    """Columns as (name, classes), and rows as (a group begins, its labels, the other cells).
+
+    The column that names the rows stays in sight: the one without a name, or else the second.
+    """
+    kinds = [_kind(arranged[name]) for name in arranged]
+    names = list(arranged.columns)
+    kinds[names.index("") if "" in names else 1] += " rows"
     rows: list[tuple[bool, list[str], list[dict[str, Any]]]] = []
     group: list[str] = []
     for texts, marks in zip(arranged.to_numpy().tolist(), best.to_numpy().tolist(), strict=True):
         group = texts[:labels] if texts[0] or not group else group
-        cells = [_cell(*cell) for cell in list(zip(texts, numeric, marks, strict=True))[labels:]]
+        cells = [_cell(*cell) for cell in list(zip(texts, kinds, marks, strict=True))[labels:]]
         rows.append((bool(texts[0]), group, cells))
-    return {"columns": columns, "rows": rows}
+    return {"columns": list(zip(names, kinds, strict=True)), "rows": rows}
+
+
+def _kind(column: pd.Series[str]) -> str:
+    return "number" if is_numeric(column) else "prose" if is_prose(column) else ""
+
+
+def _cell(text: str, kind: str, is_best: bool) -> dict[str, Any]:
+    """A cell: its gist, a number or a word, apart from the rest; and the number as a key to sort by."""
+    gist, rest = text, ""
+    if "number" in kind:
+        gist, rest = split_number(text)
+    elif "prose" in kind:
+        gist, bracket, rest = text.partition(" (")
+        rest = bracket + rest
+    key = leading_number(gist) if "number" in kind else None
+    return {"key": key, "gist": gist, "rest": rest, "classes": f"{kind} best" if is_best else kind}
 
 
 def _records(records: pd.DataFrame) -> dict[str, Any]:
     return _rows(records, pd.DataFrame(False, index=records.index, columns=records.columns), labels=1)
-
-
-def _cell(text: str, numeric: bool, is_best: bool) -> dict[str, Any]:
-    """A cell: the number it begins with, apart from the rest, and as a key to sort by."""
-    number, rest = split_number(text) if numeric else ("", text)
-    classes = " ".join(name for name, is_so in (("number", numeric), ("best", is_best)) if is_so)
-    return {"key": leading_number(number), "number": number, "rest": rest, "classes": classes}
 
 
 def inline(svg: str, prefix: str) -> str:

@@ -1,12 +1,14 @@
-r"""LaTeX: each table as a tabular for \input (it needs booktabs), and report.tex, which shows them all."""
+r"""LaTeX: each table as a tabular for \input (it needs array and booktabs), and report.tex, which shows them all."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
+import pandas as pd
+
+from bench.report.cells import is_numeric, is_prose, split_number
 from bench.report.formats import Report, Table
-from bench.report.cells import is_numeric, split_number
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -42,7 +44,7 @@ _SPECIAL = {
 _ACCENTED = re.compile("[À-ÏÑ-ÖØ-Ýß-ïñ-öø-ýÿ]")  # letters that LaTeX has in every font encoding
 _DOCUMENT = r"""\documentclass{article}
 \usepackage[a4paper,landscape,margin=15mm]{geometry}
-\usepackage{booktabs,graphicx}
+\usepackage{array,booktabs,graphicx}
 \setlength{\parindent}{0pt}
 \newcommand{\fitted}[1]{\sbox0{\input{#1}}\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi}
 \begin{document}
@@ -52,7 +54,7 @@ _DOCUMENT = r"""\documentclass{article}
 
 
 def files(report: Report) -> dict[str, bytes]:
-    """NAME.tex for \\input, and report.tex, a document of them all."""
+    r"""NAME.tex for \input, and report.tex, a document of them all."""
     shown = [
         f"\\section*{{{escape(table.title)}}}\n\\fitted{{{table.name}}}\n\n\\medskip\n{escape(table.caption)}\n\\clearpage"
         for table in report.tables
@@ -65,15 +67,21 @@ def files(report: Report) -> dict[str, bytes]:
 def _tabular(table: Table) -> str:
     """A group of rows per entry of the first column, set apart by a little space."""
     arranged = table.arranged
-    columns = "".join("r" if is_numeric(arranged[column]) else "l" for column in arranged)
-    lines = ["% \\usepackage{booktabs}", f"\\begin{{tabular}}{{{columns}}}", "\\toprule"]
-    lines += [_line(escape(column) for column in arranged), "\\midrule"]
+    columns = "".join(_alignment(arranged[column]) for column in arranged)
+    lines = ["% \\usepackage{array,booktabs}", f"\\begin{{tabular}}{{{columns}}}", "\\toprule"]
+    lines += [_line(escape(str(column)) for column in arranged), "\\midrule"]
     rows = zip(arranged.itertuples(index=False), table.best.itertuples(index=False), strict=True)
     for place, (cells, best) in enumerate(rows):
         if place and cells[0]:
             lines.append("\\addlinespace")
         lines.append(_line(_bold(cell, is_best) for cell, is_best in zip(cells, best, strict=True)))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def _alignment(column: pd.Series[str]) -> str:
+    if is_prose(column):
+        return r">{\raggedright\arraybackslash}p{32mm}"
+    return "r" if is_numeric(column) else "l"
 
 
 def _line(cells: Iterable[str]) -> str:

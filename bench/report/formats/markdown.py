@@ -21,7 +21,7 @@ def _section(table: Table) -> str:
     rows = zip(table.arranged.to_numpy().tolist(), table.best.to_numpy().tolist(), strict=True)
     text = pd.DataFrame(
         [[_bold(cell, is_best) for cell, is_best in zip(*row, strict=True)] for row in rows],
-        columns=[escape(name) for name in table.arranged],
+        columns=[escape(str(name)) for name in table.arranged],
     )
     return f"## {escape(table.title)}\n\n{markdown(text)}\n\n{escape(table.caption)}"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 
 import pandas as pd
-import pyarrow  # noqa: F401 - pandas writes Parquet with it; without it this module is not there
+import pyarrow
+import pyarrow.parquet
 
 from bench.report.formats import Report
 
@@ -21,5 +22,5 @@ def files(report: Report) -> dict[str, bytes]:
 
 def _bytes(frame: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
-    frame.to_parquet(buffer, engine="pyarrow", index=False)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pandas(frame, preserve_index=False), buffer)
     return buffer.getvalue()
