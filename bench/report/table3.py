@@ -91,12 +91,15 @@ def arranged(frame: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for task, of_task in frame.groupby("task", sort=False):
-        cells = of_task.drop_duplicates("architecture").set_index("architecture")
-        rows.append({"task": task, "row": "parameters"} | {a: _parameters(c) for a, c in cells.iterrows()})
+        cells = list(of_task.drop_duplicates("architecture").itertuples())
+        rows.append({"task": task, "row": "parameters"} | {str(cell.architecture): _parameters(cell) for cell in cells})
         for card, of_card in of_task.groupby("card", sort=False):
-            of_card = of_card.set_index("architecture")
-            rows.append({"task": task, "row": card} | {a: _batches(c) for a, c in of_card.iterrows()})
-        rows.append({"task": task, "row": "MiB per image"} | {a: _per_image(c) for a, c in cells.iterrows()})
+            rows.append(
+                {"task": task, "row": card} | {str(cell.architecture): _batches(cell) for cell in of_card.itertuples()}
+            )
+        rows.append(
+            {"task": task, "row": "MiB per image"} | {str(cell.architecture): _per_image(cell) for cell in cells}
+        )
     table = pd.DataFrame(rows).fillna("")
     table["task"] = table["task"].where(~table["task"].duplicated(), "")
     return table.rename(columns={"row": ""})
