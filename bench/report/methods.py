@@ -6,10 +6,33 @@ import json
 from collections.abc import Iterable
 
 from bench.records import Record, Stage
+from bench.report.table3 import paper_tables
 
 INITIALISATION = "initialisation"
 CLASSICAL = (INITIALISATION, "gradient descent", "total variation")
 """Records of the stage accuracy that have one of these instead of an architecture's name have learned nothing."""
+
+
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """Records as tables and pictures show them: task by task, classical methods first, in the paper's order.
+
+    What the paper does not have comes behind, by its name; records of one method on one task stay as they are.
+    """
+    paper = paper_tables()
+    tasks = [*paper["parameters"], *paper["accuracy"]]
+    methods = [*CLASSICAL, *paper["parameters"]["ct"]]
+
+    def place(name: str, known: list[str]) -> tuple[int, str]:
+        return (known.index(name), "") if name in known else (len(known), name)
+
+    return sorted(
+        records,
+        key=lambda record: (
+            place(record.task, tasks),
+            place(record.architecture, methods),
+            loss(record) == "auxiliary",
+        ),
+    )
 
 
 def loss(record: Record) -> str:
@@ -36,7 +59,9 @@ def newest(records: Iterable[Record], stage: Stage) -> list[Record]:
     another device or on other images.
     """
     done = [record for record in records if record.stage == stage and record.status == "ok"]
-    current = {record.task: _conditions(record) for record in done}
+    current = {
+        record.task: _conditions(record) for record in sorted(done, key=lambda record: record.provenance.created)
+    }
     alike = [record for record in done if _conditions(record) == current[record.task]]
     return list({(record.task, record.architecture, loss(record)): record for record in alike}.values())
 

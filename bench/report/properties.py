@@ -57,7 +57,7 @@ RULES = (
     "Times, size and memory: the ratio to the best method of the same task (geometric mean over tasks), then the "
     f"quantity; up to {RATIO_LIMITS[0]:g}x Fast or Small, up to {RATIO_LIMITS[1]:g}x Moderate, beyond Slow or Large. "
     "Stability: Unstable where a training diverged, or the quartiles of the gradient norms in the second half of "
-    f"training lie more than {GRADIENT_SPREAD_LIMIT:g}x apart; the solver's numbers are those of the first and second half. "
+    f"training lie more than {GRADIENT_SPREAD_LIMIT:g}x apart; the solver's are those of the first and second half. "
     "Expressiveness: PSNR less that of the best method of no more memory, and of the best of all (means over tasks); "
     f"Low where the first lacks more than {PSNR_LIMIT_DB:g} dB, High where the second does not, else Moderate."
 )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.records import DataSets, Record, Training, write_atomically
-from bench.report.methods import CLASSICAL, INITIALISATION, loss, problem
+from bench.report.methods import INITIALISATION, in_order, loss, problem
 from bench.report.table3 import paper_tables
 from bench.report.terminal import markdown
 
@@ -25,7 +25,7 @@ def tidy(records: Iterable[Record]) -> pd.DataFrame:
     standard deviations over images (of the mean over seeds) and over seeds (of the mean over images). `gain_db` is
     over the initialisation of the same images.
     """
-    of_stage = [record for record in records if record.stage == "accuracy"]
+    of_stage = [record for record in in_order(records) if record.stage == "accuracy"]
     rows = [_row(record) for record in of_stage]
     start = {
         problem(record): row["psnr_db"]
@@ -96,9 +96,7 @@ def arranged(frame: pd.DataFrame) -> pd.DataFrame:
     Of several records of a method on a task with the same preset, the last one is shown.
     """
     labels = ["architecture", "loss", *(["preset"] if frame["preset"].nunique() > 1 else [])]
-    shown = frame.drop_duplicates([*labels, "task"], keep="last").sort_values(
-        labels, key=lambda column: column.map(_order(frame[column.name])), kind="stable"
-    )
+    shown = frame.drop_duplicates([*labels, "task"], keep="last")
     rows = []
     for label, of_method in shown.groupby(labels, sort=False, dropna=False):
         cells = of_method.set_index("task")
@@ -107,12 +105,6 @@ def arranged(frame: pd.DataFrame) -> pd.DataFrame:
         rows.append(dict.fromkeys(labels, "") | {"": "SSIM"} | {task: _ssim(cell) for task, cell in cells.iterrows()})
     columns = [*labels, "", *frame["task"].unique()]
     return pd.DataFrame(rows, columns=columns).fillna("").rename(columns={"architecture": "method"})
-
-
-def _order(column: pd.Series[Any]) -> dict[Any, int]:
-    """Places of a column's values: the classical methods, then whatever came first."""
-    values = sorted(column.unique(), key=lambda value: value not in CLASSICAL)
-    return {value: place for place, value in enumerate(values)}
 
 
 def _psnr(cell: Any) -> str:
@@ -129,9 +121,8 @@ def _text(cell: Any, name: str, digits: int, gain: str) -> str:
     paper = "" if pd.isna(in_paper) else f" / {in_paper:.{digits}f}"
     if cell.status != "ok":
         return f"{cell.status}{paper}"
-    spread = cell[f"{name}_over_seeds"]
-    spread = cell[f"{name}_over_images"] if pd.isna(spread) else spread
-    spread = "" if pd.isna(spread) else f" ± {spread:.{digits}f}"
+    spreads = (cell[f"{name}_over_images"], cell[f"{name}_over_seeds"])
+    spread = "".join(f" ± {each:.{digits}f}" for each in spreads if not pd.isna(each))
     diverged = f" [{cell.diverged} of {cell.seeds} diverged]" if cell.diverged else ""
     return f"{cell[name]:.{digits}f}{spread}{gain}{diverged}{paper}"
 
@@ -141,7 +132,7 @@ def caption(frame: pd.DataFrame) -> str:
     done = frame[frame["psnr_db"].notna()]
     if done.empty:
         return "No method was trained to its end."
-    over = "seeds, or over test images where there is one seed" if (done["seeds"] > 1).any() else "test images"
+    over_seeds = " ± over seeds, where there are several" if done["psnr_db_over_seeds"].notna().any() else ""
     tasks = "; ".join(_images(of_task) for _, of_task in done.groupby("task", sort=False))
     sizes = ", ".join(
         f"preset {preset} (K={stages}, at most {evaluations} solver evaluations, {steps} steps)"
@@ -152,8 +143,8 @@ def caption(frame: pd.DataFrame) -> str:
     papers = (done["preset"] == "paper") & done["name"].isin(PAPERS_DATA)
     note = "" if papers.all() else " Ranks methods on small data; does not compare with published numbers."
     return (
-        f"PSNR and SSIM: mean ± standard deviation over {over} (gain over the initialisation, dB) / the paper's. "
-        f"{tasks}. Sizes: {sizes}; torch {', '.join(done['torch'].unique())}.{note}"
+        f"PSNR and SSIM: mean ± standard deviation over test images{over_seeds} (gain over the initialisation, dB) / "
+        f"the paper's. {tasks}. Sizes: {sizes}; torch {', '.join(done['torch'].unique())}.{note}"
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench.records import Record, Training, write_atomically
-from bench.report.methods import CLASSICAL, beside, label, newest
+from bench.report.methods import CLASSICAL, beside, in_order, label, newest
 from bench.report.properties import PROPERTIES, RULES, Verdict, geometric_mean, judge
 from bench.report.table3 import paper_tables
 from bench.report.terminal import markdown
@@ -27,7 +27,7 @@ def tidy(records: Iterable[Record]) -> pd.DataFrame:
 
     Of a training, quantities are means over seeds; those of gradient norms and residuals are geometric means.
     """
-    learned = [record for record in records if record.architecture not in CLASSICAL]
+    learned = [record for record in in_order(records) if record.architecture not in CLASSICAL]
     memory, timing, accuracy = (newest(learned, stage) for stage in ("memory", "timing", "accuracy"))
     rows = []
     for record in (*memory, *timing, *accuracy):

@@ -22,21 +22,22 @@ def test_means_spreads_over_images_gains_and_the_papers_numbers():
     ]
 
 
-def test_the_spread_is_over_seeds_where_there_are_several():
+def test_the_spread_over_seeds_stands_behind_that_over_images():
     two = accuracy("total variation", training((30.0, 32.0), (0.8, 0.9)), training((33.0, 33.0), (0.9, 0.9), seed=1))
     (row,) = table2.tidy([two]).to_dict("records")
     assert row["psnr_db"] == 32.0
     assert row["psnr_db_over_seeds"] == pytest.approx(2**0.5)  # of 31 and 33
     assert row["psnr_db_over_images"] == pytest.approx(0.5**0.5)  # of 31.5 and 32.5
-    assert shown(two)[0]["ct"] == "32.00 ± 1.41"
+    assert shown(two)[0]["ct"] == "32.00 ± 0.71 ± 1.41"
+    assert "over test images ± over seeds, where there are several (gain" in table2.caption(table2.tidy([two]))
 
 
 def test_diverged_and_failed_methods_are_shown_as_such():
     some = accuracy("LUSER-SW", training(), diverged(seed=1))
     rows = shown(START, some, accuracy("DEQ4IP", diverged()), failed("accuracy", "LUSER-DW"))
     assert [row["ct"] for row in rows[2::2]] == [
-        "31.00 ± 1.41 (+10.00) [1 of 2 diverged] / 28.82",
         "diverged / 31.79",
+        "31.00 ± 1.41 (+10.00) [1 of 2 diverged] / 28.82",
         "failed / 31.83",
     ]
 
