@@ -8,7 +8,7 @@ from typing import Literal
 
 Better = Literal["most", "least"]
 
-_NUMBER = re.compile(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?(?!\w)")
+_NUMBER = re.compile(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?(?!\w|[.:+-]\w)")  # and no part of a version, date or name
 
 
 _LINE = 40  # characters
@@ -28,7 +28,7 @@ def split_number(text: str) -> tuple[str, str]:
 
 
 def leading_number(text: str) -> float | None:
-    """The value of that number: 7 of "7 / 6 / 1", 558580 of "558,580", None of "failed", "-" and "8GB"."""
+    """The value of that number: 7 of "7 / 6 / 1", 558580 of "558,580", None of "failed", "8GB" and "2.13.0"."""
     number, _ = split_number(text)
     return float(number.replace(",", "")) if number else None
 

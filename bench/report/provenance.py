@@ -16,8 +16,14 @@ from bench.report.formats import Provenance
 def provenance(records: Sequence[Record]) -> Provenance:
     """What the records have in common, and a row for each of them."""
     settings = [_flat(record.settings) for record in records]
-    shared = dict(set.intersection(*(set(each.items()) for each in settings))) if settings else {}
-    rows = [_row(record, each.items() - shared.items()) for record, each in zip(records, settings, strict=True)]
+    shared: dict[str, dict[str, str]] = {}
+    for record, of_record in zip(records, settings, strict=True):
+        of_group = shared.setdefault(_group(record), of_record)
+        shared[_group(record)] = {name: value for name, value in of_group.items() if of_record.get(name) == value}
+    rows = [
+        _row(record, of_record.items() - shared[_group(record)].items())
+        for record, of_record in zip(records, settings, strict=True)
+    ]
     failed = sum(record.status == "failed" for record in records)
     summary = {
         "Records": f"{len(records)}" + (f", {failed} failed" if failed else ""),
@@ -30,9 +36,14 @@ def provenance(records: Sequence[Record]) -> Provenance:
     }
     return Provenance(
         summary={name: text for name, text in summary.items() if text},
-        shared_settings={name: shared[name] for name in sorted(shared)},
+        shared_settings={group: dict(sorted(shared[group].items())) for group in sorted(shared)},
         records=pd.DataFrame(rows).map(one_line),
     )
+
+
+def _group(record: Record) -> str:
+    """Records whose settings are compared."""
+    return f"{record.stage}, preset {record.preset}" if record.preset else record.stage
 
 
 def _row(record: Record, settings: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -50,7 +61,6 @@ def _row(record: Record, settings: Iterable[tuple[str, str]]) -> dict[str, str]:
         else device,
         "preset": record.preset or "",
         "image": "x".join(map(str, record.image_shape or ())),
-        "settings that differ": ", ".join(f"{name} = {value}" for name, value in sorted(settings)),
         "torch": made.torch,
         "bench": made.bench,
         "commit": made.commit or "",
@@ -60,6 +70,7 @@ def _row(record: Record, settings: Iterable[tuple[str, str]]) -> dict[str, str]:
         "made": made.created,
         "seconds": f"{record.seconds:.1f}",
         "key": record.key,
+        "settings that differ": ", ".join(f"{name} = {value}" for name, value in sorted(settings)),
     }
 
 

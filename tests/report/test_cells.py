@@ -13,6 +13,8 @@ from bench.report.cells import best, is_numeric, leading_number, one_line
         ("4 + 5", 4),
         ("12", 12),
         ("8GB", None),
+        ("2.13.0+cpu", None),
+        ("2026-01-02T03:04:05", None),
         ("3x48x48", None),
         ("- / - / 2", None),
         ("failed", None),

@@ -128,11 +128,15 @@ def test_failed_cells_are_named_so_in_every_table():
         assert not table.best.any(axis=None)
 
 
-def test_provenance_tells_shared_settings_from_those_that_differ():
+def test_provenance_tells_settings_that_differ_from_those_of_all_of_a_stage():
     shown = provenance([memory("DEQ4IP", MiB), memory("DEQ4IP", MiB, loss="auxiliary"), failed("timing")])
-    assert shown.shared_settings["model.solver.max_evaluations"] == "8"
-    assert list(shown.records["settings that differ"]) == [
-        f"training.loss = {loss}" for loss in ("final", "auxiliary", "final")
-    ]
+    assert list(shown.shared_settings) == ["memory", "timing, preset demo"]
+    assert shown.shared_settings["memory"] == {
+        "accuracy.steps": "150",
+        "model.solver.max_evaluations": "8",
+        "model.stages": "4",
+        "task.operator": "Radon",
+    }
+    assert list(shown.records["settings that differ"]) == ["training.loss = final", "training.loss = auxiliary", ""]
     assert shown.summary["Records"] == "3, 1 failed"
     assert shown.records["status"].iloc[2] == "failed: out of luck"

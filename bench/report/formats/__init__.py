@@ -41,10 +41,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the numbers come from: settings that all records share, and one row of text per record."""
+    """Where the numbers come from: the settings that records of a stage and preset share, and a row per record."""
 
     summary: dict[str, str]
-    shared_settings: dict[str, str]
+    shared_settings: dict[str, dict[str, str]]
     records: pd.DataFrame
 
 
