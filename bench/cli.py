@@ -11,6 +11,7 @@ import typer
 import bench
 from bench.commands import explain as explain_command
 from bench.commands import list as list_command
+from bench.commands import plot as plot_command
 from bench.commands import report as report_command
 from bench.commands import run as run_command
 from bench.commands import validate as validate_command
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command("run")(run_command.run)
 app.command("validate")(validate_command.validate)
 app.command("explain")(explain_command.explain)
+app.command("plot")(plot_command.plot)
 app.command("report")(report_command.report)
 app.command("list")(list_command.list_known)
 

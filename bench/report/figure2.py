@@ -123,11 +123,18 @@ def _most_detailed(image: Floats, side: int) -> tuple[int, int]:
     return int(row), int(column)
 
 
-def draw(panels: Sequence[Panel]) -> Figure:
+def draw(records: Iterable[Record], folder: Path) -> Figure | None:
+    """The figure, or None where no reconstructions were kept; see `panels` for what it raises."""
+    return draw_panels(found) if (found := panels(records, folder)) else None
+
+
+def draw_panels(panels: Sequence[Panel]) -> Figure:
     """Tasks down, each with its errors beneath; initialisation, methods and truth across."""
     methods = list(dict.fromkeys(method for panel in panels for method in panel.reconstructions))
-    figure = new_figure(1.75 * (len(methods) + 1), 3.65 * len(panels) + 0.2)
+    width, height = 1.8 * (len(methods) + 1) + 0.3, 3.85 * len(panels) + 0.25
+    figure = new_figure(width, height, layout=None)
     grid = figure.subplots(2 * len(panels), len(methods) + 1, squeeze=False)
+    figure.subplots_adjust(0.3 / width, 0.02 / height, 0.995, 1 - 0.25 / height, wspace=0.03, hspace=0.14)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, name in zip(grid[0], [*methods, "truth"], strict=True):

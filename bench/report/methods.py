@@ -52,6 +52,21 @@ def problem(record: Record) -> str:
     return json.dumps([record.task, record.settings["task"], data], sort_keys=True)
 
 
+def by_task(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The records of each task, tasks and records in their order."""
+    tasks: dict[str, list[Record]] = {}
+    for record in records:
+        tasks.setdefault(record.task, []).append(record)
+    return tasks
+
+
+def conditions(records: Iterable[Record]) -> str:
+    """At which sizes and on which devices results were measured, in words: "preset demo, cpu"."""
+    parts = [(record.preset, record.timing or record.accuracy) for record in records]
+    presets = [f"preset {preset}" for preset in dict.fromkeys(preset for preset, _ in parts if preset)]
+    return ", ".join([*presets, *dict.fromkeys(part.device for _, part in parts if part)])
+
+
 def newest(records: Iterable[Record], stage: Stage) -> list[Record]:
     """The results of a stage that can be held against each other: of each method on each task the last one.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -57,15 +58,50 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
     }
 
 
-def new_figure(width_inches: float, height_inches: float) -> Figure:
+def new_figure(
+    width_inches: float, height_inches: float, layout: Literal["constrained"] | None = "constrained"
+) -> Figure:
     """An empty figure that needs no display."""
-    figure = Figure(figsize=(width_inches, height_inches))
+    figure = Figure(figsize=(width_inches, height_inches), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
-def as_file(figure: Figure, suffix: str) -> bytes:
-    """The figure as a file of one of `FORMATS`; the same bytes at any time."""
+def as_files(figure: Figure, formats: Iterable[str]) -> dict[str, bytes]:
+    """The figure as files of some of `FORMATS`; the same bytes at any time."""
+    engine = figure.get_layout_engine()
+    if engine is not None:  # laid out once, not by every format again
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    return {suffix: _as_file(figure, suffix) for suffix in formats}
+
+
+def _as_file(figure: Figure, suffix: str) -> bytes:
     file = BytesIO()
     figure.savefig(file, format=suffix, metadata=_UNDATED[suffix])
     return file.getvalue()
+
+
+def task_grid(
+    tasks: Sequence[str], width_inches: float = 3.4, height_inches: float = 3.0
+) -> tuple[Figure, dict[str, Any]]:
+    """A figure with one panel per task, four in a row, and room for a legend beneath; and the axes by task."""
+    columns = min(len(tasks), 4)
+    rows = -(-len(tasks) // columns)
+    figure = new_figure(width_inches * columns, height_inches * rows + 0.4)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for task, each in zip(tasks, axes, strict=False):
+        each.set_title(task)
+    for unused in axes[len(tasks) :]:
+        unused.set_axis_off()
+    return figure, dict(zip(tasks, axes, strict=False))
+
+
+def legend(figure: Figure) -> None:
+    """One legend beneath all panels, each label once."""
+    handles: dict[str, Artist] = {}
+    for axes in figure.axes:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(name, handle)
+    columns = min(len(handles), 6)
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)

@@ -57,7 +57,7 @@ def test_every_method_has_its_picture_error_detail_and_psnr(tmp_path):
     records = [kept(tmp_path, name, images(1), [0.1]) for name in ("LU-DnCNN", "DEQ4IP")]
     records.append(kept(tmp_path, "LU-DnCNN", images(1), [0.2], task="mri-8x"))
     with style.style():
-        figure = figure2.draw(figure2.panels(records, tmp_path))
+        figure = figure2.draw(records, tmp_path)
     assert [axes.get_title("center") for axes in figure.axes[:4]] == ["initialisation", "LU-DnCNN", "DEQ4IP", "truth"]
     above = figure.axes[:4]
     assert [len(axes.images) for axes in above] == [1] * 4
