@@ -10,11 +10,12 @@ import typer
 
 if TYPE_CHECKING:  # pandas takes a second to import: only a report pays for it
     from bench.records import Record
-    from bench.report.formats import Report
+    from bench.report.formats import Figure, Report
 
 TERMINAL = "terminal"
 DEFAULT_RECORDS = Path("results/runs")
 DEFAULT_OUTPUT = Path("results/report")
+MOST_TASKS_DRAWN = 8
 
 
 def report(
@@ -38,13 +39,13 @@ def report(
     wanted = _known("format", formats.split(","), (TERMINAL, *FORMATS))
     selected = _known("table", select.split(",") if select else TABLES, TABLES)
     folders = records or [DEFAULT_RECORDS]
-    made = _report(_read(folders), selected, folders)
+    made = _report(_read(folders), selected, folders, drawn="html" in wanted)
     files = _files(made, wanted)
     _write(files, output, force=force)
     if TERMINAL in wanted:
         _print(made)
     if files:
-        typer.echo(f"bench: wrote {', '.join(sorted(files))} into {output}", err=True)
+        _warn(f"wrote {', '.join(sorted(files))} into {output}")
 
 
 def _known(what: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -67,7 +68,7 @@ def _read(folders: Sequence[Path]) -> list[Record]:
     return joined(record for folder in folders for record in read_records(folder))
 
 
-def _report(records: list[Record], selected: list[str], folders: Sequence[Path]) -> Report:
+def _report(records: list[Record], selected: list[str], folders: Sequence[Path], *, drawn: bool) -> Report:
     from bench.errors import NothingComparableError
     from bench.report.formats import Report
     from bench.report.provenance import provenance
@@ -78,7 +79,39 @@ def _report(records: list[Record], selected: list[str], folders: Sequence[Path])
         raise NothingComparableError(
             f"nothing to report: the {len(records)} records in {_names(folders)} fill none of {', '.join(selected)}"
         )
-    return Report(made, [], provenance(records))
+    return Report(made, _figures(records, selected, folders[0]) if drawn else [], provenance(records))
+
+
+def _figures(records: list[Record], selected: list[str], folder: Path) -> list[Figure]:
+    """The plots of the stages that the selected tables show, drawn side by side."""
+    from bench.pool import available_cores, pool
+    from bench.report.formats import Figure
+    from bench.report.plots import PLOTS, files, shown
+    from bench.report.tables import TABLES
+
+    tasks = {record.task for record in records}
+    if len(tasks) > MOST_TASKS_DRAWN:
+        _warn(f"no figures: they have a panel per task, and {len(tasks)} are more than {MOST_TASKS_DRAWN}")
+        return []
+    stages = {stage for name in selected for stage in TABLES[name].stages}
+    names = [name for name, plot in PLOTS.items() if stages.issuperset(plot.needs.split(","))]
+    folder = folder.parent if folder.name == "records" else folder
+    if not names:
+        return []
+    found = shown(records)
+    figures = []
+    with pool(min(available_cores(), len(names))) as workers:
+        drawn = {name: workers.submit(files, name, found, folder, ["svg"]) for name in names}
+        for name, future in drawn.items():
+            try:
+                svg = future.result().get("svg")
+            except (OSError, ValueError) as error:
+                _warn(f"{name} left out: {error}")
+                continue
+            if svg:
+                caption = name.replace("-", " ").replace("psnr", "PSNR")
+                figures.append(Figure(name, caption[0].upper() + caption[1:], svg.decode()))
+    return figures
 
 
 def _files(made: Report, wanted: Iterable[str]) -> dict[str, bytes]:
@@ -131,3 +164,7 @@ def _print(made: Report) -> None:
 
 def _names(folders: Iterable[Path]) -> str:
     return ", ".join(map(str, folders))
+
+
+def _warn(message: str) -> None:
+    typer.echo(f"bench: {message}", err=True)

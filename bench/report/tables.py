@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bench.records import Record
+from bench.records import Record, Stage
 from bench.report import table3
 from bench.report.cells import Better, best, one_line
 from bench.report.chosen import newest_memory
 from bench.report.formats import Table
 
+
+class Known(NamedTuple):
+    """A table's title, and the stages whose results it shows."""
+
+    title: str
+    stages: tuple[Stage, ...]
+
+
 TABLES = {
-    "table2": "Table 2: accuracy",
-    "table3": "Table 3: parameters and largest training batch",
-    "table4": "Table 4: properties",
-    "timing": "Time",
+    "table2": Known("Table 2: accuracy", ("accuracy",)),
+    "table3": Known("Table 3: parameters and largest training batch", ("memory",)),
+    "table4": Known("Table 4: properties", ("memory", "timing", "accuracy")),
+    "timing": Known("Time", ("timing",)),
 }
-"""What can be selected, each the name of its module, and its title."""
+"""What can be selected; each name is that of a module."""
 
 
 def tables(records: Sequence[Record], select: Iterable[str] = TABLES) -> list[Table]:
@@ -37,7 +45,7 @@ def _table(name: str, records: Sequence[Record]) -> Table | None:
     arranged = module.arranged(frame).fillna("").map(one_line).rename(columns=one_line)
     return Table(
         name=name,
-        title=TABLES[name],
+        title=TABLES[name].title,
         tidy=frame,
         arranged=arranged,
         caption=one_line(module.caption(frame) + note),

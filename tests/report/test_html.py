@@ -107,7 +107,7 @@ def test_nothing_is_loaded_and_only_our_script_may_run(shown):
     (script,) = tree.iter(f"{XHTML}script")
     digest = base64.b64encode(hashlib.sha256(text_of(script).encode()).digest()).decode()
     policy = next(each.get("content") for each in tree.iter(f"{XHTML}meta") if each.get("http-equiv"))
-    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
 
 
 def test_text_of_records_stays_text():

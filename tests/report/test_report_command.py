@@ -1,8 +1,10 @@
 """bench report as a user types it: files, exact exit codes, and one sentence for every bad input."""
 
+import re
 import sys
 from types import SimpleNamespace
 
+import html5lib
 import pytest
 from handmade import accuracy, memory, timing, training
 
@@ -59,6 +61,34 @@ def test_by_default_the_tables_are_printed_and_the_page_is_written(bench, runs, 
         assert title in done.stdout
     assert list(contents(tmp_path / "results/report")) == ["report.html"]
     assert done.stderr == "bench: wrote report.html into results/report\n"
+
+
+def test_the_page_holds_the_plots_of_what_was_measured(bench, runs, tmp_path):
+    assert bench("report", "--formats", "html").returncode == 0
+    page = (tmp_path / "results/report/report.html").read_text()
+    html5lib.HTMLParser(strict=True).parse(page)
+    assert page.count("<svg") == page.count("<figure ") >= 4
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', page)) <= set(ids)
+
+
+def test_the_same_records_give_the_same_page_with_plots(bench, runs, tmp_path):
+    for folder in ("one", "two"):
+        assert bench("report", "--formats", "html", "--output", folder).returncode == 0
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_plots_of_other_tables_than_those_selected_are_left_out(bench, runs, tmp_path):
+    assert bench("report", "--formats", "html", "--select", "timing").returncode == 0
+    assert "<svg" not in (tmp_path / "results/report/report.html").read_text()
+
+
+def test_more_tasks_than_a_plot_has_room_for(bench, tmp_path):
+    store(tmp_path / "results/runs", *(timing("DEQ4IP", 1.0, 2.0, task=f"task {place}") for place in range(9)))
+    done = bench("report", "--formats", "html")
+    assert done.returncode == 0
+    assert "no figures: they have a panel per task, and 9 are more than 8" in done.stderr
 
 
 def test_every_format_in_a_folder_of_choice(bench, runs, tmp_path):
@@ -148,7 +178,5 @@ def test_parquet_without_its_library(bench, runs, tmp_path, monkeypatch):
         raise ModuleNotFoundError(f"No module named {name!r}", name="pyarrow")
 
     monkeypatch.setattr("bench.report.formats.format_named", missing)
-    refused(
-        bench("report", "--formats", "parquet"), 2, "parquet needs pyarrow", "pip install 'bench-inverse[report]'"
-    )
+    refused(bench("report", "--formats", "parquet"), 2, "parquet needs pyarrow", "pip install 'bench-inverse[report]'")
     assert not (tmp_path / "results/report").exists()

@@ -37,7 +37,14 @@ def files(report: Report) -> dict[str, bytes]:
         script_hash=_base64(hashlib.sha256(script.encode()).digest()),
         summary=report.provenance.summary,
         tables=[{"name": t.name, "title": t.title, "caption": t.caption} | _body(t) for t in report.tables],
-        figures=[(figure, Markup(inline(figure.svg, figure.name))) for figure in report.figures],
+        figures=[
+            {
+                "caption": figure.caption,
+                "svg": Markup(inline(figure.svg, figure.name)),
+                "photos": "<image" in figure.svg,
+            }
+            for figure in report.figures
+        ],
         shared_settings=report.provenance.shared_settings,
         records=_records(report.provenance.records),
     )
