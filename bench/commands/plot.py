@@ -45,7 +45,9 @@ def plot(
             except FileNotFoundError as error:
                 _say(f"{name} left out: {error.filename} is not there; the cell trained again has it")
                 continue
-            except (OSError, ValueError) as error:
+            except OSError as error:
+                raise UsageError(f"cannot read {error.filename}: {error.strerror}") from error
+            except ValueError as error:
                 raise UsageError(str(error)) from error
             if not by_suffix:
                 _say(f"{name} left out: `bench run --stages {PLOTS[name].needs}` measures what it shows")

@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
 from bench.records import Record
 from bench.report.methods import CLASSICAL, INITIALISATION, in_order, label, newest
@@ -67,7 +67,7 @@ def panels(records: Iterable[Record], folder: Path) -> list[Panel]:
 
 def _load(path: Path) -> dict[str, Floats]:
     try:
-        tensors = load_file(path)
+        tensors = load(path.read_bytes())
         return {name: _channels_last(tensors[name]) for name in ("truth", "initialisation", "reconstruction")}
     except (SafetensorError, KeyError) as error:
         raise ValueError(f"{path} is damaged ({error}): remove its record, or train the cell again") from error

@@ -16,10 +16,10 @@ from bench.units import GiB
 
 _FILLS: dict[str, tuple[str, str]] = {  # of a card, from the bottom up; neighbours differ in grey
     "CUDA context": ("#4d4d4d", ""),
-    "parameters, operator": ("#d9d9d9", "xxx"),
-    "activations, gradients, optimiser, workspaces": ("#E69F00", ""),
-    "reserved beside blocks": ("#0072B2", "////"),
-    "free": ("white", "...."),
+    "parameters, operator": ("#d9d9d9", ""),
+    "activations and other tensors": ("#E69F00", ""),
+    "inside kernels": ("#0072B2", "////"),
+    "reserved beside blocks": ("#009E73", "...."),
 }
 
 
@@ -48,12 +48,12 @@ def largest_batch(records: Sequence[Record]) -> Figure | None:
                 label=name,
                 **look[name].area,
             )
-            if any(above) and bars.errorbar:
-                bars.errorbar.set_label("up to: nothing taken inside kernels")
             axes.bar_label(bars, [str(height or "none") for height in heights], padding=1, fontsize=7)
         axes.set_xticks(range(len(cards)), [card.card for card in cards])
         axes.grid(axis="x", visible=False)
-        axes.set_ylabel("largest training batch, images")
+        is_bound = any(_reach(card) for record in of_task if record.memory for card in record.memory.cards)
+        whisker = "\n(whisker: nothing taken inside kernels)" if is_bound else ""
+        axes.set_ylabel(f"largest training batch, images{whisker}")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     legend(figure)
     return figure
@@ -139,12 +139,22 @@ def composition(records: Sequence[Record]) -> Figure | None:
         bottom = np.zeros(len(stacks))
         for fill, (color, hatch) in _FILLS.items():
             heights = np.array([sizes[fill] for _, sizes in stacks.values()]) / GiB
-            axes.bar(list(stacks), heights, 0.7, bottom, label=fill, facecolor=color, hatch=hatch, edgecolor="#bdbdbd")
-            bottom += heights
-        for place, (batch, _) in enumerate(stacks.values()):
-            axes.annotate(
-                f"batch {batch}", (place, bottom[place]), (0, 2), textcoords="offset points", ha="center", fontsize=8
+            axes.bar(
+                list(stacks),
+                heights,
+                0.7,
+                bottom,
+                label=fill,
+                facecolor=color,
+                hatch=hatch,
+                edgecolor="white",
+                linewidth=0,
             )
+            bottom += heights
+        total = card.total_bytes / GiB
+        axes.axhline(total, color="#606060", linewidth=1, linestyle=(0, (6, 3)), label="the card")
+        for place, (batch, _) in enumerate(stacks.values()):
+            axes.annotate(f"batch {batch}", (place, total), (0, 3), textcoords="offset points", ha="center", fontsize=8)
         axes.set_title(f"{task}, {card.card}")
         axes.set_ylabel("GiB")
         axes.grid(axis="x", visible=False)
@@ -154,18 +164,32 @@ def composition(records: Sequence[Record]) -> Figure | None:
 
 
 def _stack(record: Record, card: str) -> tuple[int, dict[str, int]] | None:
-    """The largest batch on a card, and bytes that add up to the card; None where no batch fits."""
+    """The largest batch on a card, and bytes that add up to context and peak reserved; None where no batch fits."""
     memory, result = record.memory, record.card(card)
     edge = result.edge("high")[1] if result else None
     if memory is None or result is None or not edge or edge.peak_reserved_bytes is None:
         return None
     assert edge.peak_allocated_bytes is not None
     constant = memory.parameter_bytes + memory.operator_bytes
+    inside_kernels = _inside_kernels(memory, result, edge.largest_batch, edge.peak_allocated_bytes)
     sizes = (
         result.context_bytes,
         constant,
-        edge.peak_allocated_bytes - constant,
+        edge.peak_allocated_bytes - constant - inside_kernels,
+        inside_kernels,
         edge.peak_reserved_bytes - edge.peak_allocated_bytes,
-        result.usable_bytes - edge.peak_reserved_bytes,
     )
     return edge.largest_batch, dict(zip(_FILLS, sizes, strict=True))
+
+
+def _inside_kernels(memory: Memory, result: CardResult, batch: int, allocated_bytes: int) -> int:
+    """What a peak has beyond that of the same batch without temporaries inside kernels.
+
+    The latter lies on the line through the largest batch of that bound; where there is no such bound, as of a measured
+    peak, nothing is told apart.
+    """
+    low = result.edges.get("low")
+    if low is None or low.peak_allocated_bytes is None:
+        return 0
+    without = low.peak_allocated_bytes - memory.peak_bytes_per_image["low"] * (low.largest_batch - batch)
+    return max(allocated_bytes - without, 0)

@@ -84,7 +84,8 @@ def newest(records: Iterable[Record], stage: Stage) -> list[Record]:
 def _conditions(record: Record) -> tuple[object, ...]:
     timing = record.timing
     device = (timing.device, timing.threads, timing.batch_chosen) if timing else None
-    return record.preset, record.image_shape, device, problem(record)
+    engine = json.dumps(record.settings.get("memory"), sort_keys=True)
+    return record.preset, record.image_shape, device, engine, problem(record)
 
 
 def beside(record: Record, others: Iterable[Record]) -> Record | None:
