@@ -12,7 +12,7 @@ from bench.report.cells import is_numeric
 
 def markdown(table: pd.DataFrame) -> str:
     """A table of text as Markdown, without its index."""
-    return table.to_markdown(index=False, disable_numparse=True)
+    return table.fillna("").to_markdown(index=False, disable_numparse=True)
 
 
 def print_table(table: pd.DataFrame, caption: str) -> None:

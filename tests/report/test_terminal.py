@@ -4,16 +4,16 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 
-from bench.report.terminal import print_table
+from bench.report.terminal import markdown, print_table
 
 
 @pytest.fixture
 def terminal(monkeypatch, capsys):
     """What is printed where stdout is a terminal."""
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
 
     def printed(table, caption):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
         print_table(table, caption)
         return capsys.readouterr().out
 
@@ -35,4 +35,6 @@ def test_groups_are_set_apart_and_numbers_right_aligned(terminal):
 
 
 def test_a_missing_cell_is_empty(terminal):
-    assert "nan" not in terminal(pd.DataFrame([{"task": "ct", "s": "5"}, {"task": "mri"}]), "")
+    table = pd.DataFrame([{"task": "ct", "s": "5"}, {"task": "mri"}])
+    assert "nan" not in terminal(table, "")
+    assert "nan" not in markdown(table)
