@@ -20,13 +20,13 @@ slow: $(VENV)/installed-dev
 	$(BIN)/pytest -m slow
 
 benchmark: $(VENV)/installed-dev
-	$(BIN)/pytest benchmarks --benchmark-only --benchmark-enable
+	$(BIN)/pytest benchmarks --benchmark-only
 
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: $(BIN)/pip pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[accuracy]'
 	touch $@
 
 $(VENV)/installed-dev: $(BIN)/pip pyproject.toml constraints.txt

@@ -9,11 +9,13 @@ from typing import NoReturn
 import typer
 
 import bench
+from bench.commands import data as data_command
 from bench.commands import explain as explain_command
 from bench.commands import list as list_command
 from bench.commands import plot as plot_command
 from bench.commands import report as report_command
 from bench.commands import run as run_command
+from bench.commands import train as train_command
 from bench.commands import validate as validate_command
 from bench.errors import BenchError
 
@@ -25,11 +27,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run_command.run)
+app.command("train")(train_command.train)
 app.command("validate")(validate_command.validate)
 app.command("explain")(explain_command.explain)
 app.command("plot")(plot_command.plot)
 app.command("report")(report_command.report)
 app.command("list")(list_command.list_known)
+app.add_typer(data_command.app, name="data")
 
 
 def _print_version(value: bool) -> None:

@@ -38,6 +38,12 @@ def run(
     alloc_conf: Annotated[
         str | None, typer.Option(help="PyTorch's allocator options, in its syntax: expandable_segments:True")
     ] = None,
+    allow_tf32: Annotated[
+        bool | None, typer.Option(help="torch.backends.cudnn.allow_tf32 while training. [default: on]")
+    ] = None,
+    deterministic: Annotated[
+        bool | None, typer.Option(help="torch.backends.cudnn.deterministic while training. [default: off]")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON instead of the tables.")] = False,
     output: Annotated[Path, typer.Option(help="Folder for records and tables.")] = DEFAULT_OUTPUT,
     jobs: Annotated[
@@ -52,13 +58,16 @@ def run(
     """
     from bench import suite
     from bench.config import load
-    from bench.errors import CellsFailedError
-    from bench.pool import available_cores
     from bench.records import RecordStore, to_json
 
     given: dict[str, dict[str, object]] = {
         "suite": {"stages": tuple(stages.split(",")) if stages else None, "preset": preset},
-        "memory": {"engine": engine, "alloc_conf": alloc_conf},
+        "memory": {
+            "engine": engine,
+            "alloc_conf": alloc_conf,
+            "allow_tf32": allow_tf32,
+            "deterministic": deterministic,
+        },
     }
     settings = load(config, given)
     cards = chosen_cards(settings, gpu_cap or [], gpu or [])
@@ -75,16 +84,29 @@ def run(
         )
         for stage in settings.suite.stages
     }
-    store = RecordStore(output / "records", _warn)
+    store = RecordStore(output / "records", warn)
     records = []
     for stage, of_stage in cells.items():
-        made = _measure(of_stage, store, fresh, _side_by_side(stage, jobs or available_cores()))
+        made = measured(of_stage, store, fresh, side_by_side(stage, settings, jobs))
         records += made
         _report(stage, made, cards, settings, output, printed=not json)
         if stage == "memory":
             suite.check_cards_hold_parameters(made, cards)
+    if len(cells) > 1:
+        _report_all(records, output, printed=not json)
     if json:
         print(to_json(records))
+    check_none_failed(records)
+
+
+def check_none_failed(records: list[Record]) -> None:
+    """End the command with the reasons of the cells that failed, if there are any.
+
+    Raises:
+        CellsFailedError: some have.
+    """
+    from bench.errors import CellsFailedError
+
     failed = [record for record in records if record.status == "failed"]
     if failed:
         reasons = "; ".join(f"{record.architecture} on {record.task}: {record.reason}" for record in failed)
@@ -103,27 +125,51 @@ def at_preset(settings: Config, path: Path | None, given: Mapping[str, Mapping[s
     return load(path, {**given, "suite": {**given.get("suite", {}), "preset": name}}, preset=name)
 
 
-def _side_by_side(stage: Stage, jobs: int) -> int:
-    """How many cells are measured at a time: when time is measured, nothing else runs."""
-    return 1 if stage == "timing" else jobs
+def side_by_side(stage: Stage, settings: Config, jobs: int | None) -> int:
+    """How many cells are measured at a time: one where time is measured or a GPU used, else `jobs` or one per core."""
+    from bench import devices
+    from bench.pool import available_cores
+
+    on_gpu = stage == "accuracy" and devices.chosen(settings.accuracy.device).type == "cuda"
+    return 1 if stage == "timing" or on_gpu else jobs or available_cores()
 
 
 def _report(
     stage: Stage, records: list[Record], cards: list[Card], settings: Config, output: Path, *, printed: bool
 ) -> None:
-    """Write a stage's tables into the output folder, and print them."""
-    from bench.report import table3, timing
+    """Write a stage's table into the output folder, and print it."""
+    from bench.report import table2, table3, timing
     from bench.report.terminal import print_table
 
     if stage == "memory":
         frame = table3.tidy(records, [card.name for card in cards], settings.memory.workspace)
         report: Any = table3
     else:
-        frame = timing.tidy(records)
-        report = timing
+        report = {"timing": timing, "accuracy": table2}[stage]
+        frame = report.tidy(records)
     report.write(frame, output)
     if printed:
         print_table(report.arranged(frame), report.caption(frame))
+
+
+def _report_all(records: list[Record], output: Path, *, printed: bool) -> None:
+    """Table 4, which is made of all stages; and why trainings diverged."""
+    from bench.report import table4
+    from bench.report.terminal import print_table
+
+    frame = table4.tidy(records)
+    table4.write(frame, output)
+    if printed:
+        print_table(table4.arranged(frame), table4.caption(frame))
+    say_what_diverged(records)
+
+
+def say_what_diverged(records: list[Record]) -> None:
+    """Name each training that diverged, and where, on stderr."""
+    for record in records:
+        for training in record.accuracy.trainings if record.accuracy else ():
+            if training.status == "diverged":
+                warn(f"{record.architecture} on {record.task}, seed {training.seed}, diverged: {training.reason}")
 
 
 def chosen_cards(settings: Config, gpu_caps: list[str], gpus: list[str]) -> list[Card]:
@@ -152,22 +198,38 @@ def _require_gpu(cards: list[Card]) -> None:
         raise UsageError(str(error)) from error
 
 
-def _measure(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int) -> list[Record]:
-    """Measure the cells, each with its bar on stderr where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+def measured(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int) -> list[Record]:
+    """The cells' records, measured as far as they are not stored, each with its bar where stderr is a terminal.
 
+    Raises:
+        InterruptedRunError: by the user; what is done is stored.
+        StorageError: a record or checkpoint cannot be used or written.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from bench import progress as progress_of
     from bench import suite
     from bench.errors import InterruptedRunError
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[status]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
+    )
     records: dict[int, Record] = {}
     measured = 0
     try:
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             bars = [progress.add_task(f"{cell.architecture} on {cell.task}", total=None, status="") for cell in cells]
-            for place, record, is_new in suite.run(cells, store, fresh=fresh, jobs=jobs):
+
+            def show(place: int, heard: progress_of.Progress) -> None:
+                progress.update(bars[place], total=heard.total, completed=heard.done, status=heard.status)
+
+            for place, record, is_new in suite.run(cells, store, fresh=fresh, jobs=jobs, listener=show):
                 records[place] = record
                 measured += is_new
                 progress.update(
@@ -179,9 +241,10 @@ def _measure(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int) -> l
             "the same command goes on from there"
         ) from None
     if measured < len(cells):
-        _warn(f"{len(cells) - measured} of {len(cells)} cells taken from {store.folder} (--fresh measures them again)")
+        warn(f"{len(cells) - measured} of {len(cells)} cells taken from {store.folder} (--fresh measures them again)")
     return [records[place] for place in sorted(records)]
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
+    """Say something on stderr."""
     typer.echo(f"bench: {message}", err=True)

@@ -21,8 +21,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.memory.allocator import FREE
 from bench.memory.convolution import Convolution
-from bench.memory.kernels import CUBLAS_OPS, CUBLAS_WORKSPACE_BYTES, Temporary, allocations
+from bench.memory.gpus import cublas_workspace_bytes
+from bench.memory.kernels import CUBLAS_OPS, Temporary, allocations
 from bench.memory.metadata import Effect, OutputCache
+from bench.memory.optimizers import kernels_of_a_gpu
 from bench.memory.trace import Event, Trace, affine, agrees, constant, same_sequence
 
 aten = torch.ops.aten
@@ -63,7 +65,7 @@ def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
             if "meta" not in str(error).lower():
                 raise
             raise NotRecordableError(
-                f"the step needs the value of a tensor, which a recording without data does not have: {error}"
+                f"the step needs the value of a tensor, or what tensors without data cannot do: {error}"
             ) from error
 
     first, second = events_at(BATCH), events_at(BATCH + 1)
@@ -112,8 +114,10 @@ def record_events(
     On a real `device` this observes a real run with the same hook: the oracle of recordings without data.
     """
     recorder = Recorder(device, cache)
-    with no_garbage_collection(), recorder:
+    with no_garbage_collection(), kernels_of_a_gpu(), recorder:
         step = make_step(batch, device)
+        if not callable(step):
+            raise NotRecordableError(f"make_step must return a function that runs one training step, got {step!r}")
         for _ in range(steps):
             step()
         recorder.close()
@@ -211,22 +215,30 @@ class Recorder(TorchDispatchMode):
         self.events.append(Event(key, FREE, True, self._name(func)))
 
     def _note_cublas_workspace(self, func: Any) -> None:
-        in_backward = torch._C._current_graph_task_id() != -1  # which runs in a thread of its own on a GPU
+        in_backward = _in_backward()
         if in_backward not in self._cublas_threads:
             self._cublas_threads.add(in_backward)
-            self._allocate(CUBLAS_WORKSPACE_BYTES, False, func)
+            self._allocate(cublas_workspace_bytes(), False, func, is_cublas=True)
 
-    def _allocate(self, size_bytes: int, workspace: bool, func: Any, call: Convolution | None = None) -> int:
+    def _allocate(
+        self, size_bytes: int, workspace: bool, func: Any, call: Convolution | None = None, is_cublas: bool = False
+    ) -> int:
         key = self._next_key
         self._next_key += 1
         source = self._locate() if self._locate else None
-        self.events.append(Event(key, size_bytes, workspace, self._name(func), call, source))
+        in_backward = call is not None and _in_backward()
+        self.events.append(Event(key, size_bytes, workspace, self._name(func), call, source, is_cublas, in_backward))
         return key
 
     def _free(self, address: int, key: int) -> None:
         del self._known[address]
         if self._open:
             self.events.append(Event(key, FREE, False, "free"))
+
+
+def _in_backward() -> bool:
+    """Whether the autograd engine runs the operation: on a GPU, it does so in a thread of its own."""
+    return torch._C._current_graph_task_id() != -1
 
 
 def _flat(result: Any) -> list[Any]:

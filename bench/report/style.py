@@ -12,11 +12,13 @@ import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 FORMATS = ("png", "svg", "pdf")
 
 _STYLE_FILE = Path(__file__).with_name("bench.mplstyle")
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---", "ooo", "+++")
+_FEW_NUMBERS = 150  # a logarithmic axis that spans less has 2 and 5 beside 1
 _UNDATED: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
@@ -105,3 +107,14 @@ def legend(figure: Figure) -> None:
             handles.setdefault(name, handle)
     columns = min(len(handles), 6)
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
+
+
+def log_scale(axes: Any, which: Literal["x", "y", "both"]) -> None:
+    """Make axes, whose data are drawn, logarithmic with their numbers written out: 0.5, 1, 2."""
+    for name in ("x", "y") if which == "both" else (which,):
+        axes.set(**{f"{name}scale": "log"})
+        low, high = getattr(axes, f"get_{name}lim")()
+        axis = getattr(axes, f"{name}axis")
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < _FEW_NUMBERS * low else (1,)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())

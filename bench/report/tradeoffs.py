@@ -7,11 +7,10 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from bench.records import Record
 from bench.report.methods import CLASSICAL, beside, by_task, conditions, label, newest
-from bench.report.style import legend, looks, task_grid
+from bench.report.style import legend, log_scale, looks, task_grid
 from bench.units import MiB
 
 Quantity = Callable[[Record], float | None]
@@ -87,9 +86,6 @@ def _draw(records: Sequence[Record], cost: Quantity, result: Quantity, *, more_i
     for task, of_task in points.items():
         axes = axes_of[task]
         front = pareto(of_task, more_is_better=more_is_better)
-        axes.set_xscale("log")
-        if not more_is_better:
-            axes.set_yscale("log")
         costs_of_front, results_of_front = [p.cost for p in front], [p.result for p in front]
         axes.plot(
             *(costs_of_front, results_of_front),
@@ -111,6 +107,7 @@ def _draw(records: Sequence[Record], cost: Quantity, result: Quantity, *, more_i
                     color="#606060",
                 )
         axes.margins(x=0.15, y=0.12)
+        log_scale(axes, "x" if more_is_better else "both")
     return figure
 
 
@@ -119,10 +116,5 @@ def _labelled(figure: Figure | None, cost: str, result: str) -> Figure | None:
         return None
     for axes in figure.axes:
         axes.set(xlabel=cost, ylabel=result)
-        for axis in (axes.xaxis, axes.yaxis):
-            if axis.get_scale() == "log":
-                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-                axis.set_minor_formatter(NullFormatter())
     legend(figure)
     return figure

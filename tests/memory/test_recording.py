@@ -1,16 +1,19 @@
 """Recordings without data against real runs, and against what PyTorch itself says of its storages."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from bench.memory import NotRecordableError, record
+from bench.memory import NotRecordableError, SimulatedEngine, record
 from bench.memory.allocator import FREE
-from bench.memory.kernels import CUBLAS_WORKSPACE_BYTES
+from bench.memory.gpus import CARDS, card_of_capacity
 from bench.memory.metadata import OutputCache
 from bench.memory.recording import record_events
 from bench.memory.trace import Workspace
+from bench.units import MiB
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 
@@ -67,6 +70,35 @@ def spectra(network, image):
 def test_recording_without_data_equals_a_real_run_event_for_event(forward, batch):
     step = training(forward)
     assert record_events(step, batch, META, cache=OutputCache()) == record_events(step, batch, CPU)
+
+
+def updating(make_optimizer, clip_in_lists):
+    def make_step(batch, device):
+        network = small_network(device)
+        optimizer = make_optimizer(network.parameters())
+
+        def step():
+            optimizer.zero_grad()
+            network(torch.rand(batch, 1, 12, 12, device=device)).square().mean().backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0, foreach=clip_in_lists)
+            optimizer.step()
+
+        return step
+
+    return make_step
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW, partial(torch.optim.SGD, momentum=0.9)])
+def test_optimisers_choose_their_kernels_as_on_a_gpu(optimizer):
+    lists = record_events(updating(partial(optimizer, foreach=True), True), 2, CPU)
+    assert record_events(updating(optimizer, None), 2, META) == lists  # the default on a GPU
+    assert record_events(updating(partial(optimizer, foreach=False), False), 2, META) != lists
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW])
+def test_optimisers_in_one_kernel(optimizer):
+    fused = updating(partial(optimizer, fused=True), True)
+    assert record_events(fused, 2, META) == record_events(fused, 2, CPU)
 
 
 def test_the_cache_of_outputs_changes_nothing():
@@ -248,6 +280,16 @@ def test_cublas_keeps_a_workspace_for_each_of_its_threads():
         return step
 
     trace = record(make_step)
-    taken = [op for op, base in zip(trace.op, trace.base, strict=True) if base == CUBLAS_WORKSPACE_BYTES]
-    assert len(taken) == 2  # not in the second step
-    assert trace.live_bytes(2)[-1] == 2 * CUBLAS_WORKSPACE_BYTES + 512
+    assert trace.is_cublas.sum() == 2  # not in the second step
+    kept = {
+        "8GB": 8_519_680,
+        "RTX 2080": 8_519_680,
+        "RTX 3080": 8_519_680,
+        "Quadro RTX 6000": 8_519_680,
+        "H200": 32 * MiB,
+    }
+    for card in (card_of_capacity("8GB"), *CARDS.values()):
+        engine = SimulatedEngine(trace, card)
+        for batch in (1, 2):
+            assert engine.trace.of(batch).live_bytes(batch)[-1] == 2 * kept[card.name] + 512
+            assert engine.probe(batch).peak_allocated_bytes == max(engine.trace.of(batch).live_bytes(batch))
