@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:  # pandas takes a second to import: only a report pays for it
+    from concurrent.futures import Executor, Future
+
     from bench.records import Record
     from bench.report.formats import Figure, Report
 
@@ -39,7 +41,7 @@ def report(
     wanted = _known("format", formats.split(","), (TERMINAL, *FORMATS))
     selected = _known("table", select.split(",") if select else TABLES, TABLES)
     folders = records or [DEFAULT_RECORDS]
-    made = _report(_read(folders), selected, folders, drawn="html" in wanted)
+    made = _report(_read(folders), selected, folders, with_figures="html" in wanted)
     files = _files(made, wanted)
     _write(files, output, force=force)
     if TERMINAL in wanted:
@@ -68,50 +70,58 @@ def _read(folders: Sequence[Path]) -> list[Record]:
     return joined(record for folder in folders for record in read_records(folder))
 
 
-def _report(records: list[Record], selected: list[str], folders: Sequence[Path], *, drawn: bool) -> Report:
+def _report(records: list[Record], selected: list[str], folders: Sequence[Path], *, with_figures: bool) -> Report:
+    """Tables and provenance, and beside them, in processes of their own, the plots."""
     from bench.errors import NothingComparableError
+    from bench.pool import available_cores, pool
     from bench.report.formats import Report
     from bench.report.provenance import provenance
     from bench.report.tables import tables
 
-    made = tables(records, selected)
-    if not made:
-        raise NothingComparableError(
-            f"nothing to report: the {len(records)} records in {_names(folders)} fill none of {', '.join(selected)}"
-        )
-    return Report(made, _figures(records, selected, folders[0]) if drawn else [], provenance(records))
+    with pool(available_cores()) as workers:
+        drawn = _start_drawing(workers, records, selected, folders[0]) if with_figures else {}
+        made = tables(records, selected)
+        if not made:
+            raise NothingComparableError(
+                f"nothing to report: the {len(records)} records in {_names(folders)} fill none of {', '.join(selected)}"
+            )
+        return Report(made, provenance=provenance(records), figures=list(_figures(drawn)))
 
 
-def _figures(records: list[Record], selected: list[str], folder: Path) -> list[Figure]:
-    """The plots of the stages that the selected tables show, drawn side by side."""
-    from bench.pool import available_cores, pool
-    from bench.report.formats import Figure
+def _start_drawing(
+    workers: Executor, records: list[Record], selected: list[str], folder: Path
+) -> dict[str, Future[dict[str, bytes]]]:
+    """The plots of the stages that the selected tables show, by name."""
     from bench.report.plots import PLOTS, files, shown
     from bench.report.tables import TABLES
 
     tasks = {record.task for record in records}
     if len(tasks) > MOST_TASKS_DRAWN:
         _warn(f"no figures: they have a panel per task, and {len(tasks)} are more than {MOST_TASKS_DRAWN}")
-        return []
+        return {}
     stages = {stage for name in selected for stage in TABLES[name].stages}
-    names = [name for name, plot in PLOTS.items() if stages.issuperset(plot.needs.split(","))]
-    folder = folder.parent if folder.name == "records" else folder
-    if not names:
-        return []
+    run = folder.parent if folder.name == "records" else folder
     found = shown(records)
-    figures = []
-    with pool(min(available_cores(), len(names))) as workers:
-        drawn = {name: workers.submit(files, name, found, folder, ["svg"]) for name in names}
-        for name, future in drawn.items():
-            try:
-                svg = future.result().get("svg")
-            except (OSError, ValueError) as error:
-                _warn(f"{name} left out: {error}")
-                continue
-            if svg:
-                caption = name.replace("-", " ").replace("psnr", "PSNR")
-                figures.append(Figure(name, caption[0].upper() + caption[1:], svg.decode()))
-    return figures
+    return {
+        name: workers.submit(files, name, found, run, ["svg"])
+        for name, plot in PLOTS.items()
+        if stages.issuperset(plot.needs.split(","))
+    }
+
+
+def _figures(drawn: dict[str, Future[dict[str, bytes]]]) -> Iterator[Figure]:
+    """The plots that there are data for, with a word on those whose files are missing or damaged."""
+    from bench.report.formats import Figure
+
+    for name, future in drawn.items():
+        try:
+            svg = future.result().get("svg")
+        except (OSError, ValueError) as error:
+            _warn(f"{name} left out: {error}")
+            continue
+        if svg:
+            caption = name.replace("-", " ").replace("psnr", "PSNR")
+            yield Figure(name, caption[0].upper() + caption[1:], svg.decode())
 
 
 def _files(made: Report, wanted: Iterable[str]) -> dict[str, bytes]:
