@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bench.records import Record
 from bench.report.methods import CLASSICAL, beside, by_task, conditions, label, newest
-from bench.report.style import legend, log_scale, looks, task_grid
+from bench.report.style import finish, log_scale, looks, task_grid
 from bench.units import MiB
 
 _CLASSICAL_LINES = dict(zip(CLASSICAL, (":", "-.", "--"), strict=True))
@@ -111,5 +111,5 @@ def _labelled(figure: Figure | None, cost: str, result: str) -> Figure | None:
         return None
     for axes in figure.axes:
         axes.set(xlabel=cost, ylabel=result)
-    legend(figure)
+    finish(figure)
     return figure
