@@ -9,10 +9,14 @@ from typing import NoReturn
 import typer
 
 import bench
+from bench.commands import baseline as baseline_command
+from bench.commands import check as check_command
+from bench.commands import compare as compare_command
 from bench.commands import data as data_command
 from bench.commands import explain as explain_command
 from bench.commands import list as list_command
 from bench.commands import plot as plot_command
+from bench.commands import report as report_command
 from bench.commands import run as run_command
 from bench.commands import train as train_command
 from bench.commands import validate as validate_command
@@ -30,6 +34,10 @@ app.command("train")(train_command.train)
 app.command("validate")(validate_command.validate)
 app.command("explain")(explain_command.explain)
 app.command("plot")(plot_command.plot)
+app.command("check")(check_command.check)
+app.command("compare")(compare_command.compare)
+app.add_typer(baseline_command.app, name="baseline")
+app.command("report")(report_command.report)
 app.command("list")(list_command.list_known)
 app.add_typer(data_command.app, name="data")
 
