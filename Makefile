@@ -26,7 +26,7 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: $(BIN)/pip pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[accuracy]'
 	touch $@
 
 $(VENV)/installed-dev: $(BIN)/pip pyproject.toml constraints.txt

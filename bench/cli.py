@@ -9,6 +9,7 @@ from typing import NoReturn
 import typer
 
 import bench
+from bench.commands import data as data_command
 from bench.commands import explain as explain_command
 from bench.commands import list as list_command
 from bench.commands import run as run_command
@@ -26,6 +27,7 @@ app.command("run")(run_command.run)
 app.command("validate")(validate_command.validate)
 app.command("explain")(explain_command.explain)
 app.command("list")(list_command.list_known)
+app.add_typer(data_command.app, name="data")
 
 
 def _print_version(value: bool) -> None:

