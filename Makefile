@@ -20,7 +20,7 @@ slow: $(VENV)/installed-dev
 	$(BIN)/pytest -m slow
 
 benchmark: $(VENV)/installed-dev
-	$(BIN)/pytest benchmarks --benchmark-only --benchmark-enable
+	$(BIN)/pytest benchmarks --benchmark-only
 
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)

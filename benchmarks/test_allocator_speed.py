@@ -1,6 +1,6 @@
 """How many events a second the allocator replays, per kind of configuration, on the golden traces.
 
-Run with ``pytest benchmarks --benchmark-enable``; the rate is ``events_per_second`` in the extra info.
+Run with ``pytest benchmarks --benchmark-only``; the rate is ``events_per_second`` in the extra info.
 """
 
 from __future__ import annotations
@@ -76,5 +76,5 @@ def test_replay_speed(benchmark: BenchmarkFixture, kind: str) -> None:
     benchmark(replay_all)
     count = sum(len(events) for trace in traces for events, _ in trace.runs)
     benchmark.extra_info["events"] = count
-    if benchmark.stats is not None:  # None with --benchmark-disable
+    if benchmark.stats is not None:
         benchmark.extra_info["events_per_second"] = round(count / benchmark.stats.stats.median)

@@ -1,6 +1,6 @@
 """What cuDNN's answers cost: from the library, a call at a time, and from the shipped file.
 
-pytest benchmarks/test_cudnn_speed.py --benchmark-only --benchmark-enable
+pytest benchmarks/test_cudnn_speed.py --benchmark-only
 """
 
 import itertools

@@ -1,6 +1,6 @@
 """Radon beside the plain way to store it: A and A^T over all rays as a pair of sparse CSR matrices.
 
-Run with ``pytest benchmarks/test_radon_speed.py --benchmark-only --benchmark-enable``. Within each group the stored
+Run with ``pytest benchmarks/test_radon_speed.py --benchmark-only``. Within each group the stored
 matrix runs first; ``extra_info["ratio"]`` of the operator is its median time over the stored matrix's.
 """
 

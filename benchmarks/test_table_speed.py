@@ -1,6 +1,6 @@
 """What the memory table costs: cold, as a user runs it, and how a recording grows with the network.
 
-pytest benchmarks/test_table_speed.py --benchmark-only --benchmark-enable
+pytest benchmarks/test_table_speed.py --benchmark-only
 """
 
 import resource

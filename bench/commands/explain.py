@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:  # torch, pandas and matplotlib take over a second to import: only an explanation pays for them
-    import pandas as pd
-
     from bench.cell import Cell
     from bench.memory import Card
     from bench.memory.explain import Explanation
@@ -41,9 +39,8 @@ def explain(
     from bench.commands.run import chosen_cards
     from bench.config import load
     from bench.memory import NotRecordableError
-    from bench.memory.explain import Category
+    from bench.report import composition
     from bench.report.terminal import print_table
-    from bench.units import format_bytes
 
     settings = load(config)
     card = chosen_cards(settings, [gpu_cap] if gpu_cap else [], [gpu] if gpu else [])[0]
@@ -64,18 +61,13 @@ def explain(
     if json:
         print(_as_json(cell, explanation))
     else:
-        print_table(_categories(explanation), _caption(explanation, title))
+        print_table(composition.categories(explanation), composition.caption(explanation, title))
         if top:
             print()
-            print_table(_breakdown(explanation, top), f"The {top} largest of {len(explanation.rows)} groups of blocks.")
-    request_bytes = explanation.failed_request_bytes
-    if request_bytes is not None:
-        source, category = explanation.source, explanation.category_of[explanation.history[explanation.moment].key]
-        _warn(
-            f"batch {explanation.batch} does not fit: {source.short_op} at {source.place} (step {source.step}, "
-            f"{source.phase.value}) asks for {format_bytes(request_bytes)} of {category.value}, and "
-            f"{format_bytes(explanation.categories[Category.FREE])} are free beside what is reserved"
-        )
+            print_table(composition.breakdown(explanation, top), composition.breakdown_caption(explanation, top))
+    sentence = composition.why_it_does_not_fit(explanation)
+    if sentence:
+        _warn(sentence)
 
 
 def _check(gpu_cap: str | None, gpu: str | None, batch: int | None, top: int, timeline: Path | None) -> None:
@@ -104,53 +96,6 @@ def _explain(cell: Cell, card: Card, batch: int | None) -> Explanation:
     engine = simulated_engine(cell, trace, card)
     batch = batch or largest_batch(engine).batch or 1
     return explain(engine, batch, locate(make_step, trace, batch, steps))
-
-
-def _categories(explanation: Explanation) -> pd.DataFrame:
-    import pandas as pd
-
-    card = explanation.card
-    sizes = {category.value: size for category, size in explanation.categories.items()}
-    sizes |= {"usable": card.usable_bytes, "card": card.total_bytes}
-    return pd.DataFrame(
-        {"": name, "bytes": f"{size:,}", "MiB": _mib(size), "of the card": f"{size / card.total_bytes:.1%}"}
-        for name, size in sizes.items()
-    )
-
-
-def _breakdown(explanation: Explanation, top: int) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            "category": row.category.value,
-            "module": row.module,
-            "line": row.place,
-            "operation": row.op,
-            "blocks": str(row.blocks),
-            "MiB": _mib(row.size_bytes),
-            "of the card": f"{row.size_bytes / explanation.card.total_bytes:.1%}",
-        }
-        for row in explanation.rows[:top]
-    )
-
-
-def _mib(size_bytes: int) -> str:
-    from bench.units import MiB
-
-    return f"{size_bytes / MiB:,.2f}"
-
-
-def _caption(explanation: Explanation, title: str) -> str:
-    from bench.units import format_bytes
-
-    source = explanation.source
-    what = "At its peak" if explanation.fits else "Where memory runs out"
-    return (
-        f"{title}. {what}: step {source.step}, {source.phase.value}, {source.short_op} at {source.place}. "
-        f"Most at any time: {format_bytes(explanation.peak_allocated_bytes)} allocated, "
-        f"{format_bytes(explanation.peak_reserved_bytes)} reserved."
-    )
 
 
 def _as_json(cell: Cell, explanation: Explanation) -> str:

@@ -76,6 +76,4 @@ def card_named(name: str) -> Card:
     for known, card in CARDS.items():
         if known.lower() == name.lower():
             return card
-    raise ValueError(
-        f"unknown card {name!r}: known cards are {', '.join(CARDS)}; or give a capacity, such as --gpu-cap 8GB"
-    )
+    raise ValueError(f"unknown card {name!r}: known cards are {', '.join(CARDS)}; or give a capacity, such as 8GB")

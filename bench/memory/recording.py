@@ -23,6 +23,7 @@ from bench.memory.allocator import FREE
 from bench.memory.convolution import Convolution
 from bench.memory.kernels import CUBLAS_OPS, CUBLAS_WORKSPACE_BYTES, Temporary, allocations
 from bench.memory.metadata import Effect, OutputCache
+from bench.memory.optimizers import kernels_of_a_gpu
 from bench.memory.trace import Event, Trace, affine, agrees, constant, same_sequence
 
 aten = torch.ops.aten
@@ -63,7 +64,7 @@ def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
             if "meta" not in str(error).lower():
                 raise
             raise NotRecordableError(
-                f"the step needs the value of a tensor, which a recording without data does not have: {error}"
+                f"the step needs the value of a tensor, or what tensors without data cannot do: {error}"
             ) from error
 
     first, second = events_at(BATCH), events_at(BATCH + 1)
@@ -112,8 +113,10 @@ def record_events(
     On a real `device` this observes a real run with the same hook: the oracle of recordings without data.
     """
     recorder = Recorder(device, cache)
-    with no_garbage_collection(), recorder:
+    with no_garbage_collection(), kernels_of_a_gpu(), recorder:
         step = make_step(batch, device)
+        if not callable(step):
+            raise NotRecordableError(f"make_step must return a function that runs one training step, got {step!r}")
         for _ in range(steps):
             step()
         recorder.close()

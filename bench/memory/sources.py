@@ -28,6 +28,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from bench.memory.allocator import FREE
+from bench.memory.optimizers import kernels_of_a_gpu
 from bench.memory.recording import STEPS, MakeStep, NotRecordableError, Recorder, no_garbage_collection
 from bench.memory.trace import Trace
 
@@ -100,7 +101,7 @@ def locate(make_step: MakeStep, trace: Trace, batch: int, steps: int = STEPS) ->
     watch = _Watch()
     recorder = _Recorder(torch.device("meta"), locate=watch.here)
     anomaly = torch.autograd.set_detect_anomaly(True, check_nan=False)
-    with no_garbage_collection(), recorder, anomaly, watch.hooks(recorder):
+    with no_garbage_collection(), kernels_of_a_gpu(), recorder, anomaly, watch.hooks(recorder):
         step = make_step(batch, torch.device("meta"))
         for number in range(1, steps + 1):
             watch.step, watch.phase = number, Phase.INPUT

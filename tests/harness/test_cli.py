@@ -32,6 +32,14 @@ paper = "deblurring"
 operator = "MRI"
 options = { image_shape = [2, 32, 32] }
 
+[preset.tiny.timing]
+batch = 2
+warmup = 1
+repeats = 3
+
+[preset.tiny.task.blur.options]
+image_shape = [3, 8, 8]
+
 [task.broken]
 operator = "Radon"
 options = { image_size = -1 }
@@ -118,6 +126,25 @@ def test_json_is_the_records_and_nothing_else(bench, tmp_path):
         assert high["largest_batch"] + 1 in high["not_fitting"]
 
 
+def test_stages_come_one_after_the_other_each_with_its_table(bench, tmp_path):
+    arguments = ("run", "--task", "blur", "--stages", "memory,timing", "--preset", "tiny")
+    first = bench(*arguments)
+    assert first.returncode == 0, first.stderr
+    memory, timing = (tmp_path / f"results/runs/{name}.md" for name in ("table3", "timing"))
+    assert first.stdout == memory.read_text() + timing.read_text()
+    assert "| blur   | LU-DnCNN       | 3x8x8   | 2 " in timing.read_text()
+    assert "sizes: preset tiny (K=2, at most 50 solver evaluations)" in timing.read_text()
+    stored = {name: json.loads(content) for name, content in records(tmp_path).items()}
+    assert len(stored) == 4
+    found = {(r["stage"], r["preset"], tuple(r["image_shape"])) for r in stored.values()}
+    assert found == {("memory", None, (3, 32, 32)), ("timing", "tiny", (3, 8, 8))}
+
+    again = bench(*arguments)
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+    assert again.stderr.count("2 of 2 cells taken from") == 2
+    assert sorted(json.loads(bench(*arguments, "--json").stdout), key=str) == sorted(stored.values(), key=str)
+
+
 def test_a_failing_cell_is_a_record_and_exit_code_3(bench, tmp_path):
     result = bench("run", "--task", "broken", "--task", "blur")
     assert result.returncode == 3
@@ -168,6 +195,8 @@ def test_help_needs_no_torch(bench):
         ),
         (("--engine", "abacus"), "memory.engine: Input should be 'simulated' or 'cuda' (got 'abacus')"),
         (("--alloc-conf", "expandable:True"), "memory.alloc_conf"),
+        (("--stages", "memory,time"), "suite.stages.1: Input should be 'memory', 'timing' or 'accuracy' (got 'time')"),
+        (("--stages", "timing", "--preset", "tiniest"), "unknown preset 'tiniest': known are paper, demo, tiny"),
         (("--config", "nowhere.toml"), "no configuration file at nowhere.toml"),
         (("--config", "not.toml"), "not.toml is not TOML"),
         (("--config", "unknown.toml"), "unknown key suite.colour"),

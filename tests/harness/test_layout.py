@@ -13,7 +13,7 @@ ALLOWED = {
     "operators": ("operators",),
     "models": ("operators", "models"),
     "bench/memory": ("bench.memory", "bench.units"),
-    "bench/report": ("bench.report", "bench.records", "bench.units"),
+    "bench/report": ("bench.report", "bench.records", "bench.memory.explain", "bench.units"),
 }
 
 

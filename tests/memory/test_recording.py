@@ -1,5 +1,7 @@
 """Recordings without data against real runs, and against what PyTorch itself says of its storages."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -67,6 +69,35 @@ def spectra(network, image):
 def test_recording_without_data_equals_a_real_run_event_for_event(forward, batch):
     step = training(forward)
     assert record_events(step, batch, META, cache=OutputCache()) == record_events(step, batch, CPU)
+
+
+def updating(make_optimizer, clip_in_lists):
+    def make_step(batch, device):
+        network = small_network(device)
+        optimizer = make_optimizer(network.parameters())
+
+        def step():
+            optimizer.zero_grad()
+            network(torch.rand(batch, 1, 12, 12, device=device)).square().mean().backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0, foreach=clip_in_lists)
+            optimizer.step()
+
+        return step
+
+    return make_step
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW, partial(torch.optim.SGD, momentum=0.9)])
+def test_optimisers_choose_their_kernels_as_on_a_gpu(optimizer):
+    lists = record_events(updating(partial(optimizer, foreach=True), True), 2, CPU)
+    assert record_events(updating(optimizer, None), 2, META) == lists  # the default on a GPU
+    assert record_events(updating(partial(optimizer, foreach=False), False), 2, META) != lists
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW])
+def test_optimisers_in_one_kernel(optimizer):
+    fused = updating(partial(optimizer, fused=True), True)
+    assert record_events(fused, 2, META) == record_events(fused, 2, CPU)
 
 
 def test_the_cache_of_outputs_changes_nothing():

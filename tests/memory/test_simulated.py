@@ -54,7 +54,7 @@ def test_cards():
     for card in CARDS.values():
         assert 0 < card.usable_bytes < card.total_bytes
         assert card.source
-    with pytest.raises(ValueError, match=r"unknown card 'GTX 1': known cards are RTX 2080, .*gpu-cap 8GB"):
+    with pytest.raises(ValueError, match=r"unknown card 'GTX 1': known cards are RTX 2080, .*such as 8GB"):
         card_named("GTX 1")
     with pytest.raises(ValueError, match=r"a cap of 500MiB leaves nothing to train in"):
         card_of_capacity("500MiB")

@@ -1,0 +1,146 @@
+"""The memory of anybody's training step, asked and asserted, without a GPU.
+
+    step = StepMemory(make_step)
+    step.largest_batch(cap="8GB")
+    step.assert_peak_below("6GiB", batch=8)
+
+Tests get it from the fixture of bench.pytest_plugin, and any other test framework by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+import warnings
+from pathlib import Path
+
+import torch
+
+import bench
+from bench.memory import Card, MakeStep, NotRecordableError, Probe, SimulatedEngine, card_of_capacity, record
+from bench.memory import largest_batch as search
+from bench.memory.cudnn import workspaces
+from bench.memory.explain import explain
+from bench.memory.gpus import card_named
+from bench.memory.recording import STEPS
+from bench.memory.sources import locate
+from bench.report import composition
+from bench.units import format_bytes, parse_bytes
+
+
+class StepMemory:
+    """A training step, recorded once for every batch size and card.
+
+    Args:
+        make_step: `make_step(batch, device)` builds model and optimiser on `device` and returns one training step.
+        steps: Training steps to look at; optimiser state appears in the first, so at least 2.
+
+    Raises:
+        NotRecordableError: the step cannot be recorded; the message says why, and at which line.
+    """
+
+    def __init__(self, make_step: MakeStep, steps: int = STEPS) -> None:
+        self._make_step = make_step
+        self._steps = steps
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", ".*Disabling autocast")  # and going on in float32, unlike a GPU
+                self._trace = record(make_step, steps)
+        except UserWarning as warning:
+            raise NotRecordableError(f"torch.autocast has no effect without a GPU{_place(warning)}") from warning
+        except NotRecordableError as error:
+            raise NotRecordableError(f"{error}{_place(error.__cause__)}") from error
+        if not self._trace.slope.any():
+            raise NotRecordableError(
+                "nothing that the step allocates on `device` grows with the batch: "
+                "make_step(batch, device) must build the model on `device` and train it there on `batch` samples"
+            )
+
+    def largest_batch(self, *, cap: str | None = None, gpu: str | None = None) -> int:
+        """The largest batch that fits a card; 0 if batch 1 does not.
+
+        Raises:
+            ValueError: as from `chosen_card`.
+        """
+        return search(self._engine(chosen_card(cap, gpu))).batch
+
+    def peak(self, batch: int) -> Probe:
+        """`peak_allocated_bytes` and `peak_reserved_bytes` of PyTorch's allocator on a card without a limit.
+
+        Raises:
+            ValueError: the batch is less than 1.
+        """
+        if batch < 1:
+            raise ValueError(f"a batch is at least 1, got {batch}")
+        return self._engine(_UNLIMITED).probe(batch)
+
+    def assert_largest_batch(self, *, at_least: int, cap: str | None = None, gpu: str | None = None) -> None:
+        """Assert that so many samples fit a card.
+
+        Raises:
+            AssertionError: they do not; the message says what memory is taken by where it runs out.
+            ValueError: as from `chosen_card`.
+        """
+        __tracebackhide__ = True
+        card = chosen_card(cap, gpu)
+        engine = self._engine(card)
+        largest = search(engine).batch
+        if largest < at_least:
+            raise AssertionError(
+                f"the largest batch that fits {card.name} is {largest}, at least {at_least} was asked for\n\n"
+                f"{card.name} is {card.total_bytes:,} bytes: {card.usable_bytes:,} are usable, "
+                f"{card.context_bytes:,} taken by the CUDA context\n\n{self._explained(engine, largest + 1)}"
+            )
+
+    def assert_peak_below(self, limit: str, *, batch: int) -> None:
+        """Assert that a batch reserves less than `limit`, such as "6GiB", on a card without a limit.
+
+        Raises:
+            AssertionError: it reserves as much or more; the message says what the peak is made of.
+            ValueError: the limit is not a size, or the batch less than 1.
+        """
+        __tracebackhide__ = True
+        limit_bytes = parse_bytes(limit)
+        peak_bytes = self.peak(batch).peak_reserved_bytes
+        if peak_bytes >= limit_bytes:
+            just_enough = Card("a card that just holds it", peak_bytes, 0, None, None, "the step's own peak")
+            raise AssertionError(
+                f"batch {batch} reserves {format_bytes(peak_bytes)} ({peak_bytes:,} bytes) at its peak, "
+                f"less than {limit} ({limit_bytes:,} bytes) was asked for\n\n"
+                f"{self._explained(self._engine(just_enough), batch)}"
+            )
+
+    def _engine(self, card: Card) -> SimulatedEngine:
+        return SimulatedEngine(self._trace, card, workspaces=workspaces(card.name))
+
+    def _explained(self, engine: SimulatedEngine, batch: int) -> str:
+        try:
+            sources = locate(self._make_step, self._trace, batch, self._steps)
+        except NotRecordableError as error:
+            return f"What the memory is taken by cannot be told: {error}"
+        return composition.text(explain(engine, batch, sources), f"Batch {batch}, {engine.card.name}")
+
+
+_UNLIMITED = Card("a card without a limit", 2**60, 0, None, None, "no card is as large")
+
+
+def chosen_card(cap: str | None, gpu: str | None) -> Card:
+    """The card that a test names.
+
+    Raises:
+        ValueError: not exactly one of `cap` and `gpu` is given, or it is no capacity or no known card.
+    """
+    if (cap is None) == (gpu is None):
+        got = "neither" if cap is None else "both"
+        raise ValueError(f'a bound is on one card: give cap="8GB" or gpu="RTX 3080", got {got}')
+    return card_of_capacity(str(cap)) if gpu is None else card_named(str(gpu))
+
+
+_NOT_THE_USERS = tuple(str(Path(module.__file__ or "").parent) + os.sep for module in (torch, bench))
+
+
+def _place(error: BaseException | None) -> str:
+    """Where in the user's program an error stopped the recording: the innermost of its lines, or nothing."""
+    frames = traceback.extract_tb(error.__traceback__) if error else []
+    users = [frame for frame in frames if not frame.filename.startswith(_NOT_THE_USERS)]
+    return f" (at {os.path.relpath(users[-1].filename)}:{users[-1].lineno}, in {users[-1].name})" if users else ""
