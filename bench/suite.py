@@ -6,17 +6,17 @@ import importlib
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import as_completed
 from pathlib import Path
 
 import models
 import operators
+from bench import devices
 from bench.cell import Cell
 from bench.config import Config
 from bench.errors import BenchError, UsageError
 from bench.memory import Card, NotRecordableError
 from bench.memory.cuda import ProbeFailedError
-from bench.pool import pool
+from bench.pool import Died, side_by_side
 from bench.provenance import provenance
 from bench.records import Record, RecordStore, Stage
 from bench.units import format_bytes
@@ -56,12 +56,13 @@ def _known(what: str, name: str, names: list[str]) -> str:
 
 
 def run(
-    cells: Sequence[Cell], store: RecordStore, *, fresh: bool = False, jobs: int = 1
+    cells: Sequence[Cell], store: RecordStore, *, fresh: bool = False, jobs: int = 1, gpus: Sequence[str] = ()
 ) -> Iterator[tuple[int, Record, bool]]:
     """Each cell's place in `cells`, its record, and whether it was made now; in the order in which they are done.
 
     A stored record that answers for all of the cell's cards is taken as it is; one that lacks some, or tells of a
-    failure, is made again. Each record is on disk before its process takes up the next cell.
+    failure, is made again. Each record is on disk before its process takes up the next cell. A process that dies costs
+    its cell, whose record then says so. With `gpus`, cells side by side have one each.
     """
     todo: dict[int, Record | None] = {}
     for place, cell in enumerate(cells):
@@ -74,12 +75,25 @@ def run(
         for place, earlier in todo.items():
             yield place, _measure_and_store(cells[place], earlier, store), True
         return
-    with pool(min(jobs, len(todo))) as workers:
-        futures = {
-            workers.submit(_measure_and_store, cells[place], earlier, store): place for place, earlier in todo.items()
-        }
-        for future in as_completed(futures):
-            yield futures[future], future.result(), True
+    calls = {place: (cells[place], earlier, store) for place, earlier in todo.items()}
+    for place, result in side_by_side(_measure_and_store, calls, min(jobs, len(todo)), gpus=gpus):
+        if isinstance(result, Died):
+            record = _record(cells[place], {}, str(result))
+            store.save(record)
+            yield place, record, True
+        else:
+            yield place, result, True
+
+
+def gpus(cells: Iterable[Cell]) -> list[str]:
+    """The GPUs to share out among the cells, as CUDA_VISIBLE_DEVICES names them; none if they run on the CPU."""
+    return devices.visible_gpus() if any(_is_on_gpu(cell) for cell in cells) else []
+
+
+def _is_on_gpu(cell: Cell) -> bool:
+    if cell.stage == "memory":
+        return cell.memory.engine == "cuda"
+    return (cell.timing if cell.stage == "timing" else cell.accuracy).device != "cpu"
 
 
 def _answers(stored: Record, cell: Cell) -> bool:
@@ -111,6 +125,10 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> Record:
     except Exception as error:  # noqa: BLE001 - a cell may run anybody's architecture: this is where its failure ends
         place = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({place.filename.rsplit('/', 1)[-1]}:{place.lineno})"
+    return _record(cell, results, reason, time.perf_counter() - start)
+
+
+def _record(cell: Cell, results: dict[str, object], reason: str | None, seconds: float = 0.0) -> Record:
     return Record.model_validate(
         {
             "key": cell.key,
@@ -122,7 +140,7 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> Record:
             "settings": cell.settings,
             "status": "ok" if reason is None else "failed",
             "reason": reason,
-            "seconds": round(time.perf_counter() - start, 3),
+            "seconds": round(seconds, 3),
             "provenance": provenance(cell.stage),
         }
         | results

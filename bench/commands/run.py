@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,6 +44,9 @@ def run(
         int | None, typer.Option(min=1, help="Cells measured side by side. [default: one per core]")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is already recorded.")] = False,
+    shard: Annotated[
+        str | None, typer.Option(help="Only a part of the cells, such as 2/4, the second of four; see `bench merge`.")
+    ] = None,
 ) -> None:
     """Memory, time and accuracy of every architecture on every task; memory to the byte, without a GPU.
 
@@ -53,9 +56,10 @@ def run(
     from bench import suite
     from bench.config import load
     from bench.errors import CellsFailedError
-    from bench.pool import available_cores
     from bench.records import RecordStore, to_json
+    from bench.sharding import Shard
 
+    part = Shard.parse(shard) if shard else None
     given: dict[str, dict[str, object]] = {
         "suite": {"stages": tuple(stages.split(",")) if stages else None, "preset": preset},
         "memory": {"engine": engine, "alloc_conf": alloc_conf},
@@ -63,7 +67,6 @@ def run(
     settings = load(config, given)
     cards = chosen_cards(settings, gpu_cap or [], gpu or [])
     if settings.memory.engine == "cuda" and "memory" in settings.suite.stages:
-        jobs = 1  # cells take turns on the one GPU
         _require_gpu(cards)
     cells = {
         stage: suite.cells(
@@ -75,12 +78,22 @@ def run(
         )
         for stage in settings.suite.stages
     }
+    note = ""
+    if part:
+        all_cells = [cell for of_stage in cells.values() for cell in of_stage]
+        of_part = part.part(all_cells)
+        cells = {stage: [cell for cell in of_part if cell.stage == stage] for stage in cells}
+        note = f" Shard {part} alone, {len(of_part)} of {len(all_cells)} cells: `bench merge` makes the whole."
+        if not of_part:
+            _warn(f"shard {part} has nothing to do: the run has {len(all_cells)} cells")
     store = RecordStore(output / "records", _warn)
     records = []
     for stage, of_stage in cells.items():
-        made = _measure(of_stage, store, fresh, _side_by_side(stage, jobs or available_cores()))
+        made = _measure(of_stage, store, fresh, jobs)
         records += made
-        _report(stage, made, cards, settings, output, printed=not json)
+        if made:
+            names = [card.name for card in cards]
+            report(stage, made, names, settings, None if part else output, printed=not json, note=note)
         if stage == "memory":
             suite.check_cards_hold_parameters(made, cards)
     if json:
@@ -103,27 +116,39 @@ def at_preset(settings: Config, path: Path | None, given: Mapping[str, Mapping[s
     return load(path, {**given, "suite": {**given.get("suite", {}), "preset": name}}, preset=name)
 
 
-def _side_by_side(stage: Stage, jobs: int) -> int:
-    """How many cells are measured at a time: when time is measured, nothing else runs."""
-    return 1 if stage == "timing" else jobs
+def _side_by_side(stage: Stage, jobs: int | None, gpus: Sequence[str]) -> int:
+    """How many cells are measured at a time: one per GPU; on the CPU one per core, or, when time is measured, one."""
+    from bench.pool import available_cores
+
+    if gpus:
+        return min(jobs or len(gpus), len(gpus))
+    return 1 if stage == "timing" else jobs or available_cores()
 
 
-def _report(
-    stage: Stage, records: list[Record], cards: list[Card], settings: Config, output: Path, *, printed: bool
+def report(
+    stage: Stage,
+    records: list[Record],
+    cards: list[str],
+    settings: Config,
+    output: Path | None,
+    *,
+    printed: bool = True,
+    note: str = "",
 ) -> None:
-    """Write a stage's tables into the output folder, and print them."""
+    """Write a stage's tables into the output folder, if there is one, and print them, with a note below."""
     from bench.report import table3, timing
     from bench.report.terminal import print_table
 
     if stage == "memory":
-        frame = table3.tidy(records, [card.name for card in cards], settings.memory.workspace)
-        report: Any = table3
+        frame = table3.tidy(records, cards, settings.memory.workspace)
+        of_stage: Any = table3
     else:
         frame = timing.tidy(records)
-        report = timing
-    report.write(frame, output)
+        of_stage = timing
+    if output:
+        of_stage.write(frame, output)
     if printed:
-        print_table(report.arranged(frame), report.caption(frame))
+        print_table(of_stage.arranged(frame), of_stage.caption(frame) + note)
 
 
 def chosen_cards(settings: Config, gpu_caps: list[str], gpus: list[str]) -> list[Card]:
@@ -152,7 +177,7 @@ def _require_gpu(cards: list[Card]) -> None:
         raise UsageError(str(error)) from error
 
 
-def _measure(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int) -> list[Record]:
+def _measure(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int | None) -> list[Record]:
     """Measure the cells, each with its bar on stderr where that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -167,7 +192,9 @@ def _measure(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int) -> l
     try:
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             bars = [progress.add_task(f"{cell.architecture} on {cell.task}", total=None, status="") for cell in cells]
-            for place, record, is_new in suite.run(cells, store, fresh=fresh, jobs=jobs):
+            gpus = suite.gpus(cells)
+            at_a_time = _side_by_side(cells[0].stage, jobs, gpus) if cells else 1
+            for place, record, is_new in suite.run(cells, store, fresh=fresh, jobs=at_a_time, gpus=gpus):
                 records[place] = record
                 measured += is_new
                 progress.update(
