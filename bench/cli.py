@@ -12,6 +12,7 @@ import bench
 from bench.commands import data as data_command
 from bench.commands import explain as explain_command
 from bench.commands import list as list_command
+from bench.commands import merge as merge_command
 from bench.commands import run as run_command
 from bench.commands import validate as validate_command
 from bench.errors import BenchError
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command("run")(run_command.run)
 app.command("validate")(validate_command.validate)
 app.command("explain")(explain_command.explain)
+app.command("merge")(merge_command.merge)
 app.command("list")(list_command.list_known)
 app.add_typer(data_command.app, name="data")
 
