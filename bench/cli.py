@@ -14,6 +14,7 @@ from bench.commands import explain as explain_command
 from bench.commands import list as list_command
 from bench.commands import merge as merge_command
 from bench.commands import run as run_command
+from bench.commands import submit as submit_command
 from bench.commands import validate as validate_command
 from bench.errors import BenchError
 
@@ -28,6 +29,8 @@ app.command("run")(run_command.run)
 app.command("validate")(validate_command.validate)
 app.command("explain")(explain_command.explain)
 app.command("merge")(merge_command.merge)
+app.command("submit")(submit_command.submit)
+app.command("jobs")(submit_command.jobs)
 app.command("list")(list_command.list_known)
 app.add_typer(data_command.app, name="data")
 
