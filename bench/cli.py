@@ -10,6 +10,7 @@ import typer
 
 import bench
 from bench.commands import data as data_command
+from bench.commands import doctor as doctor_command
 from bench.commands import explain as explain_command
 from bench.commands import list as list_command
 from bench.commands import merge as merge_command
@@ -31,6 +32,7 @@ app.command("explain")(explain_command.explain)
 app.command("merge")(merge_command.merge)
 app.command("submit")(submit_command.submit)
 app.command("jobs")(submit_command.jobs)
+app.command("doctor")(doctor_command.doctor)
 app.command("list")(list_command.list_known)
 app.add_typer(data_command.app, name="data")
 
