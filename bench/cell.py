@@ -61,13 +61,13 @@ class Cell:
     @property
     def settings(self) -> dict[str, object]:
         """Everything that decides the result, as plain data; for memory not the cards, which are added to a record."""
-        images = {"noise", "data", "data_options"}
-        task = self.config.task[self.task].model_dump(exclude=None if self.stage == "accuracy" else images)
+        images = {"noise", "data", "data_options"} if self.stage != "accuracy" else set()
+        task = self.config.task[self.task].model_dump(exclude={"stands_for", *images})
         settings: dict[str, object] = {
             "model": asdict(self.config.model),
             "task": task,
             "training": self.config.training.model_dump(),
-            self.stage: getattr(self.config, self.stage).model_dump(exclude={"workspace"}),
+            self.stage: getattr(self.config, self.stage).model_dump(exclude={"workspace", "classical"}),
         }
         if self.stage == "timing" and self.timing.batch == "largest" and self.cards:
             settings["card"] = self.cards[0].name

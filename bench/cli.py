@@ -16,6 +16,7 @@ from bench.commands import list as list_command
 from bench.commands import merge as merge_command
 from bench.commands import run as run_command
 from bench.commands import submit as submit_command
+from bench.commands import train as train_command
 from bench.commands import validate as validate_command
 from bench.errors import BenchError
 
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run_command.run)
+app.command("train")(train_command.train)
 app.command("validate")(validate_command.validate)
 app.command("explain")(explain_command.explain)
 app.command("merge")(merge_command.merge)

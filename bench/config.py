@@ -24,6 +24,9 @@ else:
 
 FILE_NAME = "bench.toml"
 
+Classical = Literal["initialisation", "gradient descent", "total variation"]
+"""What stands beside the trained architectures, untrained."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -97,6 +100,7 @@ class AccuracySection(_Section):
         checkpoint_every: steps between two checkpoints.
         validation_images: how many of them, at most.
         test_images: how many of them, at most.
+        classical: methods without training that get a row of their own.
     """
 
     device: Literal["auto", "cpu", "cuda"]
@@ -109,6 +113,7 @@ class AccuracySection(_Section):
     checkpoint_every: PositiveInt
     validation_images: PositiveInt
     test_images: PositiveInt
+    classical: tuple[Classical, ...]
 
 
 class NoiseSection(_Section):
@@ -119,11 +124,15 @@ class NoiseSection(_Section):
 
 
 class Task(_Section):
-    """[task.NAME]: an operator with its options, the paper's name for it; noise and images of the accuracy stage."""
+    """[task.NAME]: an operator with its options, the paper's name for it; noise and images of the accuracy stage.
+
+    `stands_for` names tasks that memory and time do not tell apart: the accuracy stage has them in this one's place.
+    """
 
     operator: str
     options: dict[str, Any] = {}
     paper: str | None = None
+    stands_for: tuple[str, ...] = ()
     noise: NoiseSection = NoiseSection()
     data: str | None = None
     data_options: dict[str, Any] = {}

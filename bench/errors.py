@@ -17,6 +17,10 @@ class UsageError(BenchError):
     exit_code = 2
 
 
+class StorageError(UsageError):
+    """A file of bench's own cannot be used or written: no failure of a cell, so that it ends the run."""
+
+
 class CellsFailedError(BenchError):
     """The run came to its end, but some of its cells have a record of failure."""
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import filecmp
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,20 +30,11 @@ MADE_BY = ("seconds", "provenance")
 
 @dataclass(frozen=True)
 class Stored:
-    """A record, the file it is from, and the output folder that this and the cell's other files are in."""
+    """A record, the file it is from, and the output folder that this is in."""
 
     record: Record
     path: Path
     folder: Path
-
-    @property
-    def other_files(self) -> list[Path]:
-        """The checkpoints and reconstructions of the record, which have its key in their names."""
-        return [
-            path
-            for path in sorted(self.folder.rglob(f"*{self.record.key}*"))
-            if path.is_file() and path.parent != self.path.parent
-        ]
 
 
 def gathered(folders: Iterable[Path]) -> list[Stored]:
@@ -121,12 +113,24 @@ def stage(stored: Iterable[Stored], folder: Path) -> None:
         OSError: the other files cannot be written.
     """
     store = RecordStore(folder / "records", warn=lambda message: None)
+    keys: dict[Path, set[str]] = {}
     for each in stored:
         store.save(each.record)
-        for path in each.other_files:
-            target = folder / path.relative_to(each.folder)
+        keys.setdefault(each.folder, set()).add(each.record.key)
+    for origin, of_origin in keys.items():
+        for path in _other_files(origin, of_origin):
+            target = folder / path.relative_to(origin)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+
+
+def _other_files(folder: Path, keys: set[str]) -> list[Path]:
+    """The checkpoints and reconstructions of an output folder's records, which have their keys in their names."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.parent.name != "records" and keys.intersection(re.split(r"--|\.", path.name)) and path.is_file()
+    ]
 
 
 def move_into(staged: Path, output: Path, *, force: bool) -> None:

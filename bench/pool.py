@@ -21,6 +21,9 @@ from typing import Any, TypeVar
 Key = TypeVar("Key")
 Result = TypeVar("Result")
 
+_parent: Connection | None = None
+"""In a worker: the way to whoever reads its answers."""
+
 
 @dataclass(frozen=True)
 class Died:
@@ -36,13 +39,31 @@ class Died:
         return f"its process died (exit code {self.exit_code})"
 
 
+@dataclass(frozen=True)
+class _Message:
+    """Something that a call tells before it returns."""
+
+    content: Any
+
+
+def message(content: Any) -> None:
+    """Send a message out of a worker, to the listener of `side_by_side`."""
+    assert _parent is not None
+    _parent.send(_Message(content))
+
+
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def side_by_side(
-    function: Callable[..., Result], calls: Mapping[Key, Sequence[Any]], processes: int, *, gpus: Sequence[str] = ()
+    function: Callable[..., Result],
+    calls: Mapping[Key, Sequence[Any]],
+    processes: int,
+    *,
+    gpus: Sequence[str] = (),
+    listener: Callable[[Key, Any], None] = lambda key, content: None,
 ) -> Iterator[tuple[Key, Result | Died]]:
     """`function(*arguments)` of every call, in worker processes; each result as soon as it is there.
 
@@ -54,6 +75,7 @@ def side_by_side(
         calls: the arguments, by a key that comes back with the result.
         processes: so many at a time.
         gpus: one per worker, as CUDA_VISIBLE_DEVICES names it, which is then all that the worker sees.
+        listener: hears the messages of each call.
 
     Raises:
         Exception: whatever `function` raised, as it is.
@@ -71,11 +93,16 @@ def side_by_side(
                 worker.connection.send((function, arguments))
             for connection in wait(list(busy)):
                 assert isinstance(connection, Connection)
-                key, worker = busy.pop(connection)
+                key, worker = busy[connection]
                 try:
                     answer = connection.recv()
                 except EOFError:
                     answer = worker.died()
+                if isinstance(answer, _Message):
+                    listener(key, answer.content)
+                    continue
+                del busy[connection]
+                if isinstance(answer, Died):
                     slots.append(worker.gpu)
                 else:
                     idle.append(worker)
@@ -114,6 +141,8 @@ class _Worker:
 
 def _serve(connection: Connection, parent: int, gpu: str | None) -> None:
     """A worker's life: leave interrupts to the parent, do not outlive it, answer its calls."""
+    global _parent
+    _parent = connection
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     if gpu is not None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from bench.errors import UsageError
+from bench.errors import StorageError, UsageError
 
 Stage = Literal["memory", "timing", "accuracy"]
 """What a run measures of each cell, in this order."""
@@ -153,7 +153,9 @@ class Point(_Part):
 class Training(_Part):
     """One training: its curve, and the test images' PSNR and SSIM, image by image.
 
-    `status` "diverged" carries its `reason` and the metrics of nothing. A classical method has no curve.
+    `status` "diverged" carries its `reason`, the curve before it, and no metrics. `training_seconds` is that of the
+    steps, loading included, without validation and checkpoints; `evaluation_seconds` that of all test images together.
+    A classical method has no curve, and its training is the choice of its parameter.
     """
 
     seed: int
@@ -169,7 +171,9 @@ class Training(_Part):
 class Accuracy(_Part):
     """The accuracy of a cell: one training per seed.
 
-    `reconstructions` names the file, beside the records, that holds the first seed's for Figure 2.
+    `reconstructions` names the file, relative to the output folder, with the first test images' as the first training
+    that came to its end gives them. `chosen` is what a classical method's validation images chose: "iterations" of
+    gradient descent, "weight" of total variation.
     """
 
     device: str
@@ -177,6 +181,7 @@ class Accuracy(_Part):
     data: DataSets
     trainings: list[Training]
     reconstructions: str | None
+    chosen: dict[str, float] = {}
 
 
 class Record(_Part):
@@ -305,7 +310,7 @@ class RecordStore:
         """Write a record whole or not at all.
 
         Raises:
-            UsageError: the disk is full or the folder no longer writable; what stood there before stands still.
+            StorageError: the disk is full or the folder no longer writable; what stood there before stands still.
         """
         write_atomically(
             self.path(record.task, record.architecture, record.stage, record.key),
@@ -353,18 +358,19 @@ def to_json(records: Sequence[Record]) -> str:
     return TypeAdapter(Sequence[Record]).dump_json(records, indent=1).decode()
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader, or a crash, sees the old or the new content and never a part.
 
     Raises:
-        UsageError: it cannot be written.
+        StorageError: it cannot be written.
     """
     temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         temporary = Path(name)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)
@@ -373,4 +379,4 @@ def write_atomically(path: Path, text: str) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
-        raise UsageError(f"cannot write {path}: {error.strerror}; what was stored before is intact") from error
+        raise StorageError(f"cannot write {path}: {error.strerror}; what was stored before is intact") from error

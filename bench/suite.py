@@ -5,18 +5,21 @@ from __future__ import annotations
 import importlib
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import models
 import operators
 from bench import devices
+from bench.accuracy.checkpoint import forget
 from bench.cell import Cell
 from bench.config import Config
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, StorageError, UsageError
 from bench.memory import Card, NotRecordableError
 from bench.memory.cuda import ProbeFailedError
-from bench.pool import Died, side_by_side
+from bench.pool import Died, message, side_by_side
+from bench.progress import Progress, told_to
 from bench.provenance import provenance
 from bench.records import Record, RecordStore, Stage
 from bench.units import format_bytes
@@ -32,6 +35,8 @@ def cells(
 ) -> list[Cell]:
     """The cells of a suite, task by task; `architectures` and `tasks` replace the configuration's own.
 
+    In the stage accuracy classical methods come before the architectures.
+
     Raises:
         UsageError: an unknown architecture, task or operator; the message lists the known ones.
     """
@@ -39,6 +44,10 @@ def cells(
         _known("architecture", name, models.names()) for name in architectures or config.suite.architectures
     ]
     chosen_tasks = [_known("task", name, list(config.task)) for name in tasks or config.suite.tasks]
+    if stage == "accuracy":
+        stood_for = [config.task[name].stands_for or (name,) for name in chosen_tasks]
+        chosen_tasks = [_known("task", name, list(config.task)) for names in stood_for for name in names]
+        chosen_architectures = [*config.accuracy.classical, *chosen_architectures]
     for name in chosen_tasks:
         _known(f"operator of task {name}:", config.task[name].operator, operators.names())
     return [
@@ -56,16 +65,28 @@ def _known(what: str, name: str, names: list[str]) -> str:
 
 
 def run(
-    cells: Sequence[Cell], store: RecordStore, *, fresh: bool = False, jobs: int = 1, gpus: Sequence[str] = ()
+    cells: Sequence[Cell],
+    store: RecordStore,
+    *,
+    fresh: bool = False,
+    jobs: int = 1,
+    gpus: Sequence[str] = (),
+    listener: Callable[[int, Progress], None] = lambda place, progress: None,
 ) -> Iterator[tuple[int, Record, bool]]:
     """Each cell's place in `cells`, its record, and whether it was made now; in the order in which they are done.
 
     A stored record that answers for all of the cell's cards is taken as it is; one that lacks some, or tells of a
     failure, is made again. Each record is on disk before its process takes up the next cell. A process that dies costs
-    its cell, whose record then says so. With `gpus`, cells side by side have one each.
+    its cell, whose record then says so. With `gpus`, cells side by side have one each. Meanwhile `listener` hears how
+    far each place is.
+
+    Raises:
+        StorageError: a record or a checkpoint cannot be used or written.
     """
     todo: dict[int, Record | None] = {}
     for place, cell in enumerate(cells):
+        if fresh:
+            forget(cell, store.folder.parent)
         stored = None if fresh else store.load(cell.task, cell.architecture, cell.stage, cell.key)
         if stored and stored.status == "ok" and _answers(stored, cell):
             yield place, stored, False
@@ -73,10 +94,13 @@ def run(
             todo[place] = stored
     if len(todo) < 2 or jobs < 2:
         for place, earlier in todo.items():
-            yield place, _measure_and_store(cells[place], earlier, store), True
+            with told_to(partial(listener, place)):
+                record = _measure_and_store(cells[place], earlier, store)
+            yield place, record, True
         return
     calls = {place: (cells[place], earlier, store) for place, earlier in todo.items()}
-    for place, result in side_by_side(_measure_and_store, calls, min(jobs, len(todo)), gpus=gpus):
+    results = side_by_side(_measure_in_worker, calls, min(jobs, len(todo)), gpus=gpus, listener=listener)
+    for place, result in results:
         if isinstance(result, Died):
             record = _record(cells[place], {}, str(result))
             store.save(record)
@@ -86,14 +110,23 @@ def run(
 
 
 def gpus(cells: Iterable[Cell]) -> list[str]:
-    """The GPUs to share out among the cells, as CUDA_VISIBLE_DEVICES names them; none if they run on the CPU."""
+    """The GPUs to share out among the cells, as CUDA_VISIBLE_DEVICES names them; none if they run on the CPU.
+
+    Raises:
+        UsageError: a GPU is asked for and there is none.
+    """
     return devices.visible_gpus() if any(_is_on_gpu(cell) for cell in cells) else []
 
 
 def _is_on_gpu(cell: Cell) -> bool:
     if cell.stage == "memory":
         return cell.memory.engine == "cuda"
-    return (cell.timing if cell.stage == "timing" else cell.accuracy).device != "cpu"
+    return devices.chosen((cell.timing if cell.stage == "timing" else cell.accuracy).device).type == "cuda"
+
+
+def _measure_in_worker(cell: Cell, earlier: Record | None, store: RecordStore) -> Record:
+    with told_to(message):
+        return _measure_and_store(cell, earlier, store)
 
 
 def _answers(stored: Record, cell: Cell) -> bool:
@@ -114,12 +147,17 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> Record:
         cell: what to measure.
         earlier: a record of the same cell, whose results for other cards are kept.
         folder: where a stage may keep more than its record: checkpoints, reconstructions.
+
+    Raises:
+        StorageError: one of these cannot be used or written.
     """
     start = time.perf_counter()
     results: dict[str, object] = {}
     reason = None
     try:
         results = importlib.import_module(f"bench.stages.{cell.stage}").measure(cell, earlier, folder)
+    except StorageError:
+        raise
     except (BenchError, NotRecordableError, ProbeFailedError) as error:
         reason = str(error)
     except Exception as error:  # noqa: BLE001 - a cell may run anybody's architecture: this is where its failure ends

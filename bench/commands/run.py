@@ -55,7 +55,6 @@ def run(
     """
     from bench import suite
     from bench.config import load
-    from bench.errors import CellsFailedError
     from bench.records import RecordStore, to_json
     from bench.sharding import Shard
 
@@ -85,11 +84,11 @@ def run(
         cells = {stage: [cell for cell in of_part if cell.stage == stage] for stage in cells}
         note = f" Shard {part} alone, {len(of_part)} of {len(all_cells)} cells: `bench merge` makes the whole."
         if not of_part:
-            _warn(f"shard {part} has nothing to do: the run has {len(all_cells)} cells")
-    store = RecordStore(output / "records", _warn)
+            warn(f"shard {part} has nothing to do: the run has {len(all_cells)} cells")
+    store = RecordStore(output / "records", warn)
     records = []
     for stage, of_stage in cells.items():
-        made = _measure(of_stage, store, fresh, jobs)
+        made = measured(of_stage, store, fresh, jobs)
         records += made
         if made:
             names = [card.name for card in cards]
@@ -98,6 +97,17 @@ def run(
             suite.check_cards_hold_parameters(made, cards)
     if json:
         print(to_json(records))
+    check_none_failed(records)
+
+
+def check_none_failed(records: list[Record]) -> None:
+    """End the command with the reasons of the cells that failed, if there are any.
+
+    Raises:
+        CellsFailedError: some have.
+    """
+    from bench.errors import CellsFailedError
+
     failed = [record for record in records if record.status == "failed"]
     if failed:
         reasons = "; ".join(f"{record.architecture} on {record.task}: {record.reason}" for record in failed)
@@ -136,9 +146,13 @@ def report(
     note: str = "",
 ) -> None:
     """Write a stage's tables into the output folder, if there is one, and print them, with a note below."""
-    from bench.report import table3, timing
+    from bench.report import quality, table3, timing
     from bench.report.terminal import print_table
 
+    if stage == "accuracy":
+        if printed:
+            print_table(quality.arranged(records), quality.caption(records) + note)
+        return
     if stage == "memory":
         frame = table3.tidy(records, cards, settings.memory.workspace)
         of_stage: Any = table3
@@ -177,24 +191,41 @@ def _require_gpu(cards: list[Card]) -> None:
         raise UsageError(str(error)) from error
 
 
-def _measure(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int | None) -> list[Record]:
-    """Measure the cells, each with its bar on stderr where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+def measured(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int | None) -> list[Record]:
+    """The cells' records, measured as far as they are not stored, each with its bar where stderr is a terminal.
 
+    Raises:
+        InterruptedRunError: by the user; what is done is stored.
+        StorageError: a record or checkpoint cannot be used or written.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from bench import progress as progress_of
     from bench import suite
     from bench.errors import InterruptedRunError
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[status]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
+    )
     records: dict[int, Record] = {}
     measured = 0
     try:
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             bars = [progress.add_task(f"{cell.architecture} on {cell.task}", total=None, status="") for cell in cells]
+
+            def show(place: int, heard: progress_of.Progress) -> None:
+                progress.update(bars[place], total=heard.total, completed=heard.done, status=heard.status)
+
             gpus = suite.gpus(cells)
             at_a_time = _side_by_side(cells[0].stage, jobs, gpus) if cells else 1
-            for place, record, is_new in suite.run(cells, store, fresh=fresh, jobs=at_a_time, gpus=gpus):
+            made = suite.run(cells, store, fresh=fresh, jobs=at_a_time, gpus=gpus, listener=show)
+            for place, record, is_new in made:
                 records[place] = record
                 measured += is_new
                 progress.update(
@@ -206,9 +237,10 @@ def _measure(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int | Non
             "the same command goes on from there"
         ) from None
     if measured < len(cells):
-        _warn(f"{len(cells) - measured} of {len(cells)} cells taken from {store.folder} (--fresh measures them again)")
+        warn(f"{len(cells) - measured} of {len(cells)} cells taken from {store.folder} (--fresh measures them again)")
     return [records[place] for place in sorted(records)]
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
+    """Say something on stderr."""
     typer.echo(f"bench: {message}", err=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.pool import Died, side_by_side
+from bench.pool import Died, message, side_by_side
 
 
 def square(number):
@@ -68,6 +68,22 @@ def test_other_ends_are_told_apart():
     ((_, died),) = side_by_side(leave, calls(7), 2)
     assert str(died) == "its process died (exit code 7)"
     assert str(Died(-signal.SIGSEGV)) == "its process died (signal 11, SIGSEGV)"
+
+
+def tell_and_square(number):
+    message(number)
+    message("half way")
+    return number**2
+
+
+def test_messages_of_a_call_are_heard_before_its_result():
+    heard = []
+    for key, result in side_by_side(
+        tell_and_square, calls(3, 4), 2, listener=lambda key, content: heard.append((key, content))
+    ):
+        heard.append((key, result))
+    assert [each for each in heard if each[0] == "call 3"] == [("call 3", 3), ("call 3", "half way"), ("call 3", 9)]
+    assert len(heard) == 6
 
 
 def test_an_error_comes_back_as_it_is():
@@ -157,6 +173,7 @@ def test_cells_share_out_gpus_only_if_they_run_on_them(monkeypatch, tmp_path):
     from bench.config import load
 
     monkeypatch.setattr(devices, "visible_gpus", lambda: ["0", "1"])
+    monkeypatch.setattr(devices.torch.cuda, "is_available", lambda: True)
 
     def gpus(stage, **given):
         return suite.gpus(suite.cells(load(given=given), stage=stage))

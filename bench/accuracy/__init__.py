@@ -1,0 +1,1 @@
+"""How well: an architecture trained on measured images, held against what needs no training."""

@@ -1,0 +1,95 @@
+"""The measured images of a cell: those to train on, and the batches held out to validate and to test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.utils.data import default_collate
+
+import operators
+from bench import data
+from bench.accuracy.metrics import Metrics
+from bench.config import AccuracySection, Task
+from bench.data import ImageSet, MeasuredSet, Noise, Split
+from bench.errors import UsageError
+from bench.records import DataSets
+from operators.base import LinearOperator
+from operators.mri import MRI
+
+Batch = tuple[Tensor, Tensor]
+"""Images [B, C, H, W] and their measurements [B, *measurement_shape]."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Everything that a training sees, on the CPU.
+
+    Attributes:
+        train: pairs of an image and its measurement.
+        validation: batches that steer choices.
+        test: batches that decide nothing.
+        metrics: how reconstructions are judged.
+        described: how many images of how many subjects, for the record.
+    """
+
+    train: MeasuredSet
+    validation: list[Batch]
+    test: list[Batch]
+    metrics: Metrics
+    described: DataSets
+
+
+def load(name: str, task: Task, options: AccuracySection) -> Splits:
+    """The splits of the task called `name`.
+
+    Raises:
+        UsageError: the task has no images, or they cannot be read.
+    """
+    if task.data is None:
+        raise UsageError(f"task {name} has no images to train on: give data = ... in [task.{name}] (`bench data list`)")
+    operator = operators.get(task.operator)(**task.options)
+    noise = Noise(task.noise.sigma, task.noise.photons)
+    train, validation, test = (_measured(task, split, operator, noise) for split in data.SPLITS)
+    images: ImageSet = train.images
+    metrics = Metrics(images.data_range, "magnitude" if isinstance(operator, MRI) else "image")
+    tested = spread(len(test), options.test_images)
+    validated = spread(len(validation), options.validation_images)
+    return Splits(
+        train=train,
+        validation=_batches(validation, validated, options.batch),
+        test=_batches(test, tested, options.batch),
+        metrics=metrics,
+        described=DataSets(
+            name=images.name,
+            train_images=len(train),
+            train_subjects=images.effective_sample_size,
+            validation_images=len(validated),
+            test_images=len(tested),
+            test_subjects=len({test.images.subjects[index] for index in tested}),
+            data_range=metrics.data_range,
+            metric=metrics.of,
+        ),
+    )
+
+
+def spread(available: int, wanted: int) -> list[int]:
+    """Indices of at most `wanted` of so many images, evenly over all of them and so over their subjects."""
+    count = min(available, wanted)
+    return [number * available // count for number in range(count)]
+
+
+def _measured(task: Task, split: Split, operator: LinearOperator, noise: Noise) -> MeasuredSet:
+    assert task.data is not None
+    channels, height, width = operator.image_shape
+    return MeasuredSet(data.load(task.data, split, (channels, height, width), **task.data_options), operator, noise)
+
+
+def _batches(pairs: MeasuredSet, indices: list[int], size: int) -> list[Batch]:
+    return [batch_of(pairs, indices[start : start + size]) for start in range(0, len(indices), size)]
+
+
+def batch_of(pairs: MeasuredSet, indices: list[int]) -> Batch:
+    """The pairs at `indices` as one batch."""
+    image, measurement = default_collate([pairs[index] for index in indices])
+    return image, measurement

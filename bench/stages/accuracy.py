@@ -1,0 +1,145 @@
+"""The stage accuracy: an architecture trained from each seed, or a classical method, judged on the test images."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+
+import operators
+from bench import devices, progress
+from bench.accuracy import splits as splits_of
+from bench.accuracy.checkpoint import Checkpoint
+from bench.accuracy.classical import METHODS
+from bench.accuracy.evaluation import evaluate, mean_psnr_db, network
+from bench.accuracy.reconstructions import keep
+from bench.accuracy.splits import Splits
+from bench.accuracy.training import DivergedError, Tell, Trainer
+from bench.cell import Cell
+from bench.records import Accuracy, Parameters, Record, Training
+
+
+def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, object]:
+    """The record's parts `accuracy`, `image_shape` and, of an architecture, `parameters`.
+
+    A training that was interrupted goes on from its checkpoint below `folder`.
+
+    Raises:
+        UsageError: no images, or a GPU is asked for and there is none.
+        StorageError: a checkpoint cannot be used or written.
+    """
+    device = devices.chosen(cell.accuracy.device)
+    if device.type == "cpu":
+        torch.set_num_threads(cell.accuracy.threads)
+    splits = splits_of.load(cell.task, cell.workload.task, cell.accuracy)
+    if cell.architecture in METHODS:
+        return _classical(cell, splits, device, folder)
+    return _trained(cell, splits, device, folder)
+
+
+def _trained(cell: Cell, splits: Splits, device: torch.device, folder: Path) -> dict[str, object]:
+    """One training per seed; the first that comes to its end gives the reconstructions that are kept."""
+    seeds, steps = cell.accuracy.seeds, cell.accuracy.steps
+    trainings: list[Training] = []
+    reconstructions = None
+    for number, seed in enumerate(seeds):
+        trainer = Trainer(cell.workload, cell.accuracy, splits, seed, device, Checkpoint.of(cell, seed, folder))
+
+        def tell(step: int, status: str, before: int = number * steps, seed: int = seed) -> None:
+            progress.tell(before + step, len(seeds) * steps, f"seed {seed}: {status}")
+
+        training = _training(trainer, tell)
+        trainings.append(training)
+        if training.status == "ok" and reconstructions is None:
+            reconstruct = network(trainer.model)
+            reconstructions = keep(cell, trainer.model.operator, reconstruct, splits.test, device, folder)
+    model = trainer.model
+    return {
+        "image_shape": model.operator.image_shape,
+        "parameters": Parameters(trainable=model.trainable_parameters, paper=model.paper_parameters),
+        "accuracy": _accuracy(cell, splits, device, trainings, reconstructions),
+    }
+
+
+def _training(trainer: Trainer, tell: Tell) -> Training:
+    """A training to its end, and the test images' metrics; or why there are none."""
+    reason = None
+    psnr_db: list[float] = []
+    ssim: list[float] = []
+    evaluation_seconds = 0.0
+    try:
+        trainer.run(tell)
+    except DivergedError as error:
+        reason = str(error)
+    else:
+        done = evaluate(network(trainer.model), trainer.splits.test, trainer.splits.metrics, trainer.device)
+        evaluation_seconds = done.seconds
+        if done.finite:
+            psnr_db, ssim = done.psnr_db, done.ssim
+        else:
+            reason = "reconstructions of test images that are not finite, after the last step"
+    return Training(
+        seed=trainer.seed,
+        status="ok" if reason is None else "diverged",
+        reason=reason,
+        curve=trainer.curve,
+        psnr_db=psnr_db,
+        ssim=ssim,
+        training_seconds=trainer.seconds,
+        evaluation_seconds=evaluation_seconds,
+    )
+
+
+def _classical(cell: Cell, splits: Splits, device: torch.device, folder: Path) -> dict[str, object]:
+    """A classical method with the value that does best on the validation images; that is its training."""
+    task = cell.workload.task
+    operator = operators.get(task.operator)(**task.options, device=device)
+    method = METHODS[cell.architecture]
+    start = time.perf_counter()
+    value = method.grid[0]
+    if len(method.grid) > 1:
+        psnr_db = {}
+        for number, candidate in enumerate(method.grid):
+            reconstruct = method.at(operator, candidate)
+            psnr_db[candidate] = mean_psnr_db(reconstruct, splits.validation, splits.metrics, device)
+            progress.tell(
+                number + 1, len(method.grid), f"{method.parameter} {candidate:g}: {psnr_db[candidate]:.1f} dB"
+            )
+        value = max(psnr_db, key=psnr_db.__getitem__)
+    seconds = time.perf_counter() - start
+    reconstruct = method.at(operator, value)
+    done = evaluate(reconstruct, splits.test, splits.metrics, device)
+    training = Training(
+        seed=cell.accuracy.seeds[0],
+        status="ok",
+        curve=[],
+        psnr_db=done.psnr_db,
+        ssim=done.ssim,
+        training_seconds=seconds,
+        evaluation_seconds=done.seconds,
+    )
+    reconstructions = keep(cell, operator, reconstruct, splits.test, device, folder)
+    chosen = {method.parameter: value} if len(method.grid) > 1 else {}
+    return {
+        "image_shape": operator.image_shape,
+        "accuracy": _accuracy(cell, splits, device, [training], reconstructions, chosen),
+    }
+
+
+def _accuracy(
+    cell: Cell,
+    splits: Splits,
+    device: torch.device,
+    trainings: list[Training],
+    reconstructions: str | None,
+    chosen: dict[str, float] | None = None,
+) -> Accuracy:
+    return Accuracy(
+        device=devices.describe(device),
+        threads=cell.accuracy.threads if device.type == "cpu" else None,
+        data=splits.described,
+        trainings=trainings,
+        reconstructions=reconstructions,
+        chosen=chosen or {},
+    )

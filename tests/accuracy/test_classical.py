@@ -1,0 +1,123 @@
+"""Classical methods against closed forms, scikit-image, and a general optimiser."""
+
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from skimage.restoration import denoise_tv_chambolle
+
+from bench.accuracy.classical import METHODS, differences, differences_adjoint, gradient_descent, total_variation
+from bench.config import Classical
+from operators.base import LinearOperator
+from operators.blur import GaussianBlur
+from operators.mri import MRI
+
+
+class Dense(LinearOperator):
+    """A given matrix on images of one row."""
+
+    def __init__(self, matrix):
+        super().__init__((1, 1, matrix.shape[1]), (matrix.shape[0],), None, matrix.dtype)
+        self._constant("matrix", matrix)
+
+    def _apply_forward(self, image):
+        return image.flatten(1) @ self.matrix.T
+
+    def _apply_adjoint(self, measurement):
+        return (measurement @ self.matrix).view(-1, *self.image_shape)
+
+
+class Identity(LinearOperator):
+    def __init__(self, image_shape):
+        super().__init__(image_shape, image_shape, None, torch.float64)
+
+    def _apply_forward(self, image):
+        return image.clone()
+
+    _apply_adjoint = _apply_forward
+
+
+def random(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def steps_image(height=20, width=16, channels=1):
+    image = torch.zeros(1, channels, height, width, dtype=torch.float64)
+    image[..., 5:14, 4:11] = 1
+    image[..., 8:, 8:] += 0.5
+    return image + 0.1 * (random(1, channels, height, width) - 0.5)
+
+
+def objective(operator, x, y, weight):
+    variation = torch.linalg.vector_norm(differences(x), dim=(1, 2)).sum()
+    return float((operator(x) - y).square().sum() / 2 + weight * variation)
+
+
+def test_every_method_that_can_be_configured_is_there():
+    assert set(METHODS) == set(get_args(Classical))
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 7, 100])
+def test_gradient_descent_is_its_closed_form(iterations):
+    """x_n = sum over singular triplets of (1 - (1 - s^2)^(n + 1)) / s <u, y> v, as x_0 = A^T y."""
+    matrix = random(7, 5)
+    matrix = matrix / torch.linalg.matrix_norm(matrix, 2)
+    y = random(2, 7, seed=1)
+    U, s, Vh = torch.linalg.svd(matrix, full_matrices=False)
+    expected = ((1 - (1 - s.square()) ** (iterations + 1)) / s * (y @ U)) @ Vh
+    assert torch.allclose(gradient_descent(Dense(matrix), y, iterations).flatten(1), expected, atol=1e-12)
+
+
+def test_gradient_descent_cannot_add_to_a_zero_filled_reconstruction():
+    operator = MRI(image_shape=(2, 16, 16), acceleration=4)
+    y = operator(torch.rand(1, 2, 16, 16))
+    assert torch.allclose(gradient_descent(operator, y, 5), operator.adjoint(y), atol=1e-6)
+
+
+def test_differences_and_their_adjoint():
+    x, d = random(2, 3, 6, 5), random(2, 2, 3, 6, 5, seed=1)
+    assert float((differences(x) * d).sum()) == pytest.approx(float((x * differences_adjoint(d)).sum()), rel=1e-12)
+    image = x[0, 0].numpy()
+    down, right = differences(x)[0, :, 0].numpy()
+    assert np.array_equal(down, np.diff(image, axis=0, append=image[-1:]))
+    assert np.array_equal(right, np.diff(image, axis=1, append=image[:, -1:]))
+
+
+@pytest.mark.parametrize("weight", [0.2])
+def test_denoising_is_scikit_images(weight):
+    y = steps_image()
+    ours = total_variation(Identity((1, 20, 16)), y, weight, iterations=1000)[0, 0].numpy()
+    theirs = denoise_tv_chambolle(y[0, 0].numpy(), weight=weight, eps=1e-12, max_num_iter=5000)
+    assert np.abs(ours - theirs).max() < 2e-3
+    assert np.abs(ours - y[0, 0].numpy()).max() > 0.05
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        GaussianBlur(image_shape=(3, 20, 16), kernel_size=5, dtype=torch.float64),
+        MRI(image_shape=(2, 20, 16), acceleration=2, dtype=torch.float64),
+    ],
+    ids=["GaussianBlur", "MRI"],
+)
+def test_no_general_optimiser_finds_a_smaller_objective(operator):
+    """L-BFGS on a smoothed total variation, which lies above the true minimum by little."""
+    weight = 0.02
+    y = operator(steps_image(channels=operator.image_shape[0]))
+    ours = total_variation(operator, y, weight, iterations=600)
+    x = operator.initial_estimate(y).clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([x], max_iter=200, line_search_fn="strong_wolfe", tolerance_grad=1e-9)
+
+    def smoothed():
+        optimizer.zero_grad()
+        length = (differences(x).square().sum(dim=(1, 2)) + 1e-6).sqrt().sum()
+        value = (operator(x) - y).square().sum() / 2 + weight * length
+        value.backward()
+        return value
+
+    optimizer.step(smoothed)
+    found, other = objective(operator, ours, y, weight), objective(operator, x.detach(), y, weight)
+    assert found <= other * (1 + 1e-6)
+    assert found >= other * 0.98
+    assert found < 0.9 * objective(operator, operator.initial_estimate(y), y, weight)

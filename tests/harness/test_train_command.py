@@ -1,0 +1,280 @@
+"""bench train, and the stage accuracy of bench run, as a user types them, on tiny images."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import models
+from bench import config, progress, suite
+from bench.cli import main
+from bench.config import load
+from bench.errors import StorageError
+from bench.records import RecordStore
+
+TINY = """
+[suite]
+stages = ["accuracy"]
+architectures = ["LU-DnCNN", "DEQ4IP", "LUSER-SW", "LUSER-DW"]
+tasks = ["deblurring", "ct", "mri"]
+
+[accuracy]
+classical = ["initialisation"]
+
+[preset.demo.model]
+stages = 2
+
+[preset.demo.model.solver]
+max_evaluations = 4
+
+[preset.demo.accuracy]
+steps = 4
+batch = 2
+validate_every = 2
+checkpoint_every = 2
+validation_images = 2
+test_images = 3
+
+[preset.demo.task.deblurring.options]
+image_shape = [3, 16, 16]
+
+[preset.demo.task.ct.options]
+image_size = 16
+detectors = 23
+angles = 20
+
+[preset.demo.task.mri-4x.options]
+image_shape = [2, 16, 16]
+
+[preset.demo.task.mri-8x.options]
+image_shape = [2, 16, 16]
+"""
+WITHOUT_CLASSICAL = {"accuracy": {"classical": ()}}
+CLASSICAL = ["initialisation", "gradient descent", "total variation"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "bench.toml").write_text(TINY)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def bench(folder, monkeypatch, capsys):
+    """Run `bench ...` in an empty folder that holds a tiny suite as bench.toml."""
+
+    def bench(*arguments):
+        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
+
+    return bench
+
+
+def rows(printed):
+    """The table's rows, each as its cells."""
+    lines = [line for line in printed.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+
+
+def accuracies(folder, output="results/runs"):
+    """Stored records by task and name."""
+    stored = [json.loads(path.read_bytes()) for path in (folder / output / "records").glob("*--accuracy--*.json")]
+    return {(record["task"], record["architecture"]): record for record in stored}
+
+
+def test_every_architecture_on_every_task_beside_the_classical_methods(bench, folder):
+    (folder / "bench.toml").write_text(TINY.replace('["initialisation"]', str(CLASSICAL)))
+    result = bench("run")
+    assert result.returncode == 0, result.stderr
+    tasks = ["deblurring", "ct", "mri-4x", "mri-8x"]
+    stored = accuracies(folder)
+    assert set(stored) == {(task, name) for task in tasks for name in [*CLASSICAL, *config_architectures()]}
+    assert [row[1] for row in rows(result.stdout)] == [*CLASSICAL, *config_architectures()] * 4
+    for (task, name), record in stored.items():
+        accuracy = record["accuracy"]
+        (training,) = accuracy["trainings"]
+        assert training["status"] == "ok" and training["seed"] == 0
+        assert len(training["psnr_db"]) == len(training["ssim"]) == accuracy["data"]["test_images"] == 3
+        assert accuracy["data"]["metric"] == ("magnitude" if "mri" in task else "image")
+        assert accuracy["threads"] == 1
+        assert record["preset"] == "demo" and record["image_shape"][1:] == [16, 16]
+        kept = load_file(folder / "results/runs" / accuracy["reconstructions"])
+        assert {tuple(tensor.shape) for tensor in kept.values()} == {(3, *record["image_shape"])}
+        error = (kept["reconstruction"] - kept["truth"]).square().mean(dim=(1, 2, 3))
+        if accuracy["data"]["metric"] == "image":
+            expected = 10 * torch.log10(accuracy["data"]["data_range"] ** 2 / error)
+            assert training["psnr_db"] == pytest.approx(expected.tolist(), abs=1e-3)
+        if name in CLASSICAL:
+            assert record["parameters"] is None and training["curve"] == []
+            assert torch.equal(kept["reconstruction"], kept["initialisation"]) or name != "initialisation"
+            continue
+        assert record["parameters"]["trainable"] > 0
+        assert [point["step"] for point in training["curve"]] == [1, 2, 3, 4]
+        assert (folder / f"results/runs/checkpoints/{task}--{name}--{record['key']}--seed0.pt").exists()
+    chosen = {name: list(stored["ct", name]["accuracy"]["chosen"]) for name in CLASSICAL}
+    assert chosen == {"initialisation": [], "gradient descent": ["iterations"], "total variation": ["weight"]}
+
+
+def config_architectures():
+    return sorted(models.names(), key=lambda name: models.get(name).table_column)
+
+
+def test_train_shares_everything_with_the_stage(bench, folder):
+    arguments = ("--architecture", "luser-sw", "--task", "deblurring")
+    result = bench("train", *arguments, "--seed", "3", "--seed", "4", "--steps", "3")
+    assert result.returncode == 0, result.stderr
+    table = rows(result.stdout)
+    assert [row[1] for row in table] == ["initialisation", "LUSER-SW"]
+    assert table[-1][4] == "2 of 2"
+    assert "3 test images 3x16x16 of 1 subjects" in result.stdout
+    assert "data range 2" in result.stdout and "3 steps" in result.stdout
+    record = accuracies(folder)["deblurring", "LUSER-SW"]
+    assert [training["seed"] for training in record["accuracy"]["trainings"]] == [3, 4]
+    assert record["settings"]["accuracy"]["steps"] == 3
+    for seed in (3, 4):
+        assert f"seed{seed}.pt" in result.stderr
+    again = bench("train", *arguments, "--seed", "3", "--seed", "4", "--steps", "3")
+    assert again.stdout == result.stdout
+    assert "2 of 2 cells taken from" in again.stderr
+
+
+def test_a_training_that_diverges_is_shown_and_the_other_seeds_go_on(bench, folder, monkeypatch):
+    (folder / "bench.toml").write_text(TINY + "\n[preset.demo.training]\nlearning_rate = 1e30\n")
+    result = bench("train", "--architecture", "LU-DnCNN", "--task", "deblurring", "--seed", "0", "--seed", "1")
+    assert result.returncode == 0, result.stderr
+    assert rows(result.stdout)[-1][2] == "diverged"
+    assert rows(result.stdout)[-1][4] == "0 of 2"
+    assert "LU-DnCNN on deblurring, seed 1, diverged: loss" in result.stdout
+    record = accuracies(folder)["deblurring", "LU-DnCNN"]
+    assert record["status"] == "ok" and record["accuracy"]["reconstructions"] is None
+    for training in record["accuracy"]["trainings"]:
+        assert training["status"] == "diverged" and "at step" in training["reason"]
+        assert training["psnr_db"] == training["ssim"] == []
+
+
+def test_another_data_set(bench, folder):
+    result = bench("train", "--architecture", "LUSER-SW", "--task", "ct", "--data", "mri-phantoms", "--steps", "1")
+    assert result.returncode == 3
+    assert "mri-phantoms got image shape [1, 16, 16], expected [2, H, W]" in result.stderr
+    result = bench(
+        "train", "--architecture", "LUSER-SW", "--task", "deblurring", "--data", "CelebA", "--data-folder", "x"
+    )
+    assert result.returncode == 3
+    assert "CelebA needs the folder x, which does not exist" in result.stderr
+
+
+def test_unknown_names(bench):
+    assert bench("train", "--architecture", "U-Net", "--task", "ct").returncode == 2
+    assert bench("train", "--architecture", "DEQ4IP", "--task", "sonar").returncode == 2
+    assert bench("train", "--architecture", "DEQ4IP", "--task", "ct", "--steps", "0").returncode == 2
+
+
+TRAIN = ("train", "--architecture", "LUSER-SW", "--task", "deblurring")
+
+
+def checkpoint_of(folder):
+    (path,) = (folder / "results/runs/checkpoints").iterdir()
+    return path
+
+
+def test_a_damaged_checkpoint_ends_the_run_and_stays(bench, folder):
+    bench(*TRAIN)
+    path = checkpoint_of(folder)
+    path.write_bytes(path.read_bytes()[:5000])
+    for record in (folder / "results/runs/records").glob("*LUSER*"):
+        record.unlink()
+    result = bench(*TRAIN)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1 and "damaged" in result.stderr and str(path.name) in result.stderr
+    assert path.stat().st_size == 5000
+    assert bench(*TRAIN, "--fresh").returncode == 0
+    assert path.stat().st_size > 5000
+
+
+def test_a_checkpoint_of_another_architecture_ends_the_run_and_stays(bench, folder):
+    bench(*TRAIN)
+    path = checkpoint_of(folder)
+    bench("train", "--architecture", "LU-DnCNN", "--task", "deblurring")
+    (other,) = (folder / "results/runs/checkpoints").glob("*LU-DnCNN*")
+    path.write_bytes(other.read_bytes())
+    for record in (folder / "results/runs/records").glob("*LUSER*"):
+        record.unlink()
+    result = bench(*TRAIN, "--jobs", "1")
+    assert result.returncode == 2
+    assert "is of LU-DnCNN on deblurring" in result.stderr and "expected LUSER-SW on deblurring" in result.stderr
+    assert path.read_bytes() == other.read_bytes()
+
+
+def test_what_cannot_be_stored_ends_a_run_side_by_side_too(folder):
+    (folder / "out").mkdir()
+    (folder / "out/checkpoints").write_text("a file where the folder should be")
+    cells = suite.cells(
+        load(None, WITHOUT_CLASSICAL, "demo"), ["LUSER-SW", "LUSER-DW"], ["deblurring"], stage="accuracy"
+    )
+    with pytest.raises(StorageError, match=r"cannot (read|write) .*checkpoints"):
+        list(suite.run(cells, RecordStore(folder / "out/records", print), jobs=2))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_progress_is_heard_from_every_process(folder, jobs):
+    cells = suite.cells(
+        load(None, WITHOUT_CLASSICAL, "demo"), ["LUSER-SW", "LUSER-DW"], ["deblurring"], stage="accuracy"
+    )
+    heard = []
+
+    def listener(place, what):
+        heard.append((place, what))
+
+    done = list(suite.run(cells, RecordStore(folder / "records", print), jobs=jobs, listener=listener))
+    assert [record.status for _, record, _ in done] == ["ok", "ok"]
+    for place in (0, 1):
+        steps = [what for where, what in heard if where == place]
+        assert [(what.done, what.total) for what in steps] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+        assert "loss" in steps[0].status and "dB" in steps[-1].status
+    progress.tell(1, 1, "nobody listens")
+
+
+def test_killed_and_resumed_it_is_the_same_to_the_bit(folder):
+    """DEQ4IP has all that a state can have: solver, BatchNorm's averages, spectral normalisation's vectors."""
+    (folder / "bench.toml").write_text(TINY.replace("steps = 4", "steps = 20"))
+    command = [sys.executable, "-c", "from bench.cli import main; main()", "train", "--task", "deblurring"]
+    command += ["--architecture", "DEQ4IP", "--output"]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([*command, "straight"], check=True, env=environment, capture_output=True)
+    process = subprocess.Popen([*command, "killed"], env=environment, stderr=subprocess.DEVNULL)
+    while not list((folder / "killed").glob("checkpoints/*.pt")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert ("deblurring", "DEQ4IP") not in accuracies(folder, "killed")
+    subprocess.run([*command, "killed"], check=True, env=environment, capture_output=True)
+
+    (straight,), (killed,) = (list((folder / name).glob("checkpoints/*.pt")) for name in ("straight", "killed"))
+    one, other = (torch.load(path, weights_only=True)["state"] for path in (straight, killed))
+    assert one["model"].keys() == other["model"].keys()
+    assert all(torch.equal(one["model"][name], other["model"][name]) for name in one["model"])
+    assert one["curve"] == other["curve"] and len(one["curve"]) == 20
+    trainings = [accuracies(folder, name)["deblurring", "DEQ4IP"] for name in ("straight", "killed")]
+    (first,), (second,) = (record["accuracy"]["trainings"] for record in trainings)
+    assert (first["psnr_db"], first["ssim"]) == (second["psnr_db"], second["ssim"])
+
+
+def test_the_demo_reduces_sizes_and_sets_the_schedule():
+    changed = config.load(config.default_path(), preset="demo")
+    base = config.load(config.default_path())
+    for name in base.task:
+        assert changed.task[name].operator == base.task[name].operator
+        assert changed.task[name].noise == base.task[name].noise
+        assert changed.task[name].data == base.task[name].data
