@@ -126,11 +126,9 @@ def stage(stored: Iterable[Stored], folder: Path) -> None:
 
 def _other_files(folder: Path, keys: set[str]) -> list[Path]:
     """The checkpoints and reconstructions of an output folder's records, which have their keys in their names."""
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.parent.name != "records" and keys.intersection(re.split(r"--|\.", path.name)) and path.is_file()
-    ]
+    below = [path for path in sorted(folder.iterdir()) if path.name != "records" and not path.name.startswith(".")]
+    files = [file for path in below for file in sorted(path.rglob("*"))]
+    return [file for file in files if keys.intersection(re.split(r"--|\.", file.name)) and file.is_file()]
 
 
 def move_into(staged: Path, output: Path, *, force: bool) -> None:

@@ -116,14 +116,14 @@ def submit(
         executor = AutoExecutor(folder, cluster=cluster)
         executor.update_parameters(name="bench", **parameters)
         runs = [ShardRun(run_arguments(shard, options, output.absolute())) for shard in shards]
-        jobs = executor.submit_array(runs)
+        submitted = executor.submit_array(runs)
     except OSError as error:
         raise UsageError(f"cannot write to the output folder {output}: {error.strerror}") from error
     except (FailedJobError, FailedSubmissionError) as error:
         raise UsageError(f"SLURM refuses the jobs: {' '.join(str(error).split())}") from error
     new = [
         Submitted(shard=str(shard), options=list(options), cluster=cluster, job_id=job.job_id)
-        for shard, job in zip(shards, jobs, strict=True)
+        for shard, job in zip(shards, submitted, strict=True)
     ]
     replaced = {(each.shard, *each.options) for each in new}
     kept = [each for each in known if (each.shard, *each.options) not in replaced]

@@ -196,6 +196,27 @@ def test_reconstructions_and_checkpoints_come_along(folder, merge, tmp_path):
     assert len(list((tmp_path / "whole/checkpoints").iterdir())) == 1
 
 
+def test_one_of_the_folders_can_be_the_output(folder, bench, tmp_path):
+    folder("a", memory(), timing())
+    folder("b", memory(card("10GB", 9)), timing(key="t2", task="knee"))
+    for name, key in (("a", "t1"), ("b", "t2")):
+        (tmp_path / name / "checkpoints").mkdir()
+        (tmp_path / name / f"checkpoints/x--{key}--seed0.pt").write_text(key)
+    result = bench("merge", "a", "b", "--output", "b", "--force")
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [
+        "checkpoints",
+        "records",
+        *(f"{table}.{suffix}" for table in ("table3", "timing") for suffix in ("csv", "md")),
+    ]
+    assert sorted(path.name for path in (tmp_path / "b/checkpoints").iterdir()) == [
+        "x--t1--seed0.pt",
+        "x--t2--seed0.pt",
+    ]
+    kept = json.loads((tmp_path / "b/records/blur--LUSER-SW--memory--m1.json").read_text())
+    assert kept["memory"]["cards"] == [card("8GB"), card("10GB", 9)]
+
+
 def test_nothing_is_overwritten_without_force(folder, merge, tmp_path):
     merge(folder("a", memory()))
     before = {path: path.read_bytes() for path in (tmp_path / "whole").rglob("*") if path.is_file()}
