@@ -14,6 +14,7 @@ from bench.commands import doctor as doctor_command
 from bench.commands import explain as explain_command
 from bench.commands import list as list_command
 from bench.commands import merge as merge_command
+from bench.commands import plot as plot_command
 from bench.commands import run as run_command
 from bench.commands import submit as submit_command
 from bench.commands import train as train_command
@@ -35,6 +36,7 @@ app.command("merge")(merge_command.merge)
 app.command("submit")(submit_command.submit)
 app.command("jobs")(submit_command.jobs)
 app.command("doctor")(doctor_command.doctor)
+app.command("plot")(plot_command.plot)
 app.command("list")(list_command.list_known)
 app.add_typer(data_command.app, name="data")
 

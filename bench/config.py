@@ -64,6 +64,8 @@ class MemorySection(_Section):
     steps: int = Field(ge=2)
     workspace: Literal["high", "low"]
     alloc_conf: str
+    allow_tf32: bool
+    deterministic: bool
 
     @field_validator("alloc_conf")
     @classmethod

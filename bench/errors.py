@@ -27,6 +27,12 @@ class CellsFailedError(BenchError):
     exit_code = 3
 
 
+class NothingComparableError(BenchError):
+    """There is nothing to compare, or to report on."""
+
+    exit_code = 4
+
+
 class InterruptedRunError(BenchError):
     """The user stopped the run."""
 

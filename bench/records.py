@@ -318,6 +318,26 @@ class RecordStore:
         )
 
 
+def read_records(folder: Path) -> list[Record]:
+    """All records of a run's output folder (or of its folder `records`), in the order in which they were made.
+
+    Of several records of the same task, architecture, stage and settings, the newest is kept.
+
+    Raises:
+        UsageError: there is no such folder, it has no records, or one of them is damaged or of another format.
+    """
+    inner = folder / "records"
+    paths = sorted((inner if inner.is_dir() else folder).glob("*.json"))
+    if not paths:
+        raise UsageError(f"no records in {folder}: give the output folder of `bench run`")
+    records = sorted((read_record(path) for path in paths), key=lambda record: record.provenance.created)
+    newest = {
+        (record.task, record.architecture, record.stage, json.dumps(record.settings, sort_keys=True)): record
+        for record in records
+    }
+    return sorted(newest.values(), key=lambda record: record.provenance.created)
+
+
 def read_record(path: Path) -> Record:
     """The record in a file.
 

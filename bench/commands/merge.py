@@ -29,13 +29,14 @@ def merge(
     import tempfile
 
     from bench import merging
-    from bench.commands.run import report
+    from bench.commands.run import report, report_all
     from bench.config import load
     from bench.errors import UsageError
 
     settings = load(config)
     stored = merging.gathered(folders)
     by_stage = _tabulated([each.record for each in stored], settings)
+    every = [record for records in by_stage.values() for record in records]
     cards = _cards(by_stage.get("memory", []))
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -44,11 +45,15 @@ def merge(
             merging.stage(stored, staged)
             for stage, records in by_stage.items():
                 report(stage, records, cards, settings, staged, printed=False)
+            if len(by_stage) > 1:
+                report_all(every, staged, printed=False)
             merging.move_into(staged, output, force=force)
     except OSError as error:
         raise UsageError(f"cannot write to the output folder {output}: {error.strerror}") from error
     for stage, records in by_stage.items():
         report(stage, records, cards, settings, None)
+    if len(by_stage) > 1:
+        report_all(every, None)
     typer.echo(f"bench: {len(stored)} records of {len(folders)} folders are in {output}", err=True)
 
 

@@ -38,6 +38,12 @@ def run(
     alloc_conf: Annotated[
         str | None, typer.Option(help="PyTorch's allocator options, in its syntax: expandable_segments:True")
     ] = None,
+    allow_tf32: Annotated[
+        bool | None, typer.Option(help="torch.backends.cudnn.allow_tf32 while training. [default: on]")
+    ] = None,
+    deterministic: Annotated[
+        bool | None, typer.Option(help="torch.backends.cudnn.deterministic while training. [default: off]")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON instead of the tables.")] = False,
     output: Annotated[Path, typer.Option(help="Folder for records and tables.")] = DEFAULT_OUTPUT,
     jobs: Annotated[
@@ -61,7 +67,12 @@ def run(
     part = Shard.parse(shard) if shard else None
     given: dict[str, dict[str, object]] = {
         "suite": {"stages": tuple(stages.split(",")) if stages else None, "preset": preset},
-        "memory": {"engine": engine, "alloc_conf": alloc_conf},
+        "memory": {
+            "engine": engine,
+            "alloc_conf": alloc_conf,
+            "allow_tf32": allow_tf32,
+            "deterministic": deterministic,
+        },
     }
     settings = load(config, given)
     cards = chosen_cards(settings, gpu_cap or [], gpu or [])
@@ -95,6 +106,9 @@ def run(
             report(stage, made, names, settings, None if part else output, printed=not json, note=note)
         if stage == "memory":
             suite.check_cards_hold_parameters(made, cards)
+    if len(cells) > 1 and not part:
+        report_all(records, output, printed=not json)
+    say_what_diverged(records)
     if json:
         print(to_json(records))
     check_none_failed(records)
@@ -145,24 +159,40 @@ def report(
     printed: bool = True,
     note: str = "",
 ) -> None:
-    """Write a stage's tables into the output folder, if there is one, and print them, with a note below."""
-    from bench.report import quality, table3, timing
+    """Write a stage's table into the output folder, if there is one, and print it, with a note below."""
+    from bench.report import table2, table3, timing
     from bench.report.terminal import print_table
 
-    if stage == "accuracy":
-        if printed:
-            print_table(quality.arranged(records), quality.caption(records) + note)
-        return
     if stage == "memory":
         frame = table3.tidy(records, cards, settings.memory.workspace)
         of_stage: Any = table3
     else:
-        frame = timing.tidy(records)
-        of_stage = timing
+        of_stage = {"timing": timing, "accuracy": table2}[stage]
+        frame = of_stage.tidy(records)
     if output:
         of_stage.write(frame, output)
     if printed:
         print_table(of_stage.arranged(frame), of_stage.caption(frame) + note)
+
+
+def report_all(records: list[Record], output: Path | None, *, printed: bool = True) -> None:
+    """Write Table 4, which is made of all stages, into the output folder, if there is one, and print it."""
+    from bench.report import table4
+    from bench.report.terminal import print_table
+
+    frame = table4.tidy(records)
+    if output:
+        table4.write(frame, output)
+    if printed:
+        print_table(table4.arranged(frame), table4.caption(frame))
+
+
+def say_what_diverged(records: list[Record]) -> None:
+    """Name each training that diverged, and where, on stderr."""
+    for record in records:
+        for training in record.accuracy.trainings if record.accuracy else ():
+            if training.status == "diverged":
+                warn(f"{record.architecture} on {record.task}, seed {training.seed}, diverged: {training.reason}")
 
 
 def chosen_cards(settings: Config, gpu_caps: list[str], gpus: list[str]) -> list[Card]:

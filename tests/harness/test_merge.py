@@ -11,7 +11,11 @@ RECORD = {
     "preset": None,
     "image_shape": [3, 8, 8],
     "paper_task": None,
-    "settings": {"model": {"stages": 4, "solver": {"max_evaluations": 8}}},
+    "settings": {
+        "model": {"stages": 4, "solver": {"max_evaluations": 8}},
+        "training": {"loss": "final"},
+        "task": {"operator": "GaussianBlur", "options": {}},
+    },
     "status": "ok",
     "reason": None,
     "seconds": 1.5,
@@ -207,7 +211,7 @@ def test_one_of_the_folders_can_be_the_output(folder, bench, tmp_path):
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [
         "checkpoints",
         "records",
-        *(f"{table}.{suffix}" for table in ("table3", "timing") for suffix in ("csv", "md")),
+        *(f"{table}.{suffix}" for table in ("table3", "table4", "timing") for suffix in ("csv", "md")),
     ]
     assert sorted(path.name for path in (tmp_path / "b/checkpoints").iterdir()) == [
         "x--t1--seed0.pt",
