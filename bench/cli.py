@@ -9,12 +9,16 @@ from typing import NoReturn
 import typer
 
 import bench
+from bench.commands import baseline as baseline_command
+from bench.commands import check as check_command
+from bench.commands import compare as compare_command
 from bench.commands import data as data_command
 from bench.commands import doctor as doctor_command
 from bench.commands import explain as explain_command
 from bench.commands import list as list_command
 from bench.commands import merge as merge_command
 from bench.commands import plot as plot_command
+from bench.commands import report as report_command
 from bench.commands import run as run_command
 from bench.commands import submit as submit_command
 from bench.commands import train as train_command
@@ -37,6 +41,10 @@ app.command("submit")(submit_command.submit)
 app.command("jobs")(submit_command.jobs)
 app.command("doctor")(doctor_command.doctor)
 app.command("plot")(plot_command.plot)
+app.command("check")(check_command.check)
+app.command("compare")(compare_command.compare)
+app.add_typer(baseline_command.app, name="baseline")
+app.command("report")(report_command.report)
 app.command("list")(list_command.list_known)
 app.add_typer(data_command.app, name="data")
 

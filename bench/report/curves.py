@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from bench.records import Record, Training
 from bench.report.methods import CLASSICAL, by_task, conditions, label, newest
-from bench.report.style import Look, legend, looks, new_figure
+from bench.report.style import Look, legend, log_scale, looks, new_figure
 
 WINDOWS = 15  # the moving median of the loss spans a curve's length over this
 
@@ -33,7 +34,7 @@ def draw(records: Sequence[Record]) -> Figure | None:
                 if training.curve:
                     _draw_training(above, beneath, training, look[name], name)
         above.set_title(task)
-        above.set_yscale("log")
+        log_scale(above, "y")
         beneath.set_xlabel("training step")
     grid[0, 0].set_ylabel(f"training loss, moving median\n({conditions(trained)})")
     grid[1, 0].set_ylabel("validation PSNR, dB")
@@ -48,5 +49,6 @@ def _draw_training(above: Any, beneath: Any, training: Training, look: Look, nam
     above.plot(loss.index, loss, **look.line, linewidth=1.2, markersize=4, markevery=max(len(loss) // 5, 1), label=name)
     psnr_db = curve["validation_psnr_db"].dropna()
     beneath.plot(psnr_db.index, psnr_db, **look.line, linewidth=1.2, markersize=5, label=name)
-    if training.status == "diverged":
-        above.plot(loss.index[-1], loss.iloc[-1], color=look.color, marker="x", markersize=10, markeredgewidth=2.5)
+    if training.status == "diverged" and np.isfinite(loss).any():
+        last = loss.index[np.isfinite(loss)][-1]
+        above.plot(last, loss[last], color=look.color, marker="x", markersize=10, markeredgewidth=2.5)

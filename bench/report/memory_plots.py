@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from bench.records import Bound, CardResult, Memory, Record
+from bench.records import Bound, CardResult, Edge, Memory, Record
 from bench.report.methods import by_task, label, newest
-from bench.report.style import legend, looks, task_grid
+from bench.report.style import legend, log_scale, looks, task_grid
 from bench.units import GiB
 
 _FILLS: dict[str, tuple[str, str]] = {  # of a card, from the bottom up; neighbours differ in grey
@@ -23,13 +22,16 @@ _FILLS: dict[str, tuple[str, str]] = {  # of a card, from the bottom up; neighbo
 }
 
 
+_BOTTOM = 0.5  # of the logarithmic axis of batches, on which none is nothing and 1 is seen
+
+
 def largest_batch(records: Sequence[Record]) -> Figure | None:
     """Bars: the largest batch by card and method; a whisker reaches to the other bound where it is not exact."""
     records = newest(records, "memory")
     if not records:
         return None
     tasks = by_task(records)
-    figure, axes_of = task_grid(list(tasks), 4.6)
+    figure, axes_of = task_grid(list(tasks), max(4.6, 1.5 * len(_cards(records))))
     look = looks(label(record, records) for record in records)
     for task, of_task in tasks.items():
         axes, cards = axes_of[task], _cards(of_task)
@@ -41,8 +43,9 @@ def largest_batch(records: Sequence[Record]) -> Figure | None:
             name = label(record, records)
             bars = axes.bar(
                 np.array(list(results)) + (place - (len(of_task) - 1) / 2) * width,
-                heights,
+                np.maximum(heights, _BOTTOM) - _BOTTOM,
                 0.94 * width,
+                bottom=_BOTTOM,
                 yerr=[np.zeros(len(above)), above],
                 error_kw={"ecolor": "#707070", "elinewidth": 1.2},
                 label=name,
@@ -54,7 +57,8 @@ def largest_batch(records: Sequence[Record]) -> Figure | None:
         is_bound = any(_reach(card) for record in of_task if record.memory for card in record.memory.cards)
         whisker = "\n(whisker: nothing taken inside kernels)" if is_bound else ""
         axes.set_ylabel(f"largest training batch, images{whisker}")
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        log_scale(axes, "y")
+        axes.set_ylim(bottom=_BOTTOM)
     legend(figure)
     return figure
 
@@ -73,9 +77,10 @@ def _reach(result: CardResult) -> int:
 
 
 def memory_by_batch(records: Sequence[Record]) -> Figure | None:
-    """Lines: peak reserved over the batch, straight through the largest batch's peak; the cards' usable memory.
+    """Peaks over the batch, and the cards' usable memory.
 
-    The slope is the bytes that an image adds. Full points are exact, empty ones bounds of what kernels take inside.
+    Points are the peaks reserved at the cards' largest batches: full ones exact, empty ones with the most that kernels
+    can take inside. Lines are the peak allocated with that most: through the largest batch's, by an image's bytes.
     """
     records = newest(records, "memory")
     if not records:
@@ -85,38 +90,36 @@ def memory_by_batch(records: Sequence[Record]) -> Figure | None:
     look = looks(label(record, records) for record in records)
     for task, of_task in tasks.items():
         axes, cards = axes_of[task], _cards(of_task)
-        last = 1
         for record in of_task:
             assert record.memory is not None
             name = label(record, records)
-            known = {bound: _peaks(record.memory, bound) for bound in ("exact", "high")}
-            if not known["exact"] and not known["high"]:
+            exact, high = (_edges(record.memory, bound) for bound in ("exact", "high"))
+            edges = exact or high
+            if not edges:
                 continue
-            bound: Bound = "exact" if known["exact"] else "high"
-            batches, peaks = (np.array(values) for values in zip(*known[bound], strict=True))
-            line = np.arange(batches[-1] + 1)
+            last = (high or exact)[-1]
+            line = np.arange(1, last.largest_batch + 1)
             slope = record.memory.peak_bytes_per_image["high"]
-            through = peaks[-1] + slope * (line - batches[-1])
-            known_as = dict(look[name].line, markerfacecolor=look[name].color if bound == "exact" else "white")
-            axes.plot(line[1:], through[1:] / GiB, **look[name].line | {"marker": "none"})
-            axes.plot(batches, peaks / GiB, **known_as | {"linestyle": "none"})
+            allocated = (last.peak_allocated_bytes or 0) + slope * (line - last.largest_batch)
+            known_as = look[name].line | {"markerfacecolor": look[name].color if exact else "white"}
+            axes.plot(line, allocated / GiB, **look[name].line | {"marker": "none"})
+            reserved = [(edge.peak_reserved_bytes or 0) / GiB for edge in edges]
+            axes.plot([edge.largest_batch for edge in edges], reserved, **known_as | {"linestyle": "none"})
             axes.plot([], [], label=name, **known_as)
-            last = max(last, batches[-1])
         _draw_caps(axes, cards)
+        log_scale(axes, "both")
         axes.set(
             xlabel="batch, images",
-            ylabel="peak reserved, GiB\n(full points exact, empty ones a bound)",
-            xlim=(0, 1.05 * last),
-            ylim=(0, None),
+            ylabel="peak, GiB (line: allocated, points:\nreserved, full if exact, empty if a bound)",
         )
     legend(figure)
     return figure
 
 
-def _peaks(memory: Memory, bound: Bound) -> list[tuple[int, int]]:
-    """Largest batches and their peaks under one bound, the smallest first."""
+def _edges(memory: Memory, bound: Bound) -> list[Edge]:
+    """Where one bound has something that fits, the smallest batch first."""
     edges = [card.edges[bound] for card in memory.cards if bound in card.edges]
-    return sorted({(e.largest_batch, e.peak_reserved_bytes) for e in edges if e.peak_reserved_bytes is not None})
+    return sorted((edge for edge in edges if edge.largest_batch), key=lambda edge: edge.largest_batch)
 
 
 def _draw_caps(axes: Any, cards: Sequence[CardResult]) -> None:

@@ -127,7 +127,7 @@ def _by_quality(judged: Property, values: pd.DataFrame) -> dict[str, Verdict]:
     if not behind:
         return verdicts
     high, moderate, low = judged.words
-    for method, (equal, best) in pd.DataFrame(behind).groupby("method").mean().round(2).iterrows():
+    for method, (equal, best) in pd.DataFrame(behind).groupby("method").mean().round(2).add(0.0).iterrows():
         word = low if equal < -PSNR_LIMIT_DB else high if best >= -PSNR_LIMIT_DB else moderate
         verdicts[str(method)] = Verdict(word, f"{equal:+.2f} dB, {best:+.2f} dB")
     return verdicts

@@ -12,11 +12,15 @@ import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from bench.report.table3 import paper_tables
 
 FORMATS = ("png", "svg", "pdf")
 
 _STYLE_FILE = Path(__file__).with_name("bench.mplstyle")
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---", "ooo", "+++")
+_FEW_NUMBERS = 150  # a logarithmic axis that spans less has 2 and 5 beside 1
 _UNDATED: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
@@ -50,11 +54,16 @@ def style() -> AbstractContextManager[None]:
 
 
 def looks(methods: Iterable[str]) -> dict[str, Look]:
-    """A look for each method, in their order, from the style in force. Beyond eight, looks come again."""
+    """A look for each method, from the style in force. The paper's have theirs in every plot, others those behind.
+
+    Beyond eight, looks come again.
+    """
     cycle = list(matplotlib.rcParams["axes.prop_cycle"])
+    methods = list(methods)
+    places = {name: place for place, name in enumerate(dict.fromkeys([*paper_tables()["parameters"]["ct"], *methods]))}
     return {
-        method: Look(**cycle[place % len(cycle)], hatch=_HATCHES[place % len(_HATCHES)])
-        for place, method in enumerate(dict.fromkeys(methods))
+        method: Look(**cycle[places[method] % len(cycle)], hatch=_HATCHES[places[method] % len(_HATCHES)])
+        for method in methods
     }
 
 
@@ -103,5 +112,19 @@ def legend(figure: Figure) -> None:
     for axes in figure.axes:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
-    columns = min(len(handles), 6)
+    if not handles:
+        return
+    entry_inches = 0.6 + 0.075 * max(map(len, handles))  # its line and its letters
+    columns = max(1, int(figure.get_figwidth() / entry_inches))
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
+
+
+def log_scale(axes: Any, which: Literal["x", "y", "both"]) -> None:
+    """Make axes, whose data are drawn, logarithmic with their numbers written out: 0.5, 1, 2."""
+    for name in ("x", "y") if which == "both" else (which,):
+        axes.set(**{f"{name}scale": "log"})
+        low, high = getattr(axes, f"get_{name}lim")()
+        axis = getattr(axes, f"{name}axis")
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < _FEW_NUMBERS * low else (1,)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())

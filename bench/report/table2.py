@@ -153,10 +153,13 @@ def _images(of_task: pd.DataFrame) -> str:
     row = of_task.iloc[-1]
     magnitude = " of the magnitude" if row.metric == "magnitude" else ""
     return (
-        f"{row.task}: {row['name']}, {row.image_shape}, trained on {row.train_images:.0f} images of "
-        f"{row.train_subjects:.0f} subjects, tested on {row.test_images:.0f} of {row.test_subjects:.0f}, "
-        f"data range {row.data_range:g}{magnitude}"
+        f"{row.task}: {row['name']}, {row.image_shape}, trained on {_count(row.train_images, row.train_subjects)}, "
+        f"tested on {_count(row.test_images, row.test_subjects)}, data range {row.data_range:g}{magnitude}"
     )
+
+
+def _count(images: float, subjects: float) -> str:
+    return f"{images:.0f} images of {subjects:.0f} subject{'' if subjects == 1 else 's'}"
 
 
 def write(frame: pd.DataFrame, folder: Path) -> None:

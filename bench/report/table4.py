@@ -125,10 +125,12 @@ def caption(frame: pd.DataFrame) -> str:
         how += of_stage["device"].dropna().unique().tolist()
         tasks = ", ".join(of_stage["task"].unique())
         measured.append(f"{stage} of {tasks}" + (f" ({', '.join(how)})" if how else ""))
+    is_small = (frame["preset"] == "demo").any()
+    note = " The demo's times and PSNR rank methods; they do not compare with published numbers." if is_small else ""
     meanings = "; ".join(f"{each.name.replace('_', ' ')}: {each.meaning}" for each in PROPERTIES)
     return (
         f"Word (numbers) / the paper's word. {RULES} Quantities: {meanings}. Measured: {'; '.join(measured)}; "
-        f"torch {', '.join(frame['torch'].unique())}."
+        f"torch {', '.join(frame['torch'].unique())}.{note}"
     )
 
 

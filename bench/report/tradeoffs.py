@@ -7,12 +7,13 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from bench.records import Record
 from bench.report.methods import CLASSICAL, beside, by_task, conditions, label, newest
-from bench.report.style import legend, looks, task_grid
+from bench.report.style import legend, log_scale, looks, task_grid
 from bench.units import MiB
+
+_CLASSICAL_LINES = dict(zip(CLASSICAL, (":", "-.", "--"), strict=True))
 
 Quantity = Callable[[Record], float | None]
 
@@ -87,9 +88,6 @@ def _draw(records: Sequence[Record], cost: Quantity, result: Quantity, *, more_i
     for task, of_task in points.items():
         axes = axes_of[task]
         front = pareto(of_task, more_is_better=more_is_better)
-        axes.set_xscale("log")
-        if not more_is_better:
-            axes.set_yscale("log")
         costs_of_front, results_of_front = [p.cost for p in front], [p.result for p in front]
         axes.plot(
             *(costs_of_front, results_of_front),
@@ -101,16 +99,10 @@ def _draw(records: Sequence[Record], cost: Quantity, result: Quantity, *, more_i
             axes.plot(point.cost, point.result, **look[point.method].point, markersize=7, label=point.method)
         for record in by_task(records)[task]:
             level = result(record)
-            if record.architecture in CLASSICAL and level is not None:
-                axes.axhline(level, color="#8c8c8c", linewidth=1, linestyle=":")
-                axes.annotate(
-                    record.architecture,
-                    *((0.01, level), (0, 2), ("axes fraction", "data")),
-                    textcoords="offset points",
-                    fontsize=7,
-                    color="#606060",
-                )
+            if level is not None and (linestyle := _CLASSICAL_LINES.get(record.architecture)):
+                axes.axhline(level, color="#8c8c8c", linewidth=1.2, linestyle=linestyle, label=record.architecture)
         axes.margins(x=0.15, y=0.12)
+        log_scale(axes, "x" if more_is_better else "both")
     return figure
 
 
@@ -119,10 +111,5 @@ def _labelled(figure: Figure | None, cost: str, result: str) -> Figure | None:
         return None
     for axes in figure.axes:
         axes.set(xlabel=cost, ylabel=result)
-        for axis in (axes.xaxis, axes.yaxis):
-            if axis.get_scale() == "log":
-                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-                axis.set_minor_formatter(NullFormatter())
     legend(figure)
     return figure

@@ -18,6 +18,14 @@ def test_a_line_for_each_seed_and_a_cross_where_one_diverged():
     assert (list(beneath.lines[0].get_xdata()), list(beneath.lines[0].get_ydata())) == ([10], [30.0])
 
 
+def test_the_cross_stands_at_the_last_loss_that_is_a_number():
+    curve = points([1.0] * 4, loss=0.25)
+    curve[3] = curve[3].model_copy(update={"loss": float("inf")})
+    with style.style():
+        above, _ = curves.draw([accuracy("DEQ4IP", diverged(0, curve))]).axes
+    assert (list(above.lines[1].get_xdata()), list(above.lines[1].get_ydata())) == ([3], [0.25])
+
+
 def test_a_single_outlier_of_the_loss_does_not_show():
     losses = points([1.0] * 60)
     losses[30] = losses[30].model_copy(update={"loss": 1e6})

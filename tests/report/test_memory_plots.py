@@ -14,8 +14,8 @@ def texts(axes):
 def test_bars_are_the_largest_batches_and_say_where_none_fits():
     with style.style():
         (axes,) = memory_plots.largest_batch([LARGE, SMALL]).axes
-    assert [[bar.get_height() for bar in bars] for bars in axes.containers if hasattr(bars, "patches")] == [
-        [0, 2],  # (24 GiB - 500 MiB) / 10 GiB
+    assert [[bar.get_y() + bar.get_height() for bar in bars.patches] for bars in axes.containers[1::2]] == [
+        [0.5, 2],  # the axis begins at 0.5; (24 GiB - 500 MiB) / 10 GiB
         [15, 47],
     ]
     assert texts(axes) == ["none", "2", "15", "47"]
@@ -29,14 +29,14 @@ def test_a_whisker_reaches_to_the_other_bound_unless_the_answer_is_exact():
     assert memory_plots._reach(result.model_copy(update={"edges": edges | {"exact": result.edges["high"]}})) == 0
 
 
-def test_lines_have_the_slope_of_an_image_and_go_through_the_largest_peak():
+def test_lines_have_the_slope_of_an_image_and_go_through_the_largest_peak_allocated():
     with style.style():
         (axes,) = memory_plots.memory_by_batch([SMALL]).axes
-    (line, points, *_), caps = axes.lines, axes.lines[3:]
+    (line, points, _, *caps) = axes.lines
     peaks = {15: 15 * 0.5 + 20 / 1024, 47: 47 * 0.5 + 20 / 1024}
     assert dict(zip(points.get_xdata(), points.get_ydata(), strict=True)) == peaks
     assert line.get_xdata()[-1] == 47
-    assert line.get_ydata()[-1] == peaks[47]
+    assert line.get_ydata()[-1] == 47 * 0.5  # allocated, not reserved
     np.testing.assert_allclose(np.diff(line.get_ydata()), 0.5)
     assert [cap.get_ydata()[0] for cap in caps] == [8 - 500 / 1024, 24 - 500 / 1024]
     assert texts(axes) == ["8GB", "24GB"]
@@ -80,3 +80,16 @@ def test_the_composition_is_of_the_largest_card():
 def test_nothing_is_drawn_of_nothing():
     for draw in (memory_plots.largest_batch, memory_plots.memory_by_batch, memory_plots.composition):
         assert draw([]) is None
+
+
+def test_a_cell_that_fits_no_card_leaves_the_pictures_empty():
+    record = memory("LU-DnCNN", 100 * GiB)
+    with style.style():
+        (bars,) = memory_plots.largest_batch([record]).axes
+        (lines,) = memory_plots.memory_by_batch([record]).axes
+        (stacks,) = memory_plots.composition([record]).axes
+        style.as_files(lines.figure, ["png"])
+        style.as_files(stacks.figure, ["png"])
+    assert texts(bars) == ["none", "none"]
+    assert texts(lines) == ["8GB", "24GB"]
+    assert texts(stacks) == []

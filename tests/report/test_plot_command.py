@@ -131,7 +131,13 @@ def test_the_same_records_give_the_same_bytes():
 
 def test_methods_look_different_without_colour():
     with style.style():
-        looks = style.looks(range(8)).values()
+        looks = style.looks([*ARCHITECTURES, "A", "B", "C", "D"]).values()
     assert len({look.marker for look in looks}) == len({str(look.linestyle) for look in looks}) == 8
     assert len({look.hatch for look in looks}) == 8
     assert len({look.color for look in looks}) == 8
+
+
+def test_a_method_looks_the_same_whichever_others_there_are():
+    with style.style():
+        assert style.looks(["LUSER-DW"])["LUSER-DW"] == style.looks(ARCHITECTURES)["LUSER-DW"]
+        assert style.looks(["A", "LUSER-DW"])["A"] not in style.looks(ARCHITECTURES).values()

@@ -1,0 +1,170 @@
+"""bench report: what has been measured, as tables in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:  # pandas takes a second to import: only a report pays for it
+    from bench.records import Record
+    from bench.report.formats import Figure, Report
+
+TERMINAL = "terminal"
+DEFAULT_RECORDS = Path("results/runs")
+DEFAULT_OUTPUT = Path("results/report")
+MOST_TASKS_DRAWN = 8
+
+
+def report(
+    records: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder of records, such as a run's output. May be repeated. [default: results/runs]"),
+    ] = None,
+    formats: Annotated[
+        str, typer.Option(help="Of terminal,markdown,csv,parquet,latex,html, those that are wanted.")
+    ] = f"{TERMINAL},html",
+    select: Annotated[
+        str | None, typer.Option(help="Of table2,table3,table4,timing, those that are wanted. [default: all]")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the files.")] = DEFAULT_OUTPUT,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files of another report.")] = False,
+) -> None:
+    """The paper's tables from any set of records: on the terminal, as files, and as one page for a browser."""
+    from bench.report.formats import FORMATS
+    from bench.report.tables import TABLES
+
+    wanted = _known("format", formats.split(","), (TERMINAL, *FORMATS))
+    selected = _known("table", select.split(",") if select else TABLES, TABLES)
+    folders = records or [DEFAULT_RECORDS]
+    made = _report(_read(folders), selected, folders, drawn="html" in wanted)
+    files = _files(made, wanted)
+    _write(files, output, force=force)
+    if TERMINAL in wanted:
+        _print(made)
+    if files:
+        _warn(f"wrote {', '.join(sorted(files))} into {output}")
+
+
+def _known(what: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
+    from bench.errors import UsageError
+
+    chosen = [name.strip() for name in names]
+    for name in chosen:
+        if name not in known:
+            raise UsageError(f"unknown {what} {name!r}: known are {', '.join(known)}")
+    return list(dict.fromkeys(chosen))
+
+
+def _read(folders: Sequence[Path]) -> list[Record]:
+    from bench.errors import NothingComparableError
+    from bench.records import read_records
+    from bench.report.chosen import joined
+
+    if all(folder.is_dir() and not any(folder.rglob("*.json")) for folder in folders):
+        raise NothingComparableError(f"nothing to report: no records in {_names(folders)}; `bench run` makes them")
+    return joined(record for folder in folders for record in read_records(folder))
+
+
+def _report(records: list[Record], selected: list[str], folders: Sequence[Path], *, drawn: bool) -> Report:
+    from bench.errors import NothingComparableError
+    from bench.report.formats import Report
+    from bench.report.provenance import provenance
+    from bench.report.tables import tables
+
+    made = tables(records, selected)
+    if not made:
+        raise NothingComparableError(
+            f"nothing to report: the {len(records)} records in {_names(folders)} fill none of {', '.join(selected)}"
+        )
+    return Report(made, _figures(records, selected, folders[0]) if drawn else [], provenance(records))
+
+
+def _figures(records: list[Record], selected: list[str], folder: Path) -> list[Figure]:
+    """The plots of the stages that the selected tables show, drawn side by side."""
+    from bench.pool import available_cores, pool
+    from bench.report.formats import Figure
+    from bench.report.plots import PLOTS, files, shown
+    from bench.report.tables import TABLES
+
+    tasks = {record.task for record in records}
+    if len(tasks) > MOST_TASKS_DRAWN:
+        _warn(f"no figures: they have a panel per task, and {len(tasks)} are more than {MOST_TASKS_DRAWN}")
+        return []
+    stages = {stage for name in selected for stage in TABLES[name].stages}
+    names = [name for name, plot in PLOTS.items() if stages.issuperset(plot.needs.split(","))]
+    folder = folder.parent if folder.name == "records" else folder
+    if not names:
+        return []
+    found = shown(records)
+    figures = []
+    with pool(min(available_cores(), len(names))) as workers:
+        drawn = {name: workers.submit(files, name, found, folder, ["svg"]) for name in names}
+        for name, future in drawn.items():
+            try:
+                svg = future.result().get("svg")
+            except (OSError, ValueError) as error:
+                _warn(f"{name} left out: {error}")
+                continue
+            if svg:
+                caption = name.replace("-", " ").replace("psnr", "PSNR")
+                figures.append(Figure(name, caption[0].upper() + caption[1:], svg.decode()))
+    return figures
+
+
+def _files(made: Report, wanted: Iterable[str]) -> dict[str, bytes]:
+    """All files of all formats, before the first of them is written."""
+    from bench.errors import UsageError
+    from bench.report.formats import format_named
+
+    files: dict[str, bytes] = {}
+    for name in wanted:
+        if name == TERMINAL:
+            continue
+        try:
+            files |= format_named(name).files(made)
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"{name} needs {error.name}, which is not installed: pip install 'bench-inverse[report]'"
+            ) from error
+    return files
+
+
+def _write(files: dict[str, bytes], folder: Path, *, force: bool) -> None:
+    """Write them all, or none where one with other content stands in the way."""
+    from bench.errors import UsageError
+    from bench.records import write_atomically
+
+    if not files:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        others = [
+            name
+            for name, content in sorted(files.items())
+            if (folder / name).exists() and (folder / name).read_bytes() != content
+        ]
+    except OSError as error:
+        raise UsageError(f"cannot write to the output folder {folder}: {error.strerror}") from error
+    if others and not force:
+        raise UsageError(f"{folder} has another {', '.join(others)}: give --force to overwrite, or another --output")
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+
+
+def _print(made: Report) -> None:
+    from bench.report.terminal import print_table
+
+    for place, table in enumerate(made.tables):
+        print("\n" * bool(place) + table.title + "\n")
+        print_table(table.arranged, table.caption)
+
+
+def _names(folders: Iterable[Path]) -> str:
+    return ", ".join(map(str, folders))
+
+
+def _warn(message: str) -> None:
+    typer.echo(f"bench: {message}", err=True)
