@@ -18,11 +18,11 @@ from bench.config import Config
 from bench.errors import BenchError, StorageError, UsageError
 from bench.memory import Card, NotRecordableError
 from bench.memory.cuda import ProbeFailedError
-from bench.pool import Died, message, side_by_side
 from bench.progress import Progress, told_to
 from bench.provenance import provenance
 from bench.records import Record, RecordStore, Stage
 from bench.units import format_bytes
+from bench.workers import Died, message, side_by_side
 
 
 def cells(

@@ -24,10 +24,8 @@ def plot(
 
     A plot whose data were not measured is left out, and the command that measures them is named.
     """
-    from concurrent.futures import ProcessPoolExecutor
-
     from bench.errors import NothingComparableError, UsageError
-    from bench.pool import available_cores
+    from bench.pool import available_cores, pool
     from bench.records import read_records, write_atomically
     from bench.report.plots import PLOTS, files, shown
     from bench.report.style import FORMATS
@@ -39,7 +37,7 @@ def plot(
     output = output or folder / "plots"
     _refuse_existing([output / f"{name}.{suffix}" for name in names for suffix in suffixes], force)
     pictures: dict[Path, bytes] = {}
-    with ProcessPoolExecutor(min(available_cores(), len(names))) as workers:
+    with pool(min(available_cores(), len(names))) as workers:
         drawn = {name: workers.submit(files, name, found, folder, suffixes) for name in names}
         for name, future in drawn.items():
             try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.pool import Died, message, side_by_side
+from bench.workers import Died, message, side_by_side
 
 
 def square(number):
