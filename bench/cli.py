@@ -27,9 +27,10 @@ from bench.errors import BenchError
 
 app = typer.Typer(
     name="bench",
-    help="Will this network train on my card? Memory of training steps, to the byte, without a GPU.",
+    help="Will this network train on my card, at what batch size, how fast, how well? Memory to the byte, without a GPU.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # else "[default: ...]" is read as markup
     pretty_exceptions_enable=False,
 )
 app.command("run")(run_command.run)
