@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from bench.errors import UsageError
 from bench.memory.allocator import AllocatorConfig
-from bench.records import Stage
+from bench.records import Metric, Stage
 from models.architectures.base import ModelOptions
 
 if sys.version_info >= (3, 11):
@@ -164,6 +164,7 @@ class NoiseSection(_Section):
 class Task(_Section):
     """[task.NAME]: an operator with its options, the paper's name for it; noise and images of the accuracy stage.
 
+    `metric` is what PSNR and SSIM are taken of: "real" and "magnitude" are for complex images (mri).
     `stands_for` names tasks that memory and time do not tell apart: the accuracy stage has them in this one's place.
     """
 
@@ -173,6 +174,7 @@ class Task(_Section):
     stands_for: tuple[str, ...] = ()
     noise: NoiseSection = NoiseSection()
     data: str | None = None
+    metric: Metric = "image"
     data_options: dict[str, Any] = {}
 
 

@@ -20,6 +20,9 @@ from bench.errors import StorageError, UsageError
 Stage = Literal["memory", "timing", "accuracy"]
 """What a run measures of each cell, in this order."""
 
+Metric = Literal["image", "real", "magnitude"]
+"""What PSNR and SSIM are taken of: all channels; of a complex image its real channel alone, or its magnitude."""
+
 Bound = Literal["exact", "high", "low"]
 """The temporaries inside kernels: as they are (measured, or told by cuDNN), the most they can take, or nothing."""
 
@@ -123,7 +126,7 @@ class Timing(_Part):
 class DataSets(_Part):
     """The images of a training: how many, and of how many patients, volumes, photographs or phantoms.
 
-    `data_range` is that of PSNR and SSIM, `metric` what they are taken of: "image", or for mri "magnitude".
+    `data_range` is that of PSNR and SSIM, `metric` what they are taken of.
     """
 
     name: str
@@ -133,7 +136,7 @@ class DataSets(_Part):
     test_images: int
     test_subjects: int
     data_range: float
-    metric: Literal["image", "magnitude"]
+    metric: Metric
 
 
 class Point(_Part):

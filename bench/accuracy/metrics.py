@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from bench.records import Metric
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,11 @@ class Metrics:
 
     Attributes:
         data_range: largest minus smallest possible value.
-        of: "image", or "magnitude" of a complex one, whose real and imaginary part are two channels.
+        of: "image"; of a complex one, whose real and imaginary part are two channels, also "real" or "magnitude".
     """
 
     data_range: float
-    of: Literal["image", "magnitude"]
+    of: Metric
 
     def psnr_db(self, reconstruction: Tensor, image: Tensor) -> Tensor:
         """10 log10(data_range^2 / mean squared error) of each image, [B]."""
@@ -35,4 +36,6 @@ class Metrics:
         return similarity.reshape(-1)
 
     def _compared(self, image: Tensor) -> Tensor:
+        if self.of == "real":
+            return image[:, :1]
         return torch.linalg.vector_norm(image, dim=1, keepdim=True) if self.of == "magnitude" else image

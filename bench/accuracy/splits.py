@@ -15,7 +15,6 @@ from bench.data import ImageSet, MeasuredSet, Noise, Split
 from bench.errors import UsageError
 from bench.records import DataSets
 from operators.base import LinearOperator
-from operators.mri import MRI
 
 Batch = tuple[Tensor, Tensor]
 """Images [B, C, H, W] and their measurements [B, *measurement_shape]."""
@@ -52,7 +51,13 @@ def load(name: str, task: Task, options: AccuracySection) -> Splits:
     noise = Noise(task.noise.sigma, task.noise.photons)
     train, validation, test = (_measured(task, split, operator, noise) for split in data.SPLITS)
     images: ImageSet = train.images
-    metrics = Metrics(images.data_range, "magnitude" if isinstance(operator, MRI) else "image")
+    if task.metric != "image" and operator.image_shape[0] != 2:
+        raise UsageError(
+            f"metric {task.metric!r} of task {name} is for complex images of two channels, but its images have "
+            f'{operator.image_shape[0]}: give "image"'
+        )
+    data_range = 2 * images.data_range if task.metric == "real" else images.data_range  # [-1, 1] of magnitude [0, 1]
+    metrics = Metrics(data_range, task.metric)
     tested = spread(len(test), options.test_images)
     validated = spread(len(validation), options.validation_images)
     return Splits(

@@ -151,10 +151,10 @@ def caption(frame: pd.DataFrame) -> str:
 def _images(of_task: pd.DataFrame) -> str:
     """The data of a task, by its last record."""
     row = of_task.iloc[-1]
-    magnitude = " of the magnitude" if row.metric == "magnitude" else ""
+    part = {"real": " of the real channel", "magnitude": " of the magnitude"}.get(row.metric, "")
     return (
         f"{row.task}: {row['name']}, {row.image_shape}, trained on {_count(row.train_images, row.train_subjects)}, "
-        f"tested on {_count(row.test_images, row.test_subjects)}, data range {row.data_range:g}{magnitude}"
+        f"tested on {_count(row.test_images, row.test_subjects)}, data range {row.data_range:g}{part}"
     )
 
 

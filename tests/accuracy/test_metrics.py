@@ -35,6 +35,15 @@ def test_ssim_is_scikit_images_of_reflected_borders(data_range):
     assert Metrics(data_range, "image").ssim(NOISY, IMAGE).tolist() == pytest.approx(expected, abs=1e-4)
 
 
+def test_the_real_channel_does_not_see_the_other():
+    other = IMAGE.clone()
+    other[:, 1] += 1
+    real, image = Metrics(2.0, "real"), Metrics(2.0, "image")
+    assert real.psnr_db(other, IMAGE).min() > 100
+    assert torch.equal(real.psnr_db(NOISY, IMAGE), image.psnr_db(NOISY[:, :1], IMAGE[:, :1]))
+    assert torch.equal(real.ssim(NOISY, IMAGE), image.ssim(NOISY[:, :1], IMAGE[:, :1]))
+
+
 def test_the_magnitude_does_not_see_the_phase():
     complex_image = torch.view_as_complex(IMAGE.movedim(1, -1).contiguous())
     turned = torch.view_as_real(complex_image * torch.polar(torch.tensor(1.0), torch.tensor(2.0))).movedim(-1, 1)

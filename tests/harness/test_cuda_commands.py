@@ -39,6 +39,7 @@ def gpu(monkeypatch):
     properties = SimpleNamespace(name="NVIDIA Stand-in 4", total_memory=4 * GiB)
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     device = StandIn()
     monkeypatch.setattr(Gpu, "measure", lambda self, trial: device.measure(trial))
     return device

@@ -108,15 +108,16 @@ def test_every_architecture_on_every_task_beside_the_classical_methods(bench, fo
         (training,) = accuracy["trainings"]
         assert training["status"] == "ok" and training["seed"] == 0
         assert len(training["psnr_db"]) == len(training["ssim"]) == accuracy["data"]["test_images"] == 3
-        assert accuracy["data"]["metric"] == ("magnitude" if "mri" in task else "image")
+        assert accuracy["data"]["metric"] == ("real" if "mri" in task else "image")
+        assert accuracy["data"]["data_range"] == (1.0 if task == "ct" else 2.0)
         assert accuracy["threads"] == 1
         assert record["preset"] == "demo" and record["image_shape"][1:] == [16, 16]
         kept = load_file(folder / "results/runs" / accuracy["reconstructions"])
         assert {tuple(tensor.shape) for tensor in kept.values()} == {(3, *record["image_shape"])}
-        error = (kept["reconstruction"] - kept["truth"]).square().mean(dim=(1, 2, 3))
-        if accuracy["data"]["metric"] == "image":
-            expected = 10 * torch.log10(accuracy["data"]["data_range"] ** 2 / error)
-            assert training["psnr_db"] == pytest.approx(expected.tolist(), abs=1e-3)
+        compared = slice(0, 1) if "mri" in task else slice(None)
+        error = (kept["reconstruction"] - kept["truth"])[:, compared].square().mean(dim=(1, 2, 3))
+        expected = 10 * torch.log10(accuracy["data"]["data_range"] ** 2 / error)
+        assert training["psnr_db"] == pytest.approx(expected.tolist(), abs=1e-3)
         if name in CLASSICAL:
             assert record["parameters"] is None and training["curve"] == []
             assert torch.equal(kept["reconstruction"], kept["initialisation"]) or name != "initialisation"
@@ -139,7 +140,7 @@ def test_train_shares_everything_with_the_stage(bench, folder):
     table = rows(result.stdout)
     assert [row[0] for row in table if row[0]] == ["initialisation", "LUSER-SW"]
     assert table[-1][3].count("±") == 2  # over images, over seeds
-    assert "photographs, 3x16x16," in result.stdout and "tested on 3 of 1" in result.stdout
+    assert "photographs, 3x16x16," in result.stdout and "tested on 3 images" in result.stdout
     assert "data range 2" in result.stdout and "3 steps" in result.stdout
     record = accuracies(folder)["deblurring", "LUSER-SW"]
     assert [training["seed"] for training in record["accuracy"]["trainings"]] == [3, 4]
@@ -173,6 +174,14 @@ def test_another_data_set(bench, folder):
     )
     assert result.returncode == 3
     assert "CelebA needs the folder x, which does not exist" in result.stderr
+
+
+def test_a_metric_of_complex_images_needs_them(bench, folder):
+    text = (folder / "bench.toml").read_text()
+    (folder / "bench.toml").write_text(text + '\n[preset.demo.task.ct]\nmetric = "real"\n')
+    result = bench("train", "--architecture", "LUSER-SW", "--task", "ct")
+    assert result.returncode == 3
+    assert "metric 'real' of task ct is for complex images of two channels, but its images have 1" in result.stderr
 
 
 def test_unknown_names(bench):
