@@ -9,9 +9,14 @@ from typing import NoReturn
 import typer
 
 import bench
+from bench.commands import baseline as baseline_command
+from bench.commands import check as check_command
+from bench.commands import compare as compare_command
 from bench.commands import data as data_command
 from bench.commands import explain as explain_command
 from bench.commands import list as list_command
+from bench.commands import plot as plot_command
+from bench.commands import report as report_command
 from bench.commands import run as run_command
 from bench.commands import train as train_command
 from bench.commands import validate as validate_command
@@ -19,15 +24,21 @@ from bench.errors import BenchError
 
 app = typer.Typer(
     name="bench",
-    help="Will this network train on my card? Memory of training steps, to the byte, without a GPU.",
+    help="Will this network train on my card, at what batch size, how fast, how well? To the byte, without a GPU.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # else "[default: ...]" is read as markup
     pretty_exceptions_enable=False,
 )
 app.command("run")(run_command.run)
 app.command("train")(train_command.train)
 app.command("validate")(validate_command.validate)
 app.command("explain")(explain_command.explain)
+app.command("plot")(plot_command.plot)
+app.command("check")(check_command.check)
+app.command("compare")(compare_command.compare)
+app.add_typer(baseline_command.app, name="baseline")
+app.command("report")(report_command.report)
 app.command("list")(list_command.list_known)
 app.add_typer(data_command.app, name="data")
 

@@ -64,6 +64,8 @@ class MemorySection(_Section):
     steps: int = Field(ge=2)
     workspace: Literal["high", "low"]
     alloc_conf: str
+    allow_tf32: bool
+    deterministic: bool
 
     @field_validator("alloc_conf")
     @classmethod
@@ -116,6 +118,42 @@ class AccuracySection(_Section):
     classical: tuple[Classical, ...]
 
 
+class Limit(_Section):
+    """How far a number may move, either way, before that counts as a change."""
+
+    absolute: float = Field(default=0.0, ge=0)
+    relative: float = Field(default=0.0, ge=0)
+
+    def allows(self, before: float, after: float) -> float:
+        """The larger of the two limits; the relative one is of the smaller number, so that both ways are alike."""
+        return max(self.absolute, self.relative * min(abs(before), abs(after)))
+
+
+class LimitsSection(_Section):
+    """[check.limits]: one limit for each number that is compared; without an entry, every change counts."""
+
+    largest_batch: Limit = Limit()
+    peak_allocated_bytes: Limit = Limit()
+    peak_reserved_bytes: Limit = Limit()
+    peak_bytes_per_image: Limit = Limit()
+    parameters: Limit = Limit()
+    training_step_seconds: Limit = Limit()
+    evaluation_seconds: Limit = Limit()
+    psnr_db: Limit = Limit()
+    diverged_trainings: Limit = Limit()
+
+
+class CheckSection(_Section):
+    """[check]: the baseline's file, and what counts as a change.
+
+    Seconds change where their medians differ beyond the limit and a rank test gives p <= `significance`.
+    """
+
+    baseline: Path
+    significance: float = Field(gt=0, lt=1)
+    limits: LimitsSection
+
+
 class NoiseSection(_Section):
     """Noise of the measurements: standard deviation, and photons per detector cell (Radon only)."""
 
@@ -147,6 +185,7 @@ class Config(_Section):
     memory: MemorySection
     timing: TimingSection
     accuracy: AccuracySection
+    check: CheckSection
     task: dict[str, Task]
     preset: dict[str, dict[str, Any]] = {}
 

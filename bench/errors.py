@@ -21,10 +21,22 @@ class StorageError(UsageError):
     """A file of bench's own cannot be used or written: no failure of a cell, so that it ends the run."""
 
 
+class RegressionError(BenchError):
+    """Cells are worse than before, or better, so that what they are held against must be renewed."""
+
+    exit_code = 1
+
+
 class CellsFailedError(BenchError):
     """The run came to its end, but some of its cells have a record of failure."""
 
     exit_code = 3
+
+
+class NothingComparableError(BenchError):
+    """There is nothing to compare, or to report on."""
+
+    exit_code = 4
 
 
 class InterruptedRunError(BenchError):

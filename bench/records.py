@@ -6,6 +6,7 @@ A record is on disk, whole, before the next cell starts: it is written beside it
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -315,6 +316,56 @@ class RecordStore:
             self.path(record.task, record.architecture, record.stage, record.key),
             record.model_dump_json(indent=1) + "\n",
         )
+
+
+def read_records(folder: Path) -> list[Record]:
+    """All records of a run's output folder (or of its folder `records`), in the order in which they were made.
+
+    Of several records of the same task, architecture, stage and settings, the newest is kept.
+
+    Raises:
+        UsageError: there is no such folder, it has no records, or one of them is damaged or of another format.
+    """
+    inner = folder / "records"
+    paths = sorted((inner if inner.is_dir() else folder).glob("*.json"))
+    if not paths:
+        raise UsageError(f"no records in {folder}: give the output folder of `bench run`")
+    records = sorted((_read_record(path) for path in paths), key=lambda record: record.provenance.created)
+    newest = {
+        (record.task, record.architecture, record.stage, json.dumps(record.settings, sort_keys=True)): record
+        for record in records
+    }
+    return sorted(newest.values(), key=lambda record: record.provenance.created)
+
+
+def _read_record(path: Path) -> Record:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return Record.model_validate_json(content)
+    except ValidationError as error:
+        ours = Record.model_fields["format"].default
+        found = _format(content)
+        if found is not None and found != ours:
+            remedy = "update bench" if found > ours else "make it again with `bench run`"
+            raise UsageError(
+                f"{path} is a record of format {found}, and this bench reads format {ours}: {remedy}"
+            ) from None
+        first = error.errors()[0]
+        what = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        raise UsageError(f"{path} is damaged ({what}): remove it or make it again with `bench run`") from error
+
+
+def _format(content: bytes) -> int | None:
+    """The format that a record says it has, if it can be read so far."""
+    try:
+        values = json.loads(content)
+    except ValueError:
+        return None
+    found = values.get("format") if isinstance(values, dict) else None
+    return found if isinstance(found, int) else None
 
 
 def to_json(records: Sequence[Record]) -> str:

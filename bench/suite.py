@@ -125,7 +125,8 @@ def _answers(stored: Record, cell: Cell) -> bool:
 
 def _measure_and_store(cell: Cell, earlier: Record | None, store: RecordStore) -> Record:
     result = measure(cell, earlier, store.folder.parent)
-    store.save(result)
+    if result.status == "ok" or not earlier:  # a failure on a new card must not cost what the others gave
+        store.save(result)
     return result
 
 

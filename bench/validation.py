@@ -7,7 +7,7 @@ the prediction, the edge is searched for. The simulated and the measured peaks s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,11 +15,11 @@ from pydantic import ValidationError
 
 from bench.cell import Cell
 from bench.errors import UsageError
-from bench.memory import Card, Probe, SimulatedEngine, Trace, largest_batch, record
-from bench.memory.cuda import CudaEngine, Device, ProbeFailedError
-from bench.memory.simulated import WorkspaceSource
+from bench.memory import CARDS, Card, Probe, Trace, largest_batch, record
+from bench.memory.cuda import Device, ProbeFailedError
 from bench.provenance import provenance
 from bench.records import Peak, Row, Validation, write_atomically
+from bench.stages.memory import cuda_engine, simulated_engine
 
 
 def load(path: Path) -> Validation | None:
@@ -42,7 +42,6 @@ def run(
     path: Path,
     device_name: str,
     *,
-    workspaces: Callable[[Card], WorkspaceSource | None] = lambda card: None,
     device: Device | None = None,
     time_limit_seconds: float = float("inf"),
 ) -> Iterator[tuple[Row, bool]]:
@@ -64,30 +63,26 @@ def run(
             if time.monotonic() - start > time_limit_seconds:
                 return
             trace = trace or record(cell.workload.for_recording().make_step, cell.memory.steps)
-            rows[identity] = validate(cell, card, trace, workspaces(card), device)
+            rows[identity] = validate(cell, card, trace, device_name, device)
             result = Validation(device=device_name, rows=list(rows.values()), provenance=provenance("memory"))
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, result.model_dump_json(indent=1) + "\n")
             yield rows[identity], True
 
 
-def validate(
-    cell: Cell, card: Card, trace: Trace, workspaces: WorkspaceSource | None = None, device: Device | None = None
-) -> Row:
+def validate(cell: Cell, card: Card, trace: Trace, device_name: str, device: Device | None = None) -> Row:
     """Hold the prediction for one cell under one card's memory against the GPU.
 
-    Both run the step that is recorded: solves of as many evaluations as have the memory of all of them.
+    Both run the step that is recorded: solves of as many evaluations as have the memory of all of them. The kernels are
+    the GPU's own, whatever card its memory is capped to.
     """
     start = time.perf_counter()
-    simulated = SimulatedEngine(trace, card, workspaces=workspaces)
-    predicted_batch = largest_batch(simulated).batch
-    cuda = CudaEngine(
-        cell.workload.for_recording().make_step,
-        card,
-        first_guess=max(predicted_batch, 1),
-        steps=cell.memory.steps,
-        device=device,
-    )
+    profile = next((name for name in CARDS if device_name.endswith(name)), device_name)  # an "RTX 3080 Ti" is another
+    simulated = simulated_engine(cell, trace, card, kernels_of=profile)
+    prediction = largest_batch(simulated)
+    predicted_batch = prediction.batch
+    is_known = all(simulated.knows_workspaces(probe.batch) for probe in prediction.probes)
+    cuda = cuda_engine(cell, card, max(predicted_batch, 1), device)
     measured_batch, reason = None, None
     try:
         measured_batch = largest_batch(cuda).batch
@@ -102,7 +97,7 @@ def validate(
         status="ok" if reason is None else "failed",
         reason=reason,
         usable_bytes=card.usable_bytes,
-        workspaces="cudnn" if workspaces else "bound",
+        workspaces="cudnn" if is_known else "bound",
         predicted_batch=predicted_batch,
         measured_batch=measured_batch,
         predicted=[_peak(simulated.probe(batch)) for batch, _ in tried],

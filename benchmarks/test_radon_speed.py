@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from side_by_side import side_by_side
 from torch import Tensor
 
 from operators.equivariant import SparseRows
@@ -74,3 +75,13 @@ def test_speed(benchmark, radon, matrices, medians, direction, batch, implementa
             medians[direction, batch] = median
         elif (direction, batch) in medians:
             benchmark.extra_info["ratio"] = median / medians[direction, batch]
+
+
+@pytest.mark.parametrize("direction", ["forward", "adjoint"])
+def test_scales_with_the_batch(benchmark, radon, direction):
+    """A batch of 8 beside 8 batches of 1: the ratio is 1 where time is linear in the batch, less where it is better."""
+    apply = radon if direction == "forward" else radon.adjoint
+    shape = radon.image_shape if direction == "forward" else radon.measurement_shape
+    batch = torch.rand(8, *shape)
+    ratio = side_by_side(benchmark, lambda: apply(batch), lambda: [apply(one) for one in batch.split(1)], rounds=20)
+    print(f"{direction}: batch of 8 / 8 batches of 1 = {ratio}")

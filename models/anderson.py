@@ -148,10 +148,12 @@ def _weights(gram: Tensor, ridges: Tensor, latest: Tensor) -> Tensor:
     """alpha, shape (B, n), for Gram matrices (B, n, n): with a ridge, else a larger one, else `latest`.
 
     Both ridged systems, `ridges` of shape (2, 1, n, n), are solved in any case, so that the choice between
-    them needs no synchronisation with the host.
+    them needs no synchronisation with the host. For the same reason the factor L is applied as two triangular
+    solves: on a GPU, cholesky_solve may go to MAGMA, which allocates memory of its own and waits for the device.
     """
     factor, info = torch.linalg.cholesky_ex(gram * ridges)
-    w = torch.cholesky_solve(torch.ones_like(gram[..., :1]), factor).squeeze(-1)
+    w = torch.linalg.solve_triangular(factor, torch.ones_like(factor[..., :1]), upper=False)
+    w = torch.linalg.solve_triangular(factor.mT, w, upper=True).squeeze(-1)
     total = w.sum(dim=-1, keepdim=True)
     solved, solved_larger = ((info.unsqueeze(-1) == 0) & (total > 0) & (total < inf)).unbind(0)
     alpha, alpha_larger = (w / total).unbind(0)

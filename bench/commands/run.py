@@ -38,6 +38,12 @@ def run(
     alloc_conf: Annotated[
         str | None, typer.Option(help="PyTorch's allocator options, in its syntax: expandable_segments:True")
     ] = None,
+    allow_tf32: Annotated[
+        bool | None, typer.Option(help="torch.backends.cudnn.allow_tf32 while training. [default: on]")
+    ] = None,
+    deterministic: Annotated[
+        bool | None, typer.Option(help="torch.backends.cudnn.deterministic while training. [default: off]")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON instead of the tables.")] = False,
     output: Annotated[Path, typer.Option(help="Folder for records and tables.")] = DEFAULT_OUTPUT,
     jobs: Annotated[
@@ -56,7 +62,12 @@ def run(
 
     given: dict[str, dict[str, object]] = {
         "suite": {"stages": tuple(stages.split(",")) if stages else None, "preset": preset},
-        "memory": {"engine": engine, "alloc_conf": alloc_conf},
+        "memory": {
+            "engine": engine,
+            "alloc_conf": alloc_conf,
+            "allow_tf32": allow_tf32,
+            "deterministic": deterministic,
+        },
     }
     settings = load(config, given)
     cards = chosen_cards(settings, gpu_cap or [], gpu or [])
@@ -81,6 +92,8 @@ def run(
         _report(stage, made, cards, settings, output, printed=not json)
         if stage == "memory":
             suite.check_cards_hold_parameters(made, cards)
+    if len(cells) > 1:
+        _report_all(records, output, printed=not json)
     if json:
         print(to_json(records))
     check_none_failed(records)
@@ -124,23 +137,39 @@ def side_by_side(stage: Stage, settings: Config, jobs: int | None) -> int:
 def _report(
     stage: Stage, records: list[Record], cards: list[Card], settings: Config, output: Path, *, printed: bool
 ) -> None:
-    """Write a stage's tables into the output folder, and print them."""
-    from bench.report import quality, table3, timing
+    """Write a stage's table into the output folder, and print it."""
+    from bench.report import table2, table3, timing
     from bench.report.terminal import print_table
 
-    if stage == "accuracy":
-        if printed:
-            print_table(quality.arranged(records), quality.caption(records))
-        return
     if stage == "memory":
         frame = table3.tidy(records, [card.name for card in cards], settings.memory.workspace)
         report: Any = table3
     else:
-        frame = timing.tidy(records)
-        report = timing
+        report = {"timing": timing, "accuracy": table2}[stage]
+        frame = report.tidy(records)
     report.write(frame, output)
     if printed:
         print_table(report.arranged(frame), report.caption(frame))
+
+
+def _report_all(records: list[Record], output: Path, *, printed: bool) -> None:
+    """Table 4, which is made of all stages; and why trainings diverged."""
+    from bench.report import table4
+    from bench.report.terminal import print_table
+
+    frame = table4.tidy(records)
+    table4.write(frame, output)
+    if printed:
+        print_table(table4.arranged(frame), table4.caption(frame))
+    say_what_diverged(records)
+
+
+def say_what_diverged(records: list[Record]) -> None:
+    """Name each training that diverged, and where, on stderr."""
+    for record in records:
+        for training in record.accuracy.trainings if record.accuracy else ():
+            if training.status == "diverged":
+                warn(f"{record.architecture} on {record.task}, seed {training.seed}, diverged: {training.reason}")
 
 
 def chosen_cards(settings: Config, gpu_caps: list[str], gpus: list[str]) -> list[Card]:

@@ -39,10 +39,10 @@ def train(
     """
     from bench import suite
     from bench.accuracy.checkpoint import Checkpoint
-    from bench.commands.run import at_preset, check_none_failed, measured, side_by_side, warn
+    from bench.commands.run import at_preset, check_none_failed, measured, say_what_diverged, side_by_side, warn
     from bench.config import load
     from bench.records import RecordStore
-    from bench.report import quality
+    from bench.report import table2
     from bench.report.terminal import print_table
 
     given: dict[str, dict[str, object]] = {
@@ -52,7 +52,9 @@ def train(
     settings = with_data(at_preset(load(config, given), config, given), data, data_folder)
     cells = suite.cells(settings, architecture, task, stage="accuracy")
     records = measured(cells, RecordStore(output / "records", warn), fresh, side_by_side("accuracy", settings, jobs))
-    print_table(quality.arranged(records), quality.caption(records))
+    frame = table2.tidy(records)
+    print_table(table2.arranged(frame), table2.caption(frame))
+    say_what_diverged(records)
     for cell, record in zip(cells, records, strict=True):
         if record.parameters:
             for training in cell.accuracy.seeds:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from bench.memory import Card
-    from bench.memory.simulated import WorkspaceSource
 
 
 def validate(
@@ -31,9 +27,7 @@ def validate(
     from bench.commands.run import chosen_cards
     from bench.config import load
     from bench.errors import CellsFailedError, UsageError
-    from bench.memory import CARDS
     from bench.memory.cuda import NoGpuError, require_gpu
-    from bench.memory.cudnn import workspaces
     from bench.report import validation as report
     from bench.report.terminal import print_table
 
@@ -44,15 +38,9 @@ def validate(
         device_name = require_gpu(max(card.usable_bytes for card in cards))
     except NoGpuError as error:
         raise UsageError(str(error)) from error
-    profile = next((name for name in CARDS if name in device_name), None)
-
-    def known(card: Card) -> WorkspaceSource | None:
-        """The workspaces of the GPU itself: a capped card has its own kernels."""
-        return workspaces(profile) if profile else None
-
     path = output / f"{device_name.replace(' ', '-').lower()}.json"
     rows = []
-    for row, is_new in validation.run(cells, cards, path, device_name, workspaces=known, time_limit_seconds=time_limit):
+    for row, is_new in validation.run(cells, cards, path, device_name, time_limit_seconds=time_limit):
         rows.append(row)
         if is_new:
             verdict = row.reason or f"predicted {row.predicted_batch}, measured {row.measured_batch}"

@@ -1,13 +1,15 @@
 """The cuda engine: does a batch fit? Answered by running the step on a GPU whose allocator is capped.
 
 Every probe is a fresh process that runs whole optimiser steps. The cap is the card's usable memory, so that a large GPU
-stands in for a smaller one; its compute capability, its kernels and their workspaces stay its own.
+stands in for a smaller one, and cuBLAS's workspace is the card's too; compute capability, kernels and all other
+workspaces stay the GPU's own.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -16,9 +18,7 @@ from bench.memory.gpus import Card
 from bench.memory.isolated import IsolatedError, run_isolated
 from bench.memory.recording import STEPS, MakeStep
 from bench.memory.search import Probe
-
-CUBLAS_WORKSPACE_CONFIG = ":4096:2:16:8"
-"""cuBLAS's workspace on cards below compute capability 9 (8,519,680 bytes), set on every card."""
+from bench.units import format_bytes
 
 TIMEOUT_SECONDS = 300.0
 
@@ -61,7 +61,10 @@ class Trial:
     steps: int
     limit_bytes: int
     device_index: int
-    alloc_conf: str | None
+    alloc_conf: str
+    allow_tf32: bool
+    deterministic: bool
+    cublas_workspace_config: str
 
 
 class Device(Protocol):
@@ -88,7 +91,10 @@ class Gpu:
 
 
 class CudaEngine:
-    """One training step on one GPU under one card's memory."""
+    """One training step on one GPU under one card's memory.
+
+    `allow_tf32` and `deterministic` are torch.backends.cudnn's own, with PyTorch's defaults.
+    """
 
     name = "cuda"
 
@@ -100,17 +106,26 @@ class CudaEngine:
         first_guess: int = 1,
         steps: int = STEPS,
         device_index: int = 0,
-        alloc_conf: str | None = None,
+        alloc_conf: str = "",
+        allow_tf32: bool = True,
+        deterministic: bool = False,
         device: Device | None = None,
     ) -> None:
         self.card = card
         self.measurements: dict[int, Measurement] = {}
         self.probes: dict[int, Probe] = {}
-        self._make_step = make_step
         self._first_guess = first_guess
-        self._steps = steps
-        self._device_index = device_index
-        self._alloc_conf = alloc_conf
+        self._trial = partial(
+            Trial,
+            make_step=make_step,
+            steps=steps,
+            limit_bytes=card.usable_bytes,
+            device_index=device_index,
+            alloc_conf=alloc_conf,
+            allow_tf32=allow_tf32,
+            deterministic=deterministic,
+            cublas_workspace_config=card.cublas_workspace_config,
+        )
         self._device = device or Gpu()
 
     def probe(self, batch: int) -> Probe:
@@ -119,10 +134,8 @@ class CudaEngine:
         Raises:
             ProbeFailedError: it neither fitted nor ran out of memory.
         """
-        limit_bytes = self.card.usable_bytes
-        trial = Trial(self._make_step, batch, self._steps, limit_bytes, self._device_index, self._alloc_conf)
         try:
-            seen = self._device.measure(trial)
+            seen = self._device.measure(self._trial(batch=batch))
         except IsolatedError as error:
             raise ProbeFailedError(f"the probe of batch {batch} under {self.card.name} failed: {error}") from error
         self.measurements[batch] = seen
@@ -156,8 +169,8 @@ def require_gpu(limit_bytes: int = 0, device_index: int = 0) -> str:
         raise NoGpuError(f"the cuda engine needs a GPU, but none answers ({reason}): use --engine simulated") from error
     if limit_bytes > properties.total_memory:
         raise NoGpuError(
-            f"{properties.name} has {properties.total_memory} bytes, fewer than the cap's {limit_bytes}: "
-            "give a smaller cap"
+            f"{properties.name} has {format_bytes(properties.total_memory)}, less than the {format_bytes(limit_bytes)} "
+            "that the cap leaves to train in: give a smaller cap"
         )
     return str(properties.name)
 
@@ -176,9 +189,10 @@ def cap_fraction(limit_bytes: int, total_bytes: int) -> float:
 
 def measure_here(trial: Trial) -> Measurement:
     """Carry out a trial on the GPU in this process, which must not have used it before."""
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = CUBLAS_WORKSPACE_CONFIG
-    if trial.alloc_conf:
-        os.environ["PYTORCH_CUDA_ALLOC_CONF"] = os.environ["PYTORCH_ALLOC_CONF"] = trial.alloc_conf
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = trial.cublas_workspace_config
+    os.environ["PYTORCH_CUDA_ALLOC_CONF"] = os.environ["PYTORCH_ALLOC_CONF"] = trial.alloc_conf
+    torch.backends.cudnn.allow_tf32 = trial.allow_tf32
+    torch.backends.cudnn.deterministic = trial.deterministic
     used_before = _used_bytes(trial.device_index)
     device = torch.device("cuda", trial.device_index)
     properties = torch.cuda.get_device_properties(device)

@@ -7,6 +7,7 @@ Source: Note [Expandable Segments], ``find_expandable_block``, ``map_block``, ``
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Callable
 from operator import attrgetter
 
 from bench.memory.blocks import CACHED, LARGE_BUFFER, LIVE, SMALL_BUFFER, UNMAPPED, Block, DeviceMemory, Pool
@@ -15,10 +16,20 @@ _by_address = attrgetter("address")
 
 
 class ExpandableSegments:
-    """Backs the blocks of both pools with pages: 2 MiB in the small pool, 20 MiB in the large one."""
+    """Backs the blocks of both pools with pages: 2 MiB in the small pool, 20 MiB in the large one.
 
-    def __init__(self, device: DeviceMemory) -> None:
+    `on_mapped` and `on_unmapped` are told the address and the size of every range, once that is done.
+    """
+
+    def __init__(
+        self,
+        device: DeviceMemory,
+        on_mapped: Callable[[int, int], None] | None = None,
+        on_unmapped: Callable[[int, int], None] | None = None,
+    ) -> None:
         self._device = device
+        self._on_mapped = on_mapped
+        self._on_unmapped = on_unmapped
 
     def best_fit(self, pool: Pool, index: int) -> int:
         """Refine ``lower_bound``: what counts is the size a block could grow to, not the one it has."""
@@ -78,9 +89,12 @@ class ExpandableSegments:
         pool.unmapped.remove(block)
         if mapped < block.size:
             insort(pool.unmapped, block.split_back(block.size - mapped), key=_by_address)
+        address = block.address
         block.state = CACHED
         _merge(block)
         pool.insert(block)
+        if self._on_mapped:
+            self._on_mapped(address, mapped)
         return True
 
     def _unmap(self, block: Block) -> None:
@@ -101,6 +115,8 @@ class ExpandableSegments:
         _merge(block)
         if block.is_split:
             insort(pool.unmapped, block, key=_by_address)  # otherwise nothing of the segment is left: forget it
+        if self._on_unmapped:
+            self._on_unmapped(begin, end - begin)
 
 
 def _merge(block: Block) -> None:

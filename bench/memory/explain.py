@@ -19,7 +19,6 @@ import numpy as np
 from bench.memory.allocator import SegmentState
 from bench.memory.gpus import Card
 from bench.memory.history import Action, DiaryAllocator, Entry
-from bench.memory.kernels import CUBLAS_WORKSPACE_BYTES
 from bench.memory.simulated import SimulatedEngine
 from bench.memory.sources import Owner, Phase, Source
 from bench.memory.trace import Ints, Trace
@@ -190,8 +189,7 @@ def categories(trace: Trace, sources: Sequence[Source]) -> list[Category]:
     freed: dict[int, int] = {}
     for event, (key, is_free) in enumerate(zip(trace.key.tolist(), trace.is_free.tolist(), strict=True)):
         (freed if is_free else position)[key] = event
-    in_kernel = set(trace.key[trace.is_workspace].tolist())
-    kept_by_cublas = set(trace.key[(trace.base == CUBLAS_WORKSPACE_BYTES) & (trace.slope == 0)].tolist()) - set(freed)
+    in_kernel = set(trace.key[trace.is_workspace | trace.is_cublas].tolist())
     backward = [position[key] for key, source in enumerate(sources) if source.phase is Phase.BACKWARD]
 
     def outlives_forward(key: int) -> bool:
@@ -201,7 +199,7 @@ def categories(trace: Trace, sources: Sequence[Source]) -> list[Category]:
     def category(key: int, source: Source) -> Category:
         if source.owner is not None:
             return _OWNED[source.owner]
-        if key in in_kernel or key in kept_by_cublas:
+        if key in in_kernel:
             return Category.WORKSPACE
         if source.phase is Phase.SETUP:
             return Category.BUFFERS

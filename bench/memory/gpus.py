@@ -9,11 +9,16 @@ Adding a card: one entry here.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from bench.units import GiB, MiB, format_bytes, parse_bytes
+from bench.units import GiB, KiB, MiB, format_bytes, parse_bytes
 
 ASSUMED_CONTEXT_BYTES = 500 * MiB
+
+CUBLAS_WORKSPACE_CONFIG = ":4096:2:16:8"  # what PyTorch gives cuBLAS if that environment variable is not set ...
+LARGE_CUBLAS_WORKSPACE_CONFIG = ":4096:8"  # ... and on Hopper and Blackwell
+_LARGE_CUBLAS_WORKSPACE_MAJORS = (9, 10, 12)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,21 @@ class Card:
     def usable_bytes(self) -> int:
         """What PyTorch's allocator can reserve."""
         return self.total_bytes - self.context_bytes
+
+    @property
+    def cublas_workspace_config(self) -> str:
+        """PyTorch's default for cuBLAS's workspace here, as the environment variable CUBLAS_WORKSPACE_CONFIG has it.
+
+        From parseChosenWorkspaceSize in aten/src/ATen/cuda/CublasHandlePool.cpp (torch 2.12 and later; 2.11 took the
+        large one on 9.0 alone). A card of which only the capacity is known is taken as older than Hopper.
+        """
+        major, _ = self.compute_capability or (0, 0)
+        return LARGE_CUBLAS_WORKSPACE_CONFIG if major in _LARGE_CUBLAS_WORKSPACE_MAJORS else CUBLAS_WORKSPACE_CONFIG
+
+    @property
+    def cublas_workspace_bytes(self) -> int:
+        """What cuBLAS keeps for each thread that uses it."""
+        return cublas_workspace_bytes(self.cublas_workspace_config)
 
 
 _PUBLISHED = "total: PyTorch's out-of-memory message on such a card, as a user published it; context assumed"
@@ -51,6 +71,11 @@ CARDS = {
         Card("H200", 150754820096, ASSUMED_CONTEXT_BYTES, (9, 0), 132, "total: device properties; context assumed"),
     )
 }
+
+
+def cublas_workspace_bytes(config: str = CUBLAS_WORKSPACE_CONFIG) -> int:
+    """The bytes that a CUBLAS_WORKSPACE_CONFIG stands for: ":4096:2:16:8" is twice 4096 KiB and eight times 16 KiB."""
+    return sum(int(size) * KiB * int(count) for size, count in re.findall(r":(\d+):(\d+)", config))
 
 
 def card_of_capacity(text: str, context_bytes: int = ASSUMED_CONTEXT_BYTES) -> Card:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import partial
 from typing import NamedTuple
 
 from bench.memory.allocator import AllocatorConfig, CachingAllocator, OutOfMemory
 from bench.memory.blocks import Block, Pool
+from bench.memory.expandable import ExpandableSegments
 
 
 class Action(str, Enum):
@@ -16,13 +18,15 @@ class Action(str, Enum):
     FREE = "free"
     SEGMENT_ALLOC = "segment_alloc"
     SEGMENT_FREE = "segment_free"
+    SEGMENT_MAP = "segment_map"  # a range of pages of an expandable segment
+    SEGMENT_UNMAP = "segment_unmap"
     OUT_OF_MEMORY = "oom"
 
 
 class Entry(NamedTuple):
     """One thing that happened, and how much was allocated and reserved after it.
 
-    `size_bytes` is what was asked for, of a segment its size; `key` is -1 for a segment.
+    `size_bytes` is what was asked for, of a segment or its pages their size; `key` is -1 for those.
     """
 
     action: Action
@@ -34,7 +38,7 @@ class Entry(NamedTuple):
 
 
 class DiaryAllocator(CachingAllocator):
-    """A CachingAllocator that writes down what it does; pages of expandable segments are left out.
+    """A CachingAllocator that writes down what it does.
 
     Attributes:
         history: The entries, in order.
@@ -43,6 +47,12 @@ class DiaryAllocator(CachingAllocator):
     def __init__(self, total_bytes: int, config: AllocatorConfig) -> None:
         super().__init__(total_bytes, config=config)
         self.history: list[Entry] = []
+        if self._expandable:
+            self._expandable = ExpandableSegments(
+                self._device,
+                on_mapped=partial(self._write, Action.SEGMENT_MAP, -1),
+                on_unmapped=partial(self._write, Action.SEGMENT_UNMAP, -1),
+            )
 
     def malloc(self, key: int, size_bytes: int) -> int:
         """Allocate, and write it down, also where it fails."""

@@ -12,9 +12,9 @@ that its temporaries take. The least is always zero; a replay uses one bound or 
 | _fft_c2c, _fft_r2c, _fft_c2r | output, workspace | 2 x the larger of the two | copy of the input, cuFFT work area |
 | _embedding_bag, its forward_only | bag_size, offset2bag, output, max_indices | nothing | cuda/EmbeddingBag.cu |
 
-Beside these, cuBLAS keeps a workspace for the life of the process: CUBLAS_WORKSPACE_BYTES, taken from the caching
-allocator when a thread first multiplies matrices or vectors. The forward pass and autograd's thread hold one each
-(cuda/CublasHandlePool.cpp: a handle per thread, a workspace per handle and stream).
+Beside these, cuBLAS keeps a workspace for the life of the process, taken from the caching allocator when a thread
+first multiplies matrices or vectors. The forward pass and autograd's thread hold one each (cuda/CublasHandlePool.cpp: a
+handle per thread, a workspace per handle and stream). How large it is depends on the card (gpus.Card).
 """
 
 from __future__ import annotations
@@ -28,10 +28,6 @@ from torch import Tensor
 from bench.memory.convolution import Convolution, Direction
 
 aten = torch.ops.aten
-
-
-CUBLAS_WORKSPACE_BYTES = 4096 * 1024 * 2 + 16 * 1024 * 8
-"""PyTorch's default below compute capability 9, and everywhere with CUBLAS_WORKSPACE_CONFIG=:4096:2:16:8."""
 
 CUBLAS_OPS = {
     getattr(packet, overload)

@@ -21,7 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.memory.allocator import FREE
 from bench.memory.convolution import Convolution
-from bench.memory.kernels import CUBLAS_OPS, CUBLAS_WORKSPACE_BYTES, Temporary, allocations
+from bench.memory.gpus import cublas_workspace_bytes
+from bench.memory.kernels import CUBLAS_OPS, Temporary, allocations
 from bench.memory.metadata import Effect, OutputCache
 from bench.memory.optimizers import kernels_of_a_gpu
 from bench.memory.trace import Event, Trace, affine, agrees, constant, same_sequence
@@ -214,22 +215,30 @@ class Recorder(TorchDispatchMode):
         self.events.append(Event(key, FREE, True, self._name(func)))
 
     def _note_cublas_workspace(self, func: Any) -> None:
-        in_backward = torch._C._current_graph_task_id() != -1  # which runs in a thread of its own on a GPU
+        in_backward = _in_backward()
         if in_backward not in self._cublas_threads:
             self._cublas_threads.add(in_backward)
-            self._allocate(CUBLAS_WORKSPACE_BYTES, False, func)
+            self._allocate(cublas_workspace_bytes(), False, func, is_cublas=True)
 
-    def _allocate(self, size_bytes: int, workspace: bool, func: Any, call: Convolution | None = None) -> int:
+    def _allocate(
+        self, size_bytes: int, workspace: bool, func: Any, call: Convolution | None = None, is_cublas: bool = False
+    ) -> int:
         key = self._next_key
         self._next_key += 1
         source = self._locate() if self._locate else None
-        self.events.append(Event(key, size_bytes, workspace, self._name(func), call, source))
+        in_backward = call is not None and _in_backward()
+        self.events.append(Event(key, size_bytes, workspace, self._name(func), call, source, is_cublas, in_backward))
         return key
 
     def _free(self, address: int, key: int) -> None:
         del self._known[address]
         if self._open:
             self.events.append(Event(key, FREE, False, "free"))
+
+
+def _in_backward() -> bool:
+    """Whether the autograd engine runs the operation: on a GPU, it does so in a thread of its own."""
+    return torch._C._current_graph_task_id() != -1
 
 
 def _flat(result: Any) -> list[Any]:

@@ -43,7 +43,7 @@ class SimulatedEngine:
         config: AllocatorConfig | None = None,
         workspaces: WorkspaceSource | None = None,
     ) -> None:
-        self.trace = trace
+        self.trace = trace.with_cublas_workspace(card.cublas_workspace_bytes)
         self.card = card
         self.workspace = workspace
         self.config = config or AllocatorConfig(torch_version=installed_release())
@@ -70,6 +70,13 @@ class SimulatedEngine:
         events, calls = self.trace.with_calls(batch)
         convolutions = Convolutions(allocator, calls, self.workspaces)
         return replay(events, allocator, convolutions.malloc), convolutions.fallbacks
+
+    def knows_workspaces(self, batch: int) -> bool:
+        """Whether no convolution at `batch` needs a bound; true also where no replay is needed to tell."""
+        if self.workspaces is None:
+            return False
+        calls = (images.at(batch) for images in self.trace.of(batch).convolutions)
+        return not self._within(batch) or all(map(self.workspaces.candidates, calls))
 
     def guess(self) -> int:
         """The largest batch whose live bytes alone stay within the card: no larger one can fit.
@@ -101,8 +108,8 @@ def installed_release() -> tuple[int, int]:
 class Convolutions:
     """Workspaces of a step's convolutions, tried as PyTorch tries them (aten/native/cudnn/Conv_v8.cpp).
 
-    The first configuration whose workspace can be allocated runs, and is remembered for that call: it is tried first
-    the next time. A configuration that runs out of memory is passed over in silence: `fallbacks` counts them.
+    The first configuration whose workspace can be allocated runs, and is remembered for that call in that thread: it is
+    tried first the next time. One that runs out of memory is passed over in silence: `fallbacks` counts them.
     """
 
     def __init__(self, allocator: CachingAllocator, calls: Sequence[Convolution], source: WorkspaceSource) -> None:

@@ -6,7 +6,7 @@ size and every card by replay (bench.memory.simulated).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
@@ -36,7 +36,8 @@ class Event(NamedTuple):
 
     `size_bytes` is FREE (-1) where the event frees `key`. `workspace` marks a temporary inside a kernel, which exists
     in the HIGH bound only; `call` is the convolution that takes it. `op` is the operation that allocated, `source`
-    where in the program that was, if the recording was asked to note it.
+    where in the program that was, if the recording was asked to note it. `is_cublas` marks a
+    workspace that cuBLAS keeps, `in_backward` a call in autograd's thread.
     """
 
     key: int
@@ -45,14 +46,20 @@ class Event(NamedTuple):
     op: str
     call: Convolution | None = None
     source: Any = None
+    is_cublas: bool = False
+    in_backward: bool = False
 
 
 class Images(NamedTuple):
-    """A convolution of a trace, whose number of images is affine in the batch."""
+    """A convolution of a trace, whose number of images is affine in the batch.
+
+    `in_backward` tells the thread that calls it: PyTorch remembers how to run a convolution for each thread apart.
+    """
 
     call: Convolution
     base: int
     slope: int
+    in_backward: bool
 
     def at(self, batch: int) -> Convolution:
         """The call at one batch size."""
@@ -66,6 +73,7 @@ class Trace:
     All arrays have shape [events]: `key` names the allocation, `base` and `slope` give its size in bytes
     (both 0 on a free), `is_free` and `is_workspace` say what the event is, `op` indexes `op_names`, `call` indexes
     `convolutions` (-1 where the event is no convolution's workspace, or of one whose shapes are not understood).
+    `is_cublas` marks the workspaces that cuBLAS keeps, whose size depends on the card (with_cublas_workspace).
     `exceptions` holds the traces of single batch sizes whose event sequence differs from all the others'
     (batch 1, where a transposed view can already be contiguous).
     """
@@ -79,6 +87,7 @@ class Trace:
     op_names: tuple[str, ...]
     call: Ints
     convolutions: tuple[Images, ...]
+    is_cublas: npt.NDArray[np.bool_]
     exceptions: dict[int, Trace] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -88,6 +97,11 @@ class Trace:
     def of(self, batch: int) -> Trace:
         """The trace that describes this batch size: itself, or one of its exceptions."""
         return self.exceptions.get(batch, self)
+
+    def with_cublas_workspace(self, size_bytes: int) -> Trace:
+        """The trace on a card where each of cuBLAS's workspaces takes so many bytes."""
+        exceptions = {batch: trace.with_cublas_workspace(size_bytes) for batch, trace in self.exceptions.items()}
+        return replace(self, base=np.where(self.is_cublas, size_bytes, self.base), exceptions=exceptions)
 
     def sizes(self, batch: int) -> Ints:
         """Bytes of every event at `batch`, shape [events]; FREE where it frees."""
@@ -169,7 +183,8 @@ def affine(batch: int, events: list[Event], next_events: list[Event]) -> Trace:
         call, next_call = event.call, next_event.call
         if call and next_call and call.with_images(1) == next_call.with_images(1):
             more = next_call.input_shape[0] - call.input_shape[0]
-            images.append(Images(call.with_images(0), call.input_shape[0] - more * batch, more))
+            base = call.input_shape[0] - more * batch
+            images.append(Images(call.with_images(0), base, more, event.in_backward))
         else:
             images.append(None)
     return _trace(events, size - slope * batch, slope, images)
@@ -179,7 +194,8 @@ def constant(events: list[Event]) -> Trace:
     """The trace of one recording, for its own batch size only."""
     size = _sizes(events)
     images = [
-        Images(event.call.with_images(0), event.call.input_shape[0], 0) if event.call else None for event in events
+        Images(event.call.with_images(0), event.call.input_shape[0], 0, event.in_backward) if event.call else None
+        for event in events
     ]
     return _trace(events, size, np.zeros_like(size), images)
 
@@ -204,6 +220,7 @@ def _trace(events: list[Event], base: Ints, slope: Ints, images: list[Images | N
         op_names=op_names,
         call=calls,
         convolutions=convolutions,
+        is_cublas=np.array([event.is_cublas for event in events], dtype=np.bool_),
     )
 
 

@@ -90,16 +90,21 @@ def arranged(frame: pd.DataFrame) -> pd.DataFrame:
     A cell of a card's row reads "largest batch / largest even batch / the paper's number".
     """
     rows = []
-    for task, of_task in frame.groupby("task", sort=False):
-        cells = of_task.drop_duplicates("architecture").set_index("architecture")
-        rows.append({"task": task, "row": "parameters"} | {a: _parameters(c) for a, c in cells.iterrows()})
-        for card, of_card in of_task.groupby("card", sort=False):
-            of_card = of_card.set_index("architecture")
-            rows.append({"task": task, "row": card} | {a: _batches(c) for a, c in of_card.iterrows()})
-        rows.append({"task": task, "row": "MiB per image"} | {a: _per_image(c) for a, c in cells.iterrows()})
+    for task, of_task in _grouped(frame.itertuples(), "task").items():
+        rows.append({"task": task, "row": "parameters"} | {cell.architecture: _parameters(cell) for cell in of_task})
+        for card, of_card in _grouped(of_task, "card").items():
+            rows.append({"task": task, "row": card} | {cell.architecture: _batches(cell) for cell in of_card})
+        rows.append({"task": task, "row": "MiB per image"} | {cell.architecture: _per_image(cell) for cell in of_task})
     table = pd.DataFrame(rows).fillna("")
     table["task"] = table["task"].where(~table["task"].duplicated(), "")
     return table.rename(columns={"row": ""})
+
+
+def _grouped(cells: Iterable[Any], name: str) -> dict[str, list[Any]]:
+    groups: dict[str, list[Any]] = {}
+    for cell in cells:
+        groups.setdefault(getattr(cell, name), []).append(cell)
+    return groups
 
 
 def _parameters(cell: Any) -> str:

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import sys
+from itertools import zip_longest
 
 import pandas as pd
+
+from bench.report.cells import is_numeric
 
 
 def markdown(table: pd.DataFrame) -> str:
     """A table of text as Markdown, without its index."""
-    return table.to_markdown(index=False, disable_numparse=True)
+    return table.fillna("").to_markdown(index=False, disable_numparse=True)
 
 
 def print_table(table: pd.DataFrame, caption: str) -> None:
-    """Print a table of text with its caption."""
+    """Print a table of text with its caption. In a terminal, an empty first cell belongs to the group above."""
     if not sys.stdout.isatty():
         print(f"{markdown(table)}\n\n{caption}")
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    drawn = Table(caption=caption, caption_justify="left")
+    drawn = Table(caption=Text(caption), caption_justify="left")
     for column in table.columns:
-        drawn.add_column(str(column), justify="left" if column == table.columns[0] else "right")
-    for row in table.itertuples(index=False):
-        drawn.add_row(*row, end_section=str(row[1]).startswith("MiB"))
+        drawn.add_column(Text(str(column)), justify="right" if is_numeric(table[column].fillna("")) else "left")
+    rows = table.fillna("").to_numpy().tolist()
+    grouped = any(not row[0] for row in rows)
+    for row, following in zip_longest(rows, rows[1:]):
+        drawn.add_row(*map(Text, row), end_section=grouped and following is not None and bool(following[0]))
     Console().print(drawn)

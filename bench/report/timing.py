@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.records import Record, write_atomically
@@ -32,19 +33,21 @@ def _row(record: Record) -> dict[str, Any]:
     timing = record.timing
     if timing is None:
         return row
-    step, evaluation = pd.Series(timing.training_step_seconds), pd.Series(timing.evaluation_seconds) / timing.batch
+    quartiles = [0.25, 0.5, 0.75]
+    step_lower, step, step_upper = np.quantile(timing.training_step_seconds, quartiles).tolist()
+    lower, evaluation, upper = (np.quantile(timing.evaluation_seconds, quartiles) / timing.batch).tolist()
     return row | {
         "device": timing.device,
         "threads": timing.threads,
         "batch": timing.batch,
-        "repeats": len(step),
-        "training_step_seconds": step.median(),
-        "training_step_seconds_lower_quartile": step.quantile(0.25),
-        "training_step_seconds_upper_quartile": step.quantile(0.75),
-        "training_images_per_second": timing.batch / step.median(),
-        "evaluation_seconds_per_image": evaluation.median(),
-        "evaluation_seconds_per_image_lower_quartile": evaluation.quantile(0.25),
-        "evaluation_seconds_per_image_upper_quartile": evaluation.quantile(0.75),
+        "repeats": len(timing.training_step_seconds),
+        "training_step_seconds": step,
+        "training_step_seconds_lower_quartile": step_lower,
+        "training_step_seconds_upper_quartile": step_upper,
+        "training_images_per_second": timing.batch / step,
+        "evaluation_seconds_per_image": evaluation,
+        "evaluation_seconds_per_image_lower_quartile": lower,
+        "evaluation_seconds_per_image_upper_quartile": upper,
         "training_forward_calls": timing.training_calls.forward,
         "training_adjoint_calls": timing.training_calls.adjoint,
         "evaluation_forward_calls": timing.evaluation_calls.forward,
@@ -56,7 +59,7 @@ def _row(record: Record) -> dict[str, Any]:
 
 def arranged(frame: pd.DataFrame) -> pd.DataFrame:
     """The tidy table as text; spreads in brackets are quartiles."""
-    table = pd.DataFrame([_text(row) for _, row in frame.iterrows()])
+    table = pd.DataFrame([_text(row) for row in frame.to_dict("records")])
     table["task"] = table["task"].where(~table["task"].duplicated(), "")
     return table
 

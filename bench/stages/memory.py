@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ import torch
 from bench.cell import Cell
 from bench.memory import Boundary, Card, SimulatedEngine, Trace, largest_batch, record
 from bench.memory.allocator import AllocatorConfig
-from bench.memory.cuda import CudaEngine
+from bench.memory.cuda import CudaEngine, Device
 from bench.memory.cudnn import workspaces
 from bench.memory.simulated import installed_release
 from bench.memory.trace import Workspace
@@ -42,35 +41,55 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
     return {"image_shape": model.operator.image_shape, "parameters": parameters, "memory": memory}
 
 
-def simulated_engine(cell: Cell, trace: Trace, card: Card) -> SimulatedEngine:
-    """The best prediction for a card: with cuDNN's own workspaces where they are known, else with the chosen bound."""
+def simulated_engine(cell: Cell, trace: Trace, card: Card, kernels_of: str | None = None) -> SimulatedEngine:
+    """The best prediction for a card: with cuDNN's own workspaces where they are known, else with the chosen bound.
+
+    `kernels_of` names the card whose kernels run, where it is not the one whose memory is meant.
+    """
     config = AllocatorConfig.parse(cell.memory.alloc_conf, installed_release())
-    return SimulatedEngine(trace, card, Workspace(cell.memory.workspace), config, workspaces(card.name))
+    source = workspaces(
+        kernels_of or card.name, allow_tf32=cell.memory.allow_tf32, deterministic=cell.memory.deterministic
+    )
+    return SimulatedEngine(trace, card, Workspace(cell.memory.workspace), config, source)
+
+
+def cuda_engine(cell: Cell, card: Card, first_guess: int = 1, device: Device | None = None) -> CudaEngine:
+    """The GPU, or a stand-in `device`, under a card's memory; it runs the step that is recorded."""
+    return CudaEngine(
+        cell.workload.for_recording().make_step,
+        card,
+        first_guess=first_guess,
+        steps=cell.memory.steps,
+        alloc_conf=cell.memory.alloc_conf,
+        allow_tf32=cell.memory.allow_tf32,
+        deterministic=cell.memory.deterministic,
+        device=device,
+    )
 
 
 def _simulated(cell: Cell, trace: Trace, card: Card) -> CardResult:
-    """One card's answers without a GPU: both bounds, and the exact one where cuDNN's workspaces are known."""
+    """One card's answers without a GPU: both bounds, and the exact one where all of cuDNN's workspaces are known."""
     best = simulated_engine(cell, trace, card)
     edges: dict[Bound, Edge] = {}
     for workspace in Workspace:
         edges[workspace.value] = _edge(largest_batch(SimulatedEngine(trace, card, workspace, best.config)))
-    if best.workspaces is None:
-        return _result(card, edges, None)
-    edges["exact"] = _edge(largest_batch(best))
-    return _result(card, edges, best.workspaces.cudnn_version)
+    if best.workspaces is not None and best.knows_workspaces(1):
+        boundary = largest_batch(best)
+        if all(best.knows_workspaces(probe.batch) for probe in boundary.probes):
+            edges["exact"] = _edge(boundary)
+            return _result(card, edges, best.workspaces.cudnn_version)
+    return _result(card, edges, None)
 
 
 def _measured(cell: Cell, trace: Trace, card: Card) -> CardResult:
     """One card's answer from the GPU, whose context is measured first and takes its place in the card."""
-    make_step = cell.workload.for_recording().make_step
-    engine = partial(CudaEngine, make_step, steps=cell.memory.steps, alloc_conf=cell.memory.alloc_conf or None)
-    first = engine(card)
+    first = cuda_engine(cell, card)
     first.probe(1)
     context_bytes = first.measurements[1].context_bytes
     if context_bytes is not None:
         card = replace(card, context_bytes=context_bytes)
     guess = largest_batch(simulated_engine(cell, trace, card)).batch
-    return _result(card, {"exact": _edge(largest_batch(engine(card, first_guess=guess)))}, None)
+    return _result(card, {"exact": _edge(largest_batch(cuda_engine(cell, card, guess)))}, None)
 
 
 def _result(card: Card, edges: dict[Bound, Edge], cudnn_version: str | None) -> CardResult:

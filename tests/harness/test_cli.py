@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from bench.cli import main
+from bench.memory import cudnn_backend
 
 SMALL = """
 [suite]
@@ -130,10 +131,12 @@ def test_stages_come_one_after_the_other_each_with_its_table(bench, tmp_path):
     arguments = ("run", "--task", "blur", "--stages", "memory,timing", "--preset", "tiny")
     first = bench(*arguments)
     assert first.returncode == 0, first.stderr
-    memory, timing = (tmp_path / f"results/runs/{name}.md" for name in ("table3", "timing"))
-    assert first.stdout == memory.read_text() + timing.read_text()
-    assert "| blur   | LU-DnCNN       | 3x8x8   | 2 " in timing.read_text()
-    assert "sizes: preset tiny (K=2, at most 50 solver evaluations)" in timing.read_text()
+    memory, timing, all_stages = (
+        (tmp_path / f"results/runs/{name}.md").read_text() for name in ("table3", "timing", "table4")
+    )
+    assert first.stdout == memory + timing + all_stages
+    assert "| blur   | LU-DnCNN       | 3x8x8   | 2 " in timing
+    assert "sizes: preset tiny (K=2, at most 50 solver evaluations)" in timing
     stored = {name: json.loads(content) for name, content in records(tmp_path).items()}
     assert len(stored) == 4
     found = {(r["stage"], r["preset"], tuple(r["image_shape"])) for r in stored.values()}
@@ -234,6 +237,40 @@ def test_allocator_options_change_the_answer(bench):
     assert (none, conf) == ("", "expandable_segments:True")
     assert plain["peak_reserved_bytes"] != expandable["peak_reserved_bytes"]
     assert plain["largest_batch"] <= expandable["largest_batch"]
+
+
+def test_the_switches_of_cudnn_are_settings_of_a_cell(bench, tmp_path):
+    """Records under other settings are others; these are both asked for by option."""
+    cell = ("--task", "blur", "--architecture", "LU-DnCNN", "--json")
+
+    def switches(*arguments):
+        (record,) = json.loads(bench("run", *cell, *arguments).stdout)
+        return record["key"], record["settings"]["memory"]["allow_tf32"], record["settings"]["memory"]["deterministic"]
+
+    (first, *default), (second, *other) = switches(), switches("--no-allow-tf32", "--deterministic")
+    assert (default, other) == ([True, False], [False, True])
+    assert first != second
+    assert len(list((tmp_path / "results/runs/records").iterdir())) == 2
+
+
+def test_without_cudnn_a_named_card_has_its_own_workspaces_or_the_interval(bench, monkeypatch):
+    """The shipped answers are of the default suite's convolutions, under every setting; of others there are none."""
+
+    def not_installed():
+        raise cudnn_backend.NotAtHandError("libcudnn is not installed")
+
+    monkeypatch.setattr(cudnn_backend, "load", not_installed)
+
+    def edges(task, *arguments):
+        result = bench("run", "--architecture", "LU-DnCNN", "--task", task, "--gpu", "RTX 3080", "--json", *arguments)
+        (record,) = json.loads(result.stdout)
+        return record["memory"]["cards"][0]["edges"]
+
+    for switches in ((), ("--no-allow-tf32", "--deterministic")):
+        assert set(edges("blur", *switches)) == {"high", "low"}
+    default, other = edges("deblurring"), edges("deblurring", "--no-allow-tf32")
+    assert default["high"] == other["high"]
+    assert default["exact"]["peak_allocated_bytes"] != other["exact"]["peak_allocated_bytes"]
 
 
 def test_an_unknown_option_is_exit_code_2(bench):

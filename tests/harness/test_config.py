@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from bench.config import default_path, load
 from bench.errors import UsageError
@@ -29,6 +30,14 @@ def test_the_default_suite_spells_out_the_defaults_of_the_code(write):
     from models.architectures.base import ModelOptions
 
     assert load().model == ModelOptions()
+
+
+def test_the_default_switches_of_cudnn_are_pytorchs(write):
+    memory = load().memory
+    assert (memory.allow_tf32, memory.deterministic) == (
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cudnn.deterministic,
+    )
 
 
 def test_a_file_needs_only_what_it_changes(write):

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PURE = ("bench.regression.growth", "bench.regression.measured", "bench.regression.verdicts")
 ALLOWED = {
     "operators": ("operators",),
     "models": ("operators", "models"),
     "bench/memory": ("bench.memory", "bench.units"),
-    "bench/report": ("bench.report", "bench.records", "bench.memory.explain", "bench.units"),
+    "bench/report": ("bench.report", "bench.records", "bench.memory.explain", "bench.units", *PURE),
+    "bench/data": ("bench.data", "bench.errors", "operators"),
 }
 
 

@@ -1,54 +1,35 @@
 """Validation as a dry run: a stand-in for the GPU that answers from its own simulation."""
 
 import pytest
-import torch
+from stand_in import StandIn
 
 from bench import config, suite, validation
 from bench.errors import UsageError
-from bench.memory import SimulatedEngine, card_of_capacity, record
-from bench.memory.cuda import Measurement
-from bench.memory.isolated import IsolatedError
+from bench.memory import card_of_capacity, record
 from bench.report import validation as report
+from bench.stages.memory import simulated_engine
 
 CARDS = [card_of_capacity("1GB"), card_of_capacity("2GB")]
 
 
 @pytest.fixture(scope="module")
-def cells(tmp_path_factory):
-    path = tmp_path_factory.mktemp("suite") / "suite.toml"
-    path.write_text(
-        "[model]\nstages = 2\n"
-        '[task.small]\noperator = "GaussianBlur"\noptions = { image_shape = [3, 64, 64] }\npaper = "deblurring"\n'
-    )
-    return suite.cells(config.load(path), ["LU-DnCNN", "LUSER-SW"], ["small"])
+def suite_with(tmp_path_factory):
+    """Cells of a small suite whose [memory] is as given."""
 
-
-class StandIn:
-    """Runs nothing: replays each step on a card that is `more_bytes` larger than the cap."""
-
-    def __init__(self, more_bytes=0, broken=False):
-        self.more_bytes, self.broken, self.trials = more_bytes, broken, []
-
-    def measure(self, trial):
-        self.trials.append(trial)
-        if self.broken:
-            raise IsolatedError("its process died (signal SIGKILL)")
-        card = next(card for card in CARDS if card.usable_bytes == trial.limit_bytes)
-        larger = card_of_capacity(f"{card.total_bytes + self.more_bytes}B")
-        probe = SimulatedEngine(record(trial.make_step, trial.steps), larger).probe(trial.batch)
-        return Measurement(
-            fits=probe.fits,
-            peak_allocated_bytes=probe.peak_allocated_bytes,
-            peak_reserved_bytes=probe.peak_reserved_bytes,
-            retries=probe.retries,
-            ooms=not probe.fits,
-            limit_bytes=trial.limit_bytes,
-            context_bytes=None,
-            step_seconds=None,
-            device="stand-in",
-            torch=torch.__version__,
-            cudnn=None,
+    def suite_with(memory, architectures):
+        path = tmp_path_factory.mktemp("suite") / "suite.toml"
+        path.write_text(
+            f"[model]\nstages = 1\n[model.solver]\nmax_evaluations = 6\n[memory]\n{memory}"
+            '[task.small]\noperator = "GaussianBlur"\noptions = { image_shape = [3, 64, 64] }\npaper = "deblurring"\n'
         )
+        return suite.cells(config.load(path), architectures, ["small"])
+
+    return suite_with
+
+
+@pytest.fixture(scope="module")
+def cells(suite_with):
+    return suite_with("", ["LU-DnCNN", "LUSER-SW"])
 
 
 def rows(cells, path, device, **options):
@@ -93,11 +74,24 @@ def test_a_call_ends_in_time_and_the_next_goes_on(cells, tmp_path):
     assert [new for _, new in later] == [False, True, True, True]
 
 
+def test_both_engines_answer_for_the_same_settings(tmp_path, suite_with):
+    settings = 'allow_tf32 = false\ndeterministic = true\nalloc_conf = "expandable_segments:True"\n'
+    (cell,) = suite_with(settings, ["LU-DnCNN"])
+    device = StandIn()
+    rows([cell], tmp_path / "v.json", device)
+    assert {(trial.allow_tf32, trial.deterministic, trial.alloc_conf) for trial in device.trials} == {
+        (False, True, "expandable_segments:True")
+    }
+    simulated = simulated_engine(cell, record(cell.workload.make_step), CARDS[0], kernels_of="H200")
+    assert simulated.workspaces.flags == {"allow_tf32": False, "deterministic": True}
+    assert simulated.config.expandable_segments
+
+
 def test_a_lost_device_is_a_failed_row_and_tried_again(cells, tmp_path):
     path = tmp_path / "v.json"
-    for row, _ in rows(cells, path, StandIn(broken=True)):
+    for row, _ in rows(cells, path, StandIn(last=0)):
         assert row.status == "failed"
-        assert "its process died (signal SIGKILL)" in row.reason
+        assert row.reason.endswith("failed: AcceleratorError: CUDA error: device lost")
         assert row.measured_batch is None
     assert all(row.status == "ok" and new for row, new in rows(cells, path, StandIn()))
 

@@ -1,14 +1,27 @@
 """The cuda engine's logic, on a stand-in for the GPU."""
 
+import os
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.memory import card_of_capacity, largest_batch
-from bench.memory.cuda import CudaEngine, Measurement, NoGpuError, ProbeFailedError, cap_fraction, require_gpu
+from bench.memory import CARDS, card_of_capacity, largest_batch
+from bench.memory.cuda import (
+    CudaEngine,
+    Measurement,
+    NoGpuError,
+    ProbeFailedError,
+    cap_fraction,
+    measure_here,
+    require_gpu,
+)
 from bench.memory.isolated import IsolatedError
-from bench.units import GiB
+from bench.units import GiB, MiB
 
 CARD = card_of_capacity("8GB")
 
@@ -87,6 +100,90 @@ def test_what_is_not_out_of_memory_is_an_error(end):
 def test_the_cap_is_met_to_the_byte(total, data):
     limit = data.draw(st.integers(1, total - 1))
     assert int(cap_fraction(limit, total) * total) == limit
+
+
+class FakeCuda:
+    """What a probe asks of torch.cuda: a card of 4 GiB on which 100 MiB are in use, and 300 MiB more at the end."""
+
+    def __init__(self, monkeypatch):
+        self.fraction, self.used = None, [100 * MiB, 1100 * MiB]
+        event = SimpleNamespace(record=lambda: None, elapsed_time=lambda end: 250.0)
+        statistics = {
+            "allocated_bytes.all.peak": 600 * MiB,
+            "reserved_bytes.all.peak": 700 * MiB,
+            "num_alloc_retries": 2,
+            "num_ooms": 3,
+        }
+        for name, answer in {
+            "get_device_properties": lambda device: SimpleNamespace(name="NVIDIA Stand-in 4", total_memory=4 * GiB),
+            "set_per_process_memory_fraction": lambda fraction, device: setattr(self, "fraction", fraction),
+            "Event": lambda enable_timing: event,
+            "synchronize": lambda device: None,
+            "memory_stats": lambda device: statistics,
+            "memory_reserved": lambda device: 700 * MiB,
+            "device_memory_used": lambda index: self.used.pop(0),
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, answer)
+        for name in ("CUBLAS_WORKSPACE_CONFIG", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"):
+            monkeypatch.setenv(name, "the user's own")
+        for name in ("allow_tf32", "deterministic"):
+            monkeypatch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
+
+
+def trial(step, card=CARD, **options):
+    """The trial of batch 7 as the engine makes it."""
+    device = StandIn(range(10))
+    CudaEngine(lambda batch, device: partial(step, batch, device), card, device=device, **options).probe(7)
+    return replace(device.trials[0], limit_bytes=GiB)
+
+
+def test_a_probe_runs_whole_steps_under_the_cap_and_the_settings(monkeypatch):
+    cuda = FakeCuda(monkeypatch)
+    seen = []
+
+    def step(batch, device):
+        switches = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+        environment = os.environ["CUBLAS_WORKSPACE_CONFIG"], os.environ["PYTORCH_CUDA_ALLOC_CONF"]
+        seen.append((batch, str(device), switches, environment))
+
+    expandable = "expandable_segments:True"
+    asked = trial(step, CARDS["H200"], steps=3, allow_tf32=False, deterministic=True, alloc_conf=expandable)
+    measured = measure_here(asked)
+    assert seen == 3 * [(7, "cuda:0", (False, True), (":4096:8", expandable))]
+    assert int(cuda.fraction * 4 * GiB) == GiB == measured.limit_bytes
+    assert measured.fits
+    assert (measured.peak_allocated_bytes, measured.peak_reserved_bytes) == (600 * MiB, 700 * MiB)
+    assert (measured.retries, measured.ooms, measured.step_seconds) == (2, 3, 0.25)
+    assert measured.context_bytes == 300 * MiB
+
+    FakeCuda(monkeypatch)
+    assert measure_here(trial(step)).fits
+    assert seen[-1][2:] == ((True, False), (":4096:2:16:8", ""))
+
+
+def test_out_of_memory_is_an_answer_and_nothing_else_is(monkeypatch):
+    def raising(error):
+        def step(batch, device):
+            raise error
+
+        FakeCuda(monkeypatch)
+        return measure_here(trial(step))
+
+    measured = raising(torch.OutOfMemoryError("CUDA out of memory."))
+    assert (measured.fits, measured.step_seconds) == (False, None)
+    with pytest.raises(RuntimeError, match="device lost"):
+        raising(RuntimeError("CUDA error: device lost"))
+
+
+def test_a_cap_above_the_device(monkeypatch):
+    FakeCuda(monkeypatch)
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
+    assert require_gpu(4 * GiB) == "NVIDIA Stand-in 4"
+    with pytest.raises(NoGpuError) as refusal:
+        require_gpu(5 * GiB)
+    assert str(refusal.value) == (
+        "NVIDIA Stand-in 4 has 4.00 GiB, less than the 5.00 GiB that the cap leaves to train in: give a smaller cap"
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -109,6 +109,20 @@ def test_shipped_answers_are_the_library_s(card, live_version):
         assert shipped.get(at_batch) == source.configurations(at_batch), at_batch
 
 
+@pytest.mark.parametrize("allow_tf32", [True, False])
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_shipped_answers_hold_for_every_switch(allow_tf32, deterministic, live_version):
+    """The notes that PyTorch filters by are in the file, so that the file answers for all four settings."""
+    if live_version not in VERSIONS:
+        pytest.skip(f"cuDNN {live_version} is installed, answers of {', '.join(VERSIONS)} are shipped")
+    flags = {"allow_tf32": allow_tf32, "deterministic": deterministic}
+    for card in ("RTX 3080", "H200"):
+        known = cudnn_cache.read()[live_version, card]
+        shipped, live = CachedCudnn(card, cudnn_version=live_version, **flags), LiveCudnn(card, **flags)
+        for call in random.Random(card).sample(sorted(known.calls), 10):
+            assert shipped.candidates(call.with_images(5)) == live.candidates(call.with_images(5)) is not None
+
+
 def test_every_card_and_version_is_shipped():
     answers = cudnn_cache.read()
     assert set(answers) == {(version, card) for version in VERSIONS for card in CARDS}

@@ -7,12 +7,13 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from bench.memory import NotRecordableError, record
+from bench.memory import NotRecordableError, SimulatedEngine, record
 from bench.memory.allocator import FREE
-from bench.memory.kernels import CUBLAS_WORKSPACE_BYTES
+from bench.memory.gpus import CARDS, card_of_capacity
 from bench.memory.metadata import OutputCache
 from bench.memory.recording import record_events
 from bench.memory.trace import Workspace
+from bench.units import MiB
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 
@@ -279,6 +280,16 @@ def test_cublas_keeps_a_workspace_for_each_of_its_threads():
         return step
 
     trace = record(make_step)
-    taken = [op for op, base in zip(trace.op, trace.base, strict=True) if base == CUBLAS_WORKSPACE_BYTES]
-    assert len(taken) == 2  # not in the second step
-    assert trace.live_bytes(2)[-1] == 2 * CUBLAS_WORKSPACE_BYTES + 512
+    assert trace.is_cublas.sum() == 2  # not in the second step
+    kept = {
+        "8GB": 8_519_680,
+        "RTX 2080": 8_519_680,
+        "RTX 3080": 8_519_680,
+        "Quadro RTX 6000": 8_519_680,
+        "H200": 32 * MiB,
+    }
+    for card in (card_of_capacity("8GB"), *CARDS.values()):
+        engine = SimulatedEngine(trace, card)
+        for batch in (1, 2):
+            assert engine.trace.of(batch).live_bytes(batch)[-1] == 2 * kept[card.name] + 512
+            assert engine.probe(batch).peak_allocated_bytes == max(engine.trace.of(batch).live_bytes(batch))

@@ -1,10 +1,13 @@
 """The engine without a GPU: traces small enough to know the answer by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from bench.memory import SimulatedEngine, card_of_capacity, largest_batch, record
 from bench.memory.gpus import CARDS, card_named
+from bench.memory.history import Action, DiaryAllocator
 from bench.memory.trace import Workspace
 from bench.units import GiB, MiB
 
@@ -51,6 +54,10 @@ def test_workspaces_count_in_the_high_bound_only():
 
 def test_cards():
     assert card_named("rtx 3080") is CARDS["RTX 3080"]
+    assert {card.name for card in CARDS.values() if card.cublas_workspace_config == ":4096:8"} == {"H200"}
+    blackwell = replace(CARDS["H200"], compute_capability=(12, 0))
+    assert blackwell.cublas_workspace_bytes == 4096 * 8 * 1024  # as PyTorch writes it
+    assert CARDS["RTX 3080"].cublas_workspace_bytes == 4096 * 1024 * 2 + 16 * 1024 * 8
     for card in CARDS.values():
         assert 0 < card.usable_bytes < card.total_bytes
         assert card.source
@@ -93,6 +100,44 @@ def test_the_first_configuration_that_fits_runs():
     assert [probe.fallbacks for probe in (small, middle, large)] == [0, 1, 2]
     assert small.fits and middle.fits and large.fits
     assert not engine.probe(17).fits
+
+
+class RunAgain(torch.autograd.Function):
+    """A convolution that runs once more in the backward pass, as a checkpoint's does."""
+
+    @staticmethod
+    def forward(ctx, image, weight):
+        ctx.save_for_backward(image, weight)
+        return torch.nn.functional.conv2d(image, weight, padding=1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        torch.nn.functional.conv2d(*ctx.saved_tensors, padding=1)
+        return gradient, None
+
+
+def test_each_thread_remembers_its_own_configuration():
+    """A tensor beside the forward pass leaves no room for the first choice there; in the backward pass it is gone."""
+
+    def make_step(batch, device):
+        weight = torch.zeros(64, 64, 3, 3, device=device)
+
+        def step():
+            image = torch.zeros(batch, 64, 256, 256, device=device, requires_grad=True)
+            beside = torch.empty(batch, 60 * MiB, dtype=torch.uint8, device=device)
+            total = RunAgain.apply(image, weight).sum()
+            del beside
+            total.backward()
+
+        return step
+
+    engine = SimulatedEngine(record(make_step), card_of_capacity("1GB"), workspaces=Workspaces(200 * MiB, 0))
+    allocator = DiaryAllocator(engine.card.usable_bytes, engine.config)
+    result, fallbacks = engine.replay(4, allocator)
+    assert result.fits
+    assert fallbacks == 1  # in the first step's forward pass; the second one remembers
+    taken = [entry for entry in allocator.history if entry.action is Action.ALLOC and entry.size_bytes == 200 * MiB]
+    assert len(taken) == 2  # in both backward passes
 
 
 def test_an_unknown_convolution_has_its_bound():

@@ -8,11 +8,14 @@ from torch import nn
 from torch.cuda import _memory_viz
 
 from bench.memory import SimulatedEngine, card_of_capacity, record
+from bench.memory.allocator import AllocatorConfig
 from bench.memory.explain import explain
+from bench.memory.simulated import installed_release
 from bench.memory.snapshot import write
 from bench.memory.sources import locate
 
 CARD = card_of_capacity("600MB")
+EXPANDABLE = "expandable_segments:True"
 
 
 def make_step(batch, device):
@@ -32,8 +35,10 @@ def trace():
 
 @pytest.fixture
 def written(trace, tmp_path):
-    def written(batch):
-        explanation = explain(SimulatedEngine(trace, CARD), batch, locate(make_step, trace, batch))
+    def written(batch, alloc_conf=""):
+        config = AllocatorConfig.parse(alloc_conf, installed_release())
+        engine = SimulatedEngine(trace, CARD, config=config)
+        explanation = explain(engine, batch, locate(make_step, trace, batch))
         write(explanation, tmp_path / "snapshot.pickle")
         with open(tmp_path / "snapshot.pickle", "rb") as file:
             return explanation, pickle.load(file)
@@ -41,13 +46,14 @@ def written(trace, tmp_path):
     return written
 
 
-def test_pytorchs_own_tool_reads_it(written):
-    explanation, snapshot = written(50)
+@pytest.mark.parametrize("alloc_conf", ["", EXPANDABLE])
+def test_pytorchs_own_tool_reads_it(written, alloc_conf):
+    explanation, snapshot = written(50, alloc_conf)
     summary = _memory_viz.segsum(snapshot)
     assert f"segments: {len(explanation.segments)}" in summary
     assert f"total_reserved: {_memory_viz.Bytes(explanation.history[-1].reserved_bytes)}" in summary
     told = _memory_viz.trace(snapshot)
-    assert "cudaMalloc" in told
+    assert ("segment_map" if alloc_conf else "cudaMalloc") in told
     assert "free completed" in told
     flames = _memory_viz.memory(snapshot, format_flamegraph=str)
     assert "aten::convolution_backward" in flames
@@ -60,8 +66,32 @@ def test_pytorchs_own_tool_reads_it(written):
     assert len([entry for entry in left if entry["action"] == "alloc"]) == live
 
 
-def test_the_trace_leads_to_the_segments(written):
-    _, snapshot = written(50)
+def put(ranges, address, size):
+    """Add a range of addresses to disjoint ones, joining it with those it touches."""
+    before = next((start for start, length in ranges.items() if start + length == address), None)
+    if before is not None:
+        address, size = before, ranges.pop(before) + size
+    ranges[address] = size + ranges.pop(address + size, 0)
+
+
+def take(ranges, address, size):
+    """Cut a range of addresses out of the one that holds it."""
+    start = next(start for start, length in ranges.items() if start <= address and address + size <= start + length)
+    end = start + ranges.pop(start)
+    ranges |= {a: b - a for a, b in ((start, address), (address + size, end)) if a < b}
+
+
+@pytest.mark.parametrize("alloc_conf", ["", EXPANDABLE])
+@pytest.mark.parametrize(("batch", "releases"), [(50, False), (280, True)])
+def test_the_trace_leads_to_the_segments(written, batch, releases, alloc_conf):
+    """With the cache released on the way (before memory runs out all the same), and without."""
+    explanation, snapshot = written(batch, alloc_conf)
+    actions = {entry["action"] for entry in snapshot["device_traces"][0]}
+    released = "segment_unmap" if alloc_conf else "segment_free"
+    assert {action for action in actions if action.startswith("segment")} == {
+        "segment_map" if alloc_conf else "segment_alloc",
+        *([released] if releases else []),
+    }
     live, segments = {}, {}
     for entry in snapshot["device_traces"][0]:
         match entry["action"]:
@@ -75,6 +105,11 @@ def test_the_trace_leads_to_the_segments(written):
                 segments[entry["addr"]] = entry["size"]
             case "segment_free":
                 assert segments.pop(entry["addr"]) == entry["size"]
+            case "segment_map":
+                put(segments, entry["addr"], entry["size"])
+            case "segment_unmap":
+                take(segments, entry["addr"], entry["size"])
+    assert sum(segments.values()) == explanation.history[-1].reserved_bytes
     assert segments == {segment["address"]: segment["total_size"] for segment in snapshot["segments"]}
     blocks = {}
     for segment in snapshot["segments"]:

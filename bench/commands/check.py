@@ -1,0 +1,64 @@
+"""bench check: does the suite still take the memory that its baseline says?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.commands.compare import AllowImprovement, ConfigFile, Force, Json, Junit, conclude, refuse_existing
+
+Jobs = Annotated[int | None, typer.Option(min=1, help="Cells measured side by side. [default: one per core]")]
+
+
+def check(
+    baseline: Annotated[Path | None, typer.Option(help="Its file. [default: that of the configuration]")] = None,
+    records: Annotated[
+        Path | None, typer.Option(help="Records of the stage memory to check, instead of measuring anew.")
+    ] = None,
+    config: ConfigFile = None,
+    json: Json = False,
+    junit: Junit = None,
+    force: Force = False,
+    allow_improvement: AllowImprovement = False,
+    jobs: Jobs = None,
+) -> None:
+    """Simulate the baseline's cells afresh and compare, to the byte; where memory changed, say what grew and where.
+
+    Exits with 0 if nothing changed, 1 if something is worse or better, 4 if nothing can be compared.
+    """
+    from rich.console import Console
+
+    from bench import suite
+    from bench.config import load
+    from bench.pool import available_cores
+    from bench.records import read_records
+    from bench.regression import fresh
+    from bench.regression.baseline import read
+    from bench.regression.measured import reduced
+    from bench.regression.verdicts import compare
+
+    refuse_existing(junit, force)
+    settings = load(config)
+    before = read(baseline or settings.check.baseline)
+    cells = suite.cells(settings)
+    jobs = jobs or available_cores()
+    with Console(stderr=True).status(f"checking {len(before)} cells"):
+        if records is None:
+            after = fresh.again(cells, before, jobs)
+        else:
+            given = [record for record in read_records(records) if record.stage == "memory"]
+            after = [reduced(record) for record in given]
+            keys = {record.key for record in given}
+            cells = [cell for cell in cells if cell.key in keys]  # these sources made them, and can explain them
+        changed = {verdict.name for verdict in compare(before, after, settings.check) if verdict.decisive}
+        after = fresh.explained(cells, before, after, changed, jobs)
+    conclude(
+        compare(before, after, settings.check),
+        title="bench check",
+        json=json,
+        junit=junit,
+        allow_improvement=allow_improvement,
+        remedy="`bench baseline update` takes that for given, --allow-improvement accepts it once",
+    )

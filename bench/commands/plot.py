@@ -1,0 +1,95 @@
+"""bench plot: the comparison plots of a run's records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.commands.run import DEFAULT_OUTPUT
+
+
+def plot(
+    records: Annotated[Path, typer.Option(help="The output folder of `bench run`.")] = DEFAULT_OUTPUT,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the plots. [default: plots, beside the records]")
+    ] = None,
+    formats: Annotated[str, typer.Option(help="Of the files: png,svg,pdf.")] = "png",
+    select: Annotated[str | None, typer.Option(help="Only these plots, separated by commas. [default: all]")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace plots that are there.")] = False,
+) -> None:
+    """Comparison plots: largest batches, memory, time and PSNR against each other, training curves, reconstructions.
+
+    A plot whose data were not measured is left out, and the command that measures them is named.
+    """
+    from bench.errors import NothingComparableError, UsageError
+    from bench.pool import available_cores, pool
+    from bench.records import read_records, write_atomically
+    from bench.report.plots import PLOTS, files, shown
+    from bench.report.style import FORMATS
+
+    suffixes = _known("format", formats, FORMATS)
+    names = _known("plot", select, list(PLOTS)) if select else list(PLOTS)
+    found = shown(read_records(records))
+    folder = records.parent if records.name == "records" else records
+    output = output or folder / "plots"
+    _refuse_existing([output / f"{name}.{suffix}" for name in names for suffix in suffixes], force)
+    pictures: dict[Path, bytes] = {}
+    with pool(min(available_cores(), len(names))) as workers:
+        drawn = {name: workers.submit(files, name, found, folder, suffixes) for name in names}
+        for name, future in drawn.items():
+            try:
+                by_suffix = future.result()
+            except FileNotFoundError as error:
+                _say(f"{name} left out: {error.filename} is not there; the cell trained again has it")
+                continue
+            except OSError as error:
+                raise UsageError(f"cannot read {error.filename}: {error.strerror}") from error
+            except ValueError as error:
+                raise UsageError(str(error)) from error
+            if not by_suffix:
+                _say(f"{name} left out: `bench run --stages {PLOTS[name].needs}` measures what it shows")
+            pictures |= {output / f"{name}.{suffix}": content for suffix, content in by_suffix.items()}
+    if not pictures:
+        raise NothingComparableError(f"nothing to plot: the records in {records} have the data of none of the plots")
+    _make(output)
+    for path, content in pictures.items():
+        write_atomically(path, content)
+        _say(f"wrote {path}")
+
+
+def _known(what: str, given: str, known: Sequence[str]) -> list[str]:
+    from bench.errors import UsageError
+
+    names = [name.strip().lower() for name in given.split(",")]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"unknown {what} {name!r}: known are {', '.join(known)}")
+    return list(dict.fromkeys(names))
+
+
+def _refuse_existing(paths: Sequence[Path], force: bool) -> None:
+    from bench.errors import UsageError
+
+    existing = [path for path in paths if path.exists()]
+    if existing and not force:
+        others = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        exist = "exist" if others else "exists"
+        raise UsageError(
+            f"{existing[0]}{others} {exist}: give --force to replace, or another --output; nothing written"
+        )
+
+
+def _make(folder: Path) -> None:
+    from bench.errors import UsageError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to the output folder {folder}: {error.strerror}") from error
+
+
+def _say(message: str) -> None:
+    typer.echo(f"bench: {message}", err=True)

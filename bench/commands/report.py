@@ -1,0 +1,180 @@
+"""bench report: what has been measured, as tables in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:  # pandas takes a second to import: only a report pays for it
+    from concurrent.futures import Executor, Future
+
+    from bench.records import Record
+    from bench.report.formats import Figure, Report
+
+TERMINAL = "terminal"
+DEFAULT_RECORDS = Path("results/runs")
+DEFAULT_OUTPUT = Path("results/report")
+MOST_TASKS_DRAWN = 8
+
+
+def report(
+    records: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder of records, such as a run's output. May be repeated. [default: results/runs]"),
+    ] = None,
+    formats: Annotated[
+        str, typer.Option(help="Of terminal,markdown,csv,parquet,latex,html, those that are wanted.")
+    ] = f"{TERMINAL},html",
+    select: Annotated[
+        str | None, typer.Option(help="Of table2,table3,table4,timing, those that are wanted. [default: all]")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the files.")] = DEFAULT_OUTPUT,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files of another report.")] = False,
+) -> None:
+    """The paper's tables from any set of records: on the terminal, as files, and as one page for a browser."""
+    from bench.report.formats import FORMATS
+    from bench.report.tables import TABLES
+
+    wanted = _known("format", formats.split(","), (TERMINAL, *FORMATS))
+    selected = _known("table", select.split(",") if select else TABLES, TABLES)
+    folders = records or [DEFAULT_RECORDS]
+    made = _report(_read(folders), selected, folders, with_figures="html" in wanted)
+    files = _files(made, wanted)
+    _write(files, output, force=force)
+    if TERMINAL in wanted:
+        _print(made)
+    if files:
+        _warn(f"wrote {', '.join(sorted(files))} into {output}")
+
+
+def _known(what: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
+    from bench.errors import UsageError
+
+    chosen = [name.strip() for name in names]
+    for name in chosen:
+        if name not in known:
+            raise UsageError(f"unknown {what} {name!r}: known are {', '.join(known)}")
+    return list(dict.fromkeys(chosen))
+
+
+def _read(folders: Sequence[Path]) -> list[Record]:
+    from bench.errors import NothingComparableError
+    from bench.records import read_records
+    from bench.report.chosen import joined
+
+    if all(folder.is_dir() and not any(folder.rglob("*.json")) for folder in folders):
+        raise NothingComparableError(f"nothing to report: no records in {_names(folders)}; `bench run` makes them")
+    return joined(record for folder in folders for record in read_records(folder))
+
+
+def _report(records: list[Record], selected: list[str], folders: Sequence[Path], *, with_figures: bool) -> Report:
+    """Tables and provenance, and beside them, in processes of their own, the plots."""
+    from bench.errors import NothingComparableError
+    from bench.pool import available_cores, pool
+    from bench.report.formats import Report
+    from bench.report.provenance import provenance
+    from bench.report.tables import tables
+
+    with pool(available_cores()) as workers:
+        drawn = _start_drawing(workers, records, selected, folders[0]) if with_figures else {}
+        made = tables(records, selected)
+        if not made:
+            raise NothingComparableError(
+                f"nothing to report: the {len(records)} records in {_names(folders)} fill none of {', '.join(selected)}"
+            )
+        return Report(made, provenance=provenance(records), figures=list(_figures(drawn)))
+
+
+def _start_drawing(
+    workers: Executor, records: list[Record], selected: list[str], folder: Path
+) -> dict[str, Future[dict[str, bytes]]]:
+    """The plots of the stages that the selected tables show, by name."""
+    from bench.report.plots import PLOTS, files, shown
+    from bench.report.tables import TABLES
+
+    tasks = {record.task for record in records}
+    if len(tasks) > MOST_TASKS_DRAWN:
+        _warn(f"no figures: they have a panel per task, and {len(tasks)} are more than {MOST_TASKS_DRAWN}")
+        return {}
+    stages = {stage for name in selected for stage in TABLES[name].stages}
+    run = folder.parent if folder.name == "records" else folder
+    found = shown(records)
+    return {
+        name: workers.submit(files, name, found, run, ["svg"])
+        for name, plot in PLOTS.items()
+        if stages.issuperset(plot.needs.split(","))
+    }
+
+
+def _figures(drawn: dict[str, Future[dict[str, bytes]]]) -> Iterator[Figure]:
+    """The plots that there are data for, with a word on those whose files are missing or damaged."""
+    from bench.report.formats import Figure
+
+    for name, future in drawn.items():
+        try:
+            svg = future.result().get("svg")
+        except (OSError, ValueError) as error:
+            _warn(f"{name} left out: {error}")
+            continue
+        if svg:
+            caption = name.replace("-", " ").replace("psnr", "PSNR")
+            yield Figure(name, caption[0].upper() + caption[1:], svg.decode())
+
+
+def _files(made: Report, wanted: Iterable[str]) -> dict[str, bytes]:
+    """All files of all formats, before the first of them is written."""
+    from bench.errors import UsageError
+    from bench.report.formats import format_named
+
+    files: dict[str, bytes] = {}
+    for name in wanted:
+        if name == TERMINAL:
+            continue
+        try:
+            files |= format_named(name).files(made)
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"{name} needs {error.name}, which is not installed: pip install 'bench-inverse[report]'"
+            ) from error
+    return files
+
+
+def _write(files: dict[str, bytes], folder: Path, *, force: bool) -> None:
+    """Write them all, or none where one with other content stands in the way."""
+    from bench.errors import UsageError
+    from bench.records import write_atomically
+
+    if not files:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        others = [
+            name
+            for name, content in sorted(files.items())
+            if (folder / name).exists() and (folder / name).read_bytes() != content
+        ]
+    except OSError as error:
+        raise UsageError(f"cannot write to the output folder {folder}: {error.strerror}") from error
+    if others and not force:
+        raise UsageError(f"{folder} has another {', '.join(others)}: give --force to overwrite, or another --output")
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+
+
+def _print(made: Report) -> None:
+    from bench.report.terminal import print_table
+
+    for place, table in enumerate(made.tables):
+        print("\n" * bool(place) + table.title + "\n")
+        print_table(table.arranged, table.caption)
+
+
+def _names(folders: Iterable[Path]) -> str:
+    return ", ".join(map(str, folders))
+
+
+def _warn(message: str) -> None:
+    typer.echo(f"bench: {message}", err=True)

@@ -1,0 +1,86 @@
+"""The baseline: one JSON file of what the project takes for given, kept in version control.
+
+It holds no time and no commit: the same results give the same file, byte for byte, and git knows the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.errors import UsageError
+from bench.records import read_records
+from bench.regression.measured import Measured, reduced
+
+
+class Baseline(BaseModel):
+    """Cells with the composition of their memory; `format` is the version of this layout."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    cells: tuple[Measured, ...]
+
+
+FORMAT: int = Baseline.model_fields["format"].default
+
+
+def read(path: Path) -> tuple[Measured, ...]:
+    """The cells of a baseline.
+
+    Raises:
+        UsageError: no such file, not a baseline, one of another format, without cells, or with one cell twice.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"no baseline at {path}: `bench baseline update` makes it") from None
+    except OSError as error:
+        raise UsageError(f"cannot read the baseline {path}: {error.strerror}") from error
+    try:
+        cells = Baseline.model_validate_json(content).cells
+    except ValidationError as error:
+        raise UsageError(f"{path} {_fault(content, error)}") from error
+    if not cells:
+        raise UsageError(f"the baseline {path} has no cells: `bench baseline update` makes it anew")
+    times = Counter((*cell.name, json.dumps(cell.conditions, sort_keys=True)) for cell in cells)
+    (most, number), *_ = times.most_common(1)
+    if number > 1:
+        raise UsageError(f"the baseline {path} has {most[1]} on {most[0]} {number} times: `bench baseline update`")
+    return cells
+
+
+def _fault(content: bytes, error: ValidationError) -> str:
+    try:
+        values: Any = json.loads(content)
+    except ValueError:
+        values = None
+    found = values.get("format") if isinstance(values, dict) else None
+    if isinstance(found, int) and found != FORMAT:
+        remedy = "update bench" if found > FORMAT else "`bench baseline update` makes it anew"
+        return f"is a baseline of format {found}, and this bench reads format {FORMAT}: {remedy}"
+    first = error.errors()[0]
+    what = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+    return f"is no baseline ({what}): `bench baseline update` makes it anew"
+
+
+def text(cells: Iterable[Measured]) -> str:
+    """The file's text: cells in the order of their names, one number per line."""
+    ordered = sorted(cells, key=lambda cell: (cell.name, json.dumps(cell.conditions, sort_keys=True)))
+    stored = {"cells": {"__all__": {"composition": {"places"}}}}
+    values = Baseline(cells=tuple(ordered)).model_dump(mode="json", exclude=stored)
+    return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+
+
+def read_set(path: Path) -> tuple[Measured, ...]:
+    """The cells of a baseline's file or of a folder of records.
+
+    Raises:
+        UsageError: neither, or something in it cannot be read.
+    """
+    return tuple(map(reduced, read_records(path))) if path.is_dir() else read(path)

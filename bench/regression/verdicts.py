@@ -1,0 +1,220 @@
+"""Verdicts: two sets of measured cells -> what became of each cell, by the limits of [check] in bench.toml."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from math import comb
+from statistics import median
+from typing import Any
+
+from bench.config import CheckSection, Limit
+from bench.records import Stage
+from bench.regression.growth import Why, why
+from bench.regression.measured import Measured, Name, Quantity
+
+
+class Outcome(str, Enum):
+    """What became of a cell, or of one of its numbers."""
+
+    WORSE = "worse"
+    BETTER = "better"
+    SAME = "same"
+    NEW = "new"
+    GONE = "gone"
+    NOT_COMPARABLE = "not comparable"
+
+
+MORE_IS_BETTER: tuple[Name, ...] = ("largest_batch", "psnr_db")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One number before and after (of repeats the median; None: there is none); the reason where one is needed."""
+
+    name: Name
+    of: str
+    before: float | None
+    after: float | None
+    outcome: Outcome
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one cell: worse if any of its numbers is, else better if any is.
+
+    Attributes:
+        reason: why it is not comparable, in whole or (where the outcome is another) in parts; or how it fails.
+        changes: number by number, also those that are the same.
+        why: what memory is made of before and after, where that is known and memory changed.
+    """
+
+    task: str
+    architecture: str
+    stage: Stage
+    outcome: Outcome
+    reason: str | None = None
+    changes: tuple[Change, ...] = ()
+    why: Why | None = field(default=None)
+
+    @property
+    def name(self) -> tuple[str, str, str]:
+        """Task, architecture and stage."""
+        return self.task, self.architecture, self.stage
+
+    @property
+    def decisive(self) -> list[Change]:
+        """The numbers that became worse or better."""
+        return [change for change in self.changes if change.outcome in (Outcome.WORSE, Outcome.BETTER)]
+
+
+def compare(before: Iterable[Measured], after: Iterable[Measured], check: CheckSection) -> list[Verdict]:
+    """A verdict on every cell of either set, in the order of their names."""
+    return [_verdict(old, new, check) for old, new in _pairs(before, after)]
+
+
+def _pairs(before: Iterable[Measured], after: Iterable[Measured]) -> Iterator[tuple[Measured | None, Measured | None]]:
+    """Cells of the same name: those under the same conditions first, then whatever is left of either side."""
+    old, new = _by_name(before), _by_name(after)
+    for name in sorted(old.keys() | new.keys()):
+        mine, theirs = old[name], new[name]
+        for conditions in sorted(mine.keys() & theirs.keys()):
+            yield mine.pop(conditions), theirs.pop(conditions)
+        left, right = ([side[conditions] for conditions in sorted(side)] for side in (mine, theirs))
+        for place in range(max(len(left), len(right))):
+            yield left[place] if place < len(left) else None, right[place] if place < len(right) else None
+
+
+def _by_name(cells: Iterable[Measured]) -> dict[tuple[str, str, str], dict[str, Measured]]:
+    named: dict[tuple[str, str, str], dict[str, Measured]] = defaultdict(dict)
+    for cell in cells:
+        named[cell.name][json.dumps(cell.conditions, sort_keys=True)] = cell
+    return named
+
+
+def _verdict(before: Measured | None, after: Measured | None, check: CheckSection) -> Verdict:
+    cell = before or after
+    assert cell is not None
+    outcome, reason, changes = _compared(before, after, check)
+    return Verdict(cell.task, cell.architecture, cell.stage, outcome, reason, changes, _why(outcome, before, after))
+
+
+def _compared(
+    before: Measured | None, after: Measured | None, check: CheckSection
+) -> tuple[Outcome, str | None, tuple[Change, ...]]:
+    if before is None:
+        return Outcome.NEW, None, ()
+    if after is None:
+        return Outcome.GONE, None, ()
+    other = _difference(before.conditions, after.conditions)
+    if other:
+        return Outcome.NOT_COMPARABLE, other, ()
+    if before.failure or after.failure:
+        return *_of_failures(before.failure, after.failure), ()
+    changes = tuple(_changes(before.quantities, after.quantities, check))
+    outcomes = {change.outcome for change in changes}
+    reasons = "; ".join(change.reason for change in changes if change.reason)
+    for outcome in (Outcome.WORSE, Outcome.BETTER, Outcome.SAME):
+        if outcome in outcomes:
+            return outcome, reasons or None, changes
+    return Outcome.NOT_COMPARABLE, reasons or "no number in common", changes
+
+
+def _of_failures(before: str | None, after: str | None) -> tuple[Outcome, str]:
+    if before and after:
+        return Outcome.SAME, f"fails: {after}"
+    return (Outcome.WORSE, f"fails now: {after}") if after else (Outcome.BETTER, f"failed before: {before}")
+
+
+def _changes(before: Sequence[Quantity], after: Sequence[Quantity], check: CheckSection) -> Iterator[Change]:
+    old = {(quantity.name, quantity.of): quantity for quantity in before}
+    new = {(quantity.name, quantity.of): quantity for quantity in after}
+    for name, of in dict.fromkeys((*old, *new)):
+        yield judge(old.get((name, of)), new.get((name, of)), check)
+
+
+def judge(before: Quantity | None, after: Quantity | None, check: CheckSection) -> Change:
+    """What became of one number. A change within the limit is none; of repeats it must pass a rank test as well.
+
+    Raises:
+        ValueError: neither is given.
+    """
+    quantity = before or after
+    if quantity is None:
+        raise ValueError("nothing to judge: got neither a number before nor one after")
+    old, new = _number(before), _number(after)
+    outcome, reason = _judged(before, after, old, new, check)
+    return Change(quantity.name, quantity.of, old, new, outcome, reason)
+
+
+def _judged(
+    before: Quantity | None, after: Quantity | None, old: float | None, new: float | None, check: CheckSection
+) -> tuple[Outcome, str | None]:
+    if before is None or old is None:
+        return Outcome.NEW, None
+    if after is None or new is None:
+        return Outcome.GONE, None
+    other = _difference(before.at, after.at)
+    if other:
+        which = f" ({before.of})" if before.of else ""
+        return Outcome.NOT_COMPARABLE, f"{before.name}{which} at other {other}"
+    limit: Limit = getattr(check.limits, before.name)
+    if new == old or abs(new - old) <= limit.allows(old, new):
+        return Outcome.SAME, None
+    if isinstance(before.value, tuple) and isinstance(after.value, tuple):
+        p, least = rank_test(before.value, after.value)
+        if least > check.significance:
+            repeats = f"{len(before.value)} and {len(after.value)} repeats"
+            return Outcome.NOT_COMPARABLE, f"{before.name}: {repeats} are too few for p <= {check.significance:g}"
+        if p > check.significance:
+            return Outcome.SAME, None
+    is_better = (new > old) == (before.name in MORE_IS_BETTER)
+    return Outcome.BETTER if is_better else Outcome.WORSE, None
+
+
+def _number(quantity: Quantity | None) -> float | None:
+    if quantity is None:
+        return None
+    return median(quantity.value) if isinstance(quantity.value, tuple) else quantity.value
+
+
+def rank_test(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    """The two-sided p-value of Mann and Whitney's test, and the least that so many repeats can have."""
+    from scipy.stats import mannwhitneyu
+
+    least = 2 / comb(len(before) + len(after), len(before))
+    return float(mannwhitneyu(before, after).pvalue), min(least, 1.0)
+
+
+def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
+    """The leaves in which two trees differ, in words."""
+    old, new = dict(_leaves(before)), dict(_leaves(after))
+    names = [name for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
+    if not names:
+        return None
+    told = ", ".join(f"{name}: {_told(old, name)}, now {_told(new, name)}" for name in names[:3])
+    return told + (f", and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _told(leaves: Mapping[str, Any], name: str) -> str:
+    return json.dumps(leaves[name]) if name in leaves else "not there"
+
+
+def _why(outcome: Outcome, before: Measured | None, after: Measured | None) -> Why | None:
+    """What memory is made of, where it changed and both sides know it of the same batch."""
+    if outcome not in (Outcome.WORSE, Outcome.BETTER) or before is None or after is None:
+        return None
+    old, new = before.composition, after.composition
+    return why(old, new) if old and new and old.batch == new.batch else None

@@ -1,0 +1,45 @@
+"""Verdicts for GitHub Actions: annotations on the lines that grew, and the step's summary.
+
+https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.regression.verdicts import Outcome, Verdict
+from bench.report import verdicts as words
+from bench.report.terminal import markdown
+
+
+def summary(verdicts: Sequence[Verdict], title: str) -> str:
+    """Markdown: the tally, the table, and why memory changed."""
+    parts = [f"## {title}", words.caption(verdicts), markdown(words.table(verdicts))]
+    why = words.why_table(verdicts)
+    if why is not None:
+        parts += [markdown(why), words.why_caption(verdicts)]
+    return "\n\n".join(parts) + "\n"
+
+
+def workflow_commands(verdicts: Sequence[Verdict], title: str, failing: Sequence[Outcome]) -> list[str]:
+    """One workflow command for each cell that fails (an error) or was not compared (a warning)."""
+    return [
+        _command("error" if verdict.outcome in failing else "warning", verdict, title)
+        for verdict in verdicts
+        if verdict.outcome in failing or verdict.outcome in (Outcome.GONE, Outcome.NOT_COMPARABLE)
+    ]
+
+
+def _command(level: str, verdict: Verdict, title: str) -> str:
+    properties = {"title": f"{title}: {verdict.architecture} on {verdict.task} {verdict.outcome.value}"}
+    cause = words.cause(verdict)
+    if cause and cause.places:
+        file, _, line = cause.places[0].rsplit(" > ", 1)[-1].rpartition(":")
+        properties = {"file": file, "line": line} | properties
+    given = ",".join(f"{key}={_escaped(value, more=True)}" for key, value in properties.items())
+    return f"::{level} {given}::{_escaped(words.sentence(verdict))}"
+
+
+def _escaped(text: str, *, more: bool = False) -> str:
+    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return text.replace(":", "%3A").replace(",", "%2C") if more else text

@@ -1,0 +1,130 @@
+"""The look of pictures: one style file, one look per method, and files that are equal whenever they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from bench.report.table3 import paper_tables
+
+FORMATS = ("png", "svg", "pdf")
+
+_STYLE_FILE = Path(__file__).with_name("bench.mplstyle")
+_HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---", "ooo", "+++")
+_FEW_NUMBERS = 150  # a logarithmic axis that spans less has 2 and 5 beside 1
+_UNDATED: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+
+class Look(NamedTuple):
+    """What tells a method apart: in colour, in grey, as a point, as a line and as an area."""
+
+    color: str
+    marker: str
+    linestyle: Any
+    hatch: str
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Of a line with points."""
+        return {"color": self.color, "marker": self.marker, "linestyle": self.linestyle}
+
+    @property
+    def point(self) -> dict[str, Any]:
+        """Of a point."""
+        return {"color": self.color, "marker": self.marker, "linestyle": "none"}
+
+    @property
+    def area(self) -> dict[str, Any]:
+        """Of a bar."""
+        return {"facecolor": self.color, "hatch": self.hatch, "edgecolor": "white", "linewidth": 0}
+
+
+def style() -> AbstractContextManager[None]:
+    """The style file; for drawing and for saving."""
+    return matplotlib.rc_context(fname=_STYLE_FILE)
+
+
+def looks(methods: Iterable[str]) -> dict[str, Look]:
+    """A look for each method, from the style in force. The paper's have theirs in every plot, others those behind.
+
+    Beyond eight, looks come again.
+    """
+    cycle = list(matplotlib.rcParams["axes.prop_cycle"])
+    methods = list(methods)
+    places = {name: place for place, name in enumerate(dict.fromkeys([*paper_tables()["parameters"]["ct"], *methods]))}
+    return {
+        method: Look(**cycle[places[method] % len(cycle)], hatch=_HATCHES[places[method] % len(_HATCHES)])
+        for method in methods
+    }
+
+
+def new_figure(
+    width_inches: float, height_inches: float, layout: Literal["constrained"] | None = "constrained"
+) -> Figure:
+    """An empty figure that needs no display."""
+    figure = Figure(figsize=(width_inches, height_inches), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def as_files(figure: Figure, formats: Iterable[str]) -> dict[str, bytes]:
+    """The figure as files of some of `FORMATS`; the same bytes at any time."""
+    engine = figure.get_layout_engine()
+    if engine is not None:  # laid out once, not by every format again
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    return {suffix: _as_file(figure, suffix) for suffix in formats}
+
+
+def _as_file(figure: Figure, suffix: str) -> bytes:
+    file = BytesIO()
+    figure.savefig(file, format=suffix, metadata=_UNDATED[suffix])
+    return file.getvalue()
+
+
+def task_grid(
+    tasks: Sequence[str], width_inches: float = 3.4, height_inches: float = 3.0
+) -> tuple[Figure, dict[str, Any]]:
+    """A figure with one panel per task, four in a row, and room for a legend beneath; and the axes by task."""
+    columns = min(len(tasks), 4)
+    rows = -(-len(tasks) // columns)
+    figure = new_figure(width_inches * columns, height_inches * rows + 0.4)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for task, each in zip(tasks, axes, strict=False):
+        each.set_title(task)
+    for unused in axes[len(tasks) :]:
+        unused.set_axis_off()
+    return figure, dict(zip(tasks, axes, strict=False))
+
+
+def legend(figure: Figure) -> None:
+    """One legend beneath all panels, each label once."""
+    handles: dict[str, Artist] = {}
+    for axes in figure.axes:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(name, handle)
+    if not handles:
+        return
+    entry_inches = 0.6 + 0.075 * max(map(len, handles))  # its line and its letters
+    columns = max(1, int(figure.get_figwidth() / entry_inches))
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
+
+
+def log_scale(axes: Any, which: Literal["x", "y", "both"]) -> None:
+    """Make axes, whose data are drawn, logarithmic with their numbers written out: 0.5, 1, 2."""
+    for name in ("x", "y") if which == "both" else (which,):
+        axes.set(**{f"{name}scale": "log"})
+        low, high = getattr(axes, f"get_{name}lim")()
+        axis = getattr(axes, f"{name}axis")
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < _FEW_NUMBERS * low else (1,)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,293 @@
+"""bench baseline, check and compare as a user types them: what they print and write, and their exact exit codes."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from bench.cli import main
+from bench.regression import fresh
+from models.architectures import lu_dncnn
+from models.dncnn import DnCNN
+
+SMALL = """
+[suite]
+stages = ["memory"]
+architectures = ["LU-DnCNN", "DEQ4IP"]
+tasks = ["blur"]
+gpu_caps = ["1GB"]
+
+[model]
+stages = 2
+
+[model.solver]
+memory = 1
+max_evaluations = 2
+
+[check]
+baseline = "baseline.json"
+
+[task.blur]
+operator = "GaussianBlur"
+options = { image_shape = [3, 32, 32] }
+
+[task.small]
+operator = "GaussianBlur"
+options = { image_shape = [3, 16, 16] }
+"""
+
+
+class Hoarding(DnCNN):
+    """Keeps what it returned, as if somebody wanted to look at it later."""
+
+    def forward(self, d, weights):
+        result = super().forward(d, weights)
+        self.kept = [*getattr(self, "kept", [])[-3:], result.sigmoid()]
+        return result
+
+
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory):
+    """The small suite's baseline, made once."""
+    folder = tmp_path_factory.mktemp("baseline")
+    with pytest.MonkeyPatch.context() as patch:
+        (folder / "bench.toml").write_text(SMALL)
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["bench", "baseline", "update", "--jobs", "1"])
+        with pytest.raises(SystemExit) as end:
+            main()
+    assert end.value.code == 0
+    return (folder / "baseline.json").read_bytes()
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch, capsys, baseline):
+    """Run `bench ...` in a folder that holds the small suite and its baseline."""
+    (tmp_path / "bench.toml").write_text(SMALL)
+    (tmp_path / "baseline.json").write_bytes(baseline)
+    monkeypatch.chdir(tmp_path)
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+
+    def bench(*arguments):
+        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
+
+    return bench
+
+
+def change_suite(tmp_path, old, new):
+    assert old in SMALL
+    (tmp_path / "bench.toml").write_text(SMALL.replace(old, new))
+
+
+def one_sentence(text):
+    """Exactly one line on stderr, ours."""
+    assert text.startswith("bench: "), text
+    assert text.count("\n") == 1, text
+    return text
+
+
+def test_nothing_changed(bench):
+    result = bench("check")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "2 cells: 2 same." in result.stdout
+
+
+def test_a_second_update_leaves_the_file_byte_for_byte(bench, tmp_path, baseline):
+    result = bench("baseline", "update")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert "nothing changed" in one_sentence(result.stderr)
+    assert (tmp_path / "baseline.json").read_bytes() == baseline
+
+
+def test_an_output_of_another_name(bench, tmp_path, baseline):
+    change_suite(tmp_path, '["LU-DnCNN", "DEQ4IP"]', '["LU-DnCNN"]')
+    assert bench("baseline", "update", "--output", "other.json").returncode == 0
+    assert json.loads((tmp_path / "other.json").read_bytes())["cells"] == json.loads(baseline)["cells"][1:]
+    assert (tmp_path / "baseline.json").read_bytes() == baseline
+
+
+def test_a_compositions_parts_add_up_to_its_peak(baseline):
+    for cell in json.loads(baseline)["cells"]:
+        composition = cell["composition"]
+        parts = [size for of_category in composition["size_bytes"].values() for size in of_category.values()]
+        assert sum(parts) == composition["peak_reserved_bytes"]
+
+
+def test_an_activation_kept_needlessly_turns_the_check_red(bench, tmp_path, monkeypatch):
+    """The demonstration: the module and its category are named, everywhere a reader may look."""
+    monkeypatch.setattr(lu_dncnn, "DnCNN", Hoarding)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    result = bench("check", "--junit", "check.xml")
+    assert result.returncode == 1
+    assert "2 cells: 1 worse, 1 same." in result.stdout
+    annotation, sentence = result.stderr.splitlines()
+    assert sentence.startswith("bench: 1 of 2 cells worse; the first: LU-DnCNN on blur, memory: worse")
+    assert "saved activations of denoiser, sigmoid at models/architectures/lu_dncnn.py:" in sentence
+    assert annotation.startswith("::error file=")
+    assert "test_check_command.py,line=" in annotation
+    assert "title=bench check%3A LU-DnCNN on blur worse::" in annotation
+    summary = (tmp_path / "summary.md").read_text()
+    assert summary.startswith("## bench check\n\n2 cells: 1 worse, 1 same.")
+    suite = ET.parse(tmp_path / "check.xml").getroot().find("testsuite")
+    told = {case.get("name"): case.find("failure") for case in suite}
+    assert told["DEQ4IP"] is None
+    for text in (result.stdout, summary, told["LU-DnCNN"].text):
+        assert "denoiser, sigmoid" in text
+        assert "test_check_command.py:" in text
+    growth = json.loads(bench("check", "--json").stdout)["verdicts"][1]["why"]["growths"][0]
+    batch = json.loads((tmp_path / "baseline.json").read_text())["cells"][1]["composition"]["batch"]
+    images = growth["after_bytes"] / (batch * 3 * 32 * 32 * 4)
+    assert growth["before_bytes"] == 0
+    assert images == 4
+
+
+def test_an_improvement_asks_for_a_new_baseline(bench, tmp_path, monkeypatch):
+    change_suite(tmp_path, '["LU-DnCNN", "DEQ4IP"]', '["LU-DnCNN"]')
+    with monkeypatch.context() as patch:
+        patch.setattr(lu_dncnn, "DnCNN", Hoarding)
+        assert bench("baseline", "update").returncode == 0
+    result = bench("check")
+    assert result.returncode == 1
+    assert "`bench baseline update`" in one_sentence(result.stderr)
+    assert "1 cell: 1 better." in result.stdout
+    assert bench("check", "--allow-improvement").returncode == 0
+
+
+def test_records_are_checked_and_explained(bench, monkeypatch, tmp_path):
+    assert bench("run", "--output", "before").returncode == 0
+    assert bench("check", "--records", "before").returncode == 0
+    monkeypatch.setattr(lu_dncnn, "DnCNN", Hoarding)
+    assert bench("run", "--output", "after").returncode == 0
+    result = bench("check", "--records", "after")
+    assert result.returncode == 1
+    assert "denoiser, sigmoid" in result.stdout
+    assert bench("compare", "before", "before").returncode == 0
+    assert bench("compare", "baseline.json", "before").returncode == 0
+    assert bench("compare", "before", "after").returncode == 1
+
+
+def test_other_settings_are_not_comparable(bench, tmp_path):
+    change_suite(tmp_path, "stages = 2", "stages = 3")
+    result = bench("check", "--junit", "check.xml")
+    assert result.returncode == 4
+    assert "model.stages: 2, now 3" in one_sentence(result.stderr)
+    assert "model.stages: 2, now 3" in result.stdout
+    suite = ET.parse(tmp_path / "check.xml").getroot().find("testsuite")
+    assert [case.find("skipped") is not None for case in suite] == [True, True]
+
+
+def test_new_and_gone(bench, tmp_path):
+    change_suite(tmp_path, '["LU-DnCNN", "DEQ4IP"]', '["LU-DnCNN", "LUSER-SW"]')
+    result = bench("check")
+    assert result.returncode == 0
+    assert "3 cells: 1 same, 1 new, 1 gone." in result.stdout
+    change_suite(tmp_path, 'tasks = ["blur"]', 'tasks = ["small"]')
+    assert bench("check").returncode == 4
+
+
+def test_a_cell_that_fails_now_is_worse_and_makes_no_baseline(bench, tmp_path, monkeypatch, baseline):
+    def broken(self, d, weights):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Hoarding, "forward", broken)
+    monkeypatch.setattr(lu_dncnn, "DnCNN", Hoarding)
+    result = bench("check")
+    assert result.returncode == 1
+    assert "fails now: RuntimeError: broken" in one_sentence(result.stderr)
+    result = bench("baseline", "update")
+    assert result.returncode == 3
+    assert "LU-DnCNN on blur: RuntimeError: broken" in one_sentence(result.stderr)
+    assert (tmp_path / "baseline.json").read_bytes() == baseline
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("check", "--baseline", "missing.json"), "no baseline at missing.json: `bench baseline update` makes it"),
+        (("check", "--baseline", "newer.json"), "newer.json is a baseline of format 2, and this bench reads format 1"),
+        (("check", "--baseline", "damaged.json"), "damaged.json is no baseline (Invalid JSON"),
+        (("check", "--baseline", "list.json"), "list.json is no baseline (Input should be an object"),
+        (("check", "--baseline", "empty.json"), "the baseline empty.json has no cells"),
+        (("check", "--baseline", "twice.json"), "the baseline twice.json has DEQ4IP on blur 2 times"),
+        (("check", "--records", "missing"), "no records in missing"),
+        (("check", "--junit", "bench.toml"), "bench.toml exists: give --force to overwrite it"),
+        (("check", "--junit", "missing/check.xml"), "cannot write missing/check.xml: there is no folder missing"),
+        (("compare", "folder", "baseline.json"), "no records in folder"),
+        (("compare", "mixed", "baseline.json"), "is a record of format 1"),
+        (("compare", "baseline.json", "missing"), "no baseline at missing"),
+        (("baseline", "update", "--output", "bench.toml"), "bench.toml exists: give --force to overwrite it"),
+        (("baseline", "update", "--config", "nowhere.toml"), "cannot make the folder of bench.toml/baseline.json"),
+        (("baseline", "update", "--config", "cuda.toml"), 'a baseline is simulated, got engine = "cuda"'),
+        (("check", "--config", "wrong.toml"), "unknown key check.limits.sped"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(bench, tmp_path, baseline, arguments, words):
+    values = json.loads(baseline)
+    files = {
+        "newer.json": json.dumps(values | {"format": 2, "more": []}),
+        "damaged.json": baseline.decode()[:1000],
+        "list.json": "[]",
+        "empty.json": json.dumps(values | {"cells": []}),
+        "twice.json": json.dumps(values | {"cells": [values["cells"][0]] * 2}),
+        "nowhere.toml": SMALL.replace('"baseline.json"', '"bench.toml/baseline.json"'),
+        "cuda.toml": SMALL + '\n[memory]\nengine = "cuda"\n',
+        "wrong.toml": SMALL + "\n[check.limits]\nsped = { absolute = 1 }\n",
+    }
+    for folder in ("folder", "mixed"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "mixed" / "old.json").write_text('{"format": 1}')
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    result = bench(*arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert words in one_sentence(result.stderr)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_an_interrupted_check(bench, monkeypatch):
+    def interrupted(cell):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fresh, "measure", interrupted)
+    result = bench("check", "--jobs", "1")
+    assert (result.returncode, one_sentence(result.stderr)) == (130, "bench: interrupted: nothing was written\n")
+
+
+def test_a_card_of_another_size_is_not_comparable(bench, tmp_path):
+    """The cell's other numbers still are."""
+    content = (tmp_path / "baseline.json").read_text().replace('"context_bytes": 524288000', '"context_bytes": 500')
+    (tmp_path / "baseline.json").write_text(content)
+    result = bench("check")
+    assert result.returncode == 0
+    assert "largest_batch (1GB, high) at other context_bytes: 500, now 524288000" in result.stdout
+    (tmp_path / "baseline.json").write_text(content.replace('"1GB', '"a forgotten card'))
+    assert bench("check").returncode == 0
+
+
+def test_a_baseline_that_matches_nothing(bench, tmp_path):
+    values = json.loads((tmp_path / "baseline.json").read_text())
+    for cell in values["cells"]:
+        cell["conditions"]["torch"] = "1.0.0"
+    (tmp_path / "old.json").write_text(json.dumps(values))
+    result = bench("check", "--baseline", "old.json")
+    assert result.returncode == 4
+    assert 'torch: "1.0.0", now ' in one_sentence(result.stderr)
+
+
+def test_help_needs_neither_torch_nor_pandas():
+    code = (
+        "import sys; from bench.cli import app; app([sys.argv[1], '--help'], standalone_mode=False); "
+        "sys.exit(bool({'torch', 'pandas', 'scipy'} & set(sys.modules)))"
+    )
+    for verb in ("check", "compare", "baseline"):
+        assert subprocess.run([sys.executable, "-c", code, verb], capture_output=True, check=False).returncode == 0

@@ -1,0 +1,116 @@
+"""Verdicts as tables, JUnit XML and GitHub's annotations, read back by other means than they were written."""
+
+import json
+import re
+import urllib.parse
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from bench.regression.growth import Growth, Why
+from bench.regression.verdicts import Change, Outcome, Verdict
+from bench.report import github, junit
+from bench.report import verdicts as report
+
+BOTH = [Outcome.WORSE, Outcome.BETTER]
+GROWN = Growth("saved activations", "net, relu", 0, 3 * 2**20, ("models/net.py:7 > models/layers.py:9",))
+VERDICTS = [
+    Verdict(
+        "ct",
+        "A <&> B",
+        "memory",
+        Outcome.WORSE,
+        None,
+        (
+            Change("peak_bytes_per_image", "high", 1000, 1200, Outcome.WORSE),
+            Change("largest_batch", "8GB, high", 4, 3, Outcome.WORSE),
+            Change("peak_reserved_bytes", "8GB, high", 7000, 6000, Outcome.NOT_COMPARABLE, "other batch"),
+        ),
+        Why(4, (1000, 2000), (2**20, 4 * 2**20), (GROWN,)),
+    ),
+    Verdict("ct", "C", "timing", Outcome.BETTER, None, (Change("evaluation_seconds", "", 1.5, 1.0, Outcome.BETTER),)),
+    Verdict("ct", "D", "memory", Outcome.SAME),
+    Verdict("mri", "A", "memory", Outcome.NEW),
+    Verdict("mri", "C", "memory", Outcome.GONE),
+    Verdict("mri", "D", "memory", Outcome.NOT_COMPARABLE, "torch: 100%, now other \x00"),
+]
+
+
+def test_the_tables():
+    table = report.table(VERDICTS)
+    assert table["verdict"].tolist() == ["worse", "better", "same", "new", "gone", "not comparable"]
+    numbers = table[["what", "before", "now", "others"]]
+    assert numbers.loc[0].tolist() == ["largest batch (8GB, high)", "4", "3", "1 worse"]
+    assert numbers.loc[1].tolist() == ["evaluation seconds", "1.5", "1", ""]
+    assert numbers.loc[5].tolist() == [VERDICTS[5].reason, "", "", ""]
+    why = report.why_table(VERDICTS)
+    assert why.iloc[0].tolist()[2:] == [
+        *("saved activations", "net, relu", "models/net.py:7 > models/layers.py:9"),
+        *("0 B", "3.00 MiB", "+3.00 MiB"),
+    ]
+    assert report.why_table(VERDICTS[1:]) is None
+    assert report.caption(VERDICTS) == "6 cells: 1 worse, 1 better, 1 same, 1 new, 1 gone, 1 not comparable."
+
+
+def test_sentences():
+    assert report.sentence(VERDICTS[0]) == (
+        "A <&> B on ct, memory: worse, largest batch (8GB, high) 4, now 3 (others: 1 worse); saved activations "
+        "of net, relu at models/net.py:7 > models/layers.py:9: +3.00 MiB at batch 4"
+    )
+    assert report.sentence(VERDICTS[1]) == "C on ct, timing: better, evaluation seconds 1.5, now 1"
+
+
+def test_json_is_plain():
+    told = json.loads(json.dumps([report.as_dict(verdict) for verdict in VERDICTS]))
+    assert told[0]["outcome"] == "worse"
+    assert told[0]["why"]["growths"][0]["after_bytes"] == 3 * 2**20
+    assert told[0]["changes"][1] == {
+        **{"name": "largest_batch", "of": "8GB, high", "before": 4, "after": 3},
+        **{"outcome": "worse", "reason": None},
+    }
+    assert told[2]["why"] is None
+
+
+@pytest.mark.parametrize(("failing", "failures"), [(BOTH, 2), ([Outcome.WORSE], 1)])
+def test_junit_has_one_case_per_cell(failing, failures):
+    """As the schema that CI systems read has it: counts, and at most one of failure and skipped in a case."""
+    root = ET.fromstring(junit.to_xml(VERDICTS, "bench check", failing).encode())
+    assert root.tag == "testsuites"
+    (suite,) = root
+    assert suite.tag == "testsuite"
+    assert {case.tag for case in suite} == {"testcase"}
+    counts = {key: int(suite.get(key)) for key in ("tests", "failures", "errors", "skipped")}
+    assert counts == {"tests": 6, "failures": failures, "errors": 0, "skipped": 3}
+    assert len(suite) == 6
+    assert len(suite.findall("testcase/failure")) == failures
+    assert len(suite.findall("testcase/skipped")) == 3
+    assert all(len(case) <= 1 for case in suite)
+    assert all(case.get("classname") and case.get("name") for case in suite)
+    assert len({(case.get("classname"), case.get("name")) for case in suite}) == 6
+    first = suite[0]
+    assert (first.get("classname"), first.get("name")) == ("memory.ct", "A <&> B")
+    assert first.find("failure").get("message") == report.sentence(VERDICTS[0])
+    assert "net, relu: 0 -> 3145728 bytes (models/net.py:7 > models/layers.py:9)" in first.find("failure").text
+
+
+COMMAND = re.compile(r"::(?P<level>error|warning) (?P<properties>[^\n:]*)::(?P<message>[^\n]*)")
+
+
+def test_annotations_as_github_reads_them():
+    told = []
+    for line in github.workflow_commands(VERDICTS, "bench check", BOTH):
+        command = COMMAND.fullmatch(line)
+        properties = dict(pair.split("=", 1) for pair in command["properties"].split(","))
+        unescaped = {key: urllib.parse.unquote(value) for key, value in properties.items()}
+        told.append((command["level"], unescaped, urllib.parse.unquote(command["message"])))
+    assert [level for level, _, _ in told] == ["error", "error", "warning", "warning"]
+    assert told[0][1] == {"file": "models/layers.py", "line": "9", "title": "bench check: A <&> B on ct worse"}
+    assert [message for *_, message in told] == [report.sentence(VERDICTS[place]) for place in (0, 1, 4, 5)]
+
+
+def test_the_step_summary_is_markdown():
+    lines = github.summary(VERDICTS, "bench check").splitlines()
+    assert lines[0] == "## bench check"
+    rows = [line for line in lines if line.startswith("| ")]
+    assert len(rows) == 1 + 6 + 1 + 1
+    assert len({row.count("|") for row in rows[:7]}) == 1

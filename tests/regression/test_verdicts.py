@@ -1,0 +1,401 @@
+"""Verdicts, exactly: every outcome, every limit at its edge, and what must hold for any two sets."""
+
+from datetime import datetime, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import mannwhitneyu
+
+from bench.config import CheckSection, Limit, LimitsSection, load
+from bench.records import (
+    Accuracy,
+    Calls,
+    CardResult,
+    DataSets,
+    Edge,
+    Memory,
+    Parameters,
+    Provenance,
+    Record,
+    Timing,
+    Training,
+)
+from bench.regression.measured import Measured, Quantity, conditions, reduced
+from bench.regression.verdicts import MORE_IS_BETTER, Outcome, compare, judge, rank_test
+
+WORSE, BETTER, SAME, NEW, GONE, NOT_COMPARABLE = Outcome
+OPPOSITE = {WORSE: BETTER, BETTER: WORSE, NEW: GONE, GONE: NEW, SAME: SAME, NOT_COMPARABLE: NOT_COMPARABLE}
+EXACT = CheckSection(baseline="baseline.json", significance=0.01, limits=LimitsSection())
+
+
+def limits(**given):
+    return EXACT.model_copy(update={"limits": LimitsSection(**{name: Limit(**of) for name, of in given.items()})})
+
+
+def cell(*quantities, architecture="LU-DnCNN", failure=None, **conditions):
+    return Measured(
+        task="ct",
+        architecture=architecture,
+        stage="memory",
+        conditions={"torch": "2.13.0"} | conditions,
+        failure=failure,
+        quantities=quantities,
+    )
+
+
+def batch(value, **at):
+    return Quantity(name="largest_batch", of="8GB, high", value=value, at=at)
+
+
+def peak(value):
+    return Quantity(name="peak_reserved_bytes", of="8GB, high", value=value)
+
+
+def seconds(*values):
+    return Quantity(name="training_step_seconds", value=values)
+
+
+def only(before, after, check=EXACT):
+    (verdict,) = compare(before, after, check)
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome"),
+    [
+        ((batch(4),), (batch(4),), SAME),
+        ((batch(4),), (batch(3),), WORSE),
+        ((batch(4),), (batch(5),), BETTER),
+        ((peak(100),), (peak(101),), WORSE),
+        ((peak(100),), (peak(99),), BETTER),
+        ((batch(4), peak(100)), (batch(5), peak(101)), WORSE),  # one worse number makes the cell worse
+        ((batch(4), peak(100)), (batch(4), peak(99)), BETTER),
+        ((batch(4), peak(100)), (batch(4),), SAME),  # what only one side has decides nothing
+        ((batch(4),), (peak(100),), NOT_COMPARABLE),
+        ((), (), NOT_COMPARABLE),
+    ],
+)
+def test_a_cell_is_as_bad_as_its_worst_number(before, after, outcome):
+    assert only([cell(*before)], [cell(*after)]).outcome is outcome
+
+
+def test_new_and_gone():
+    assert only([], [cell(batch(4))]).outcome is NEW
+    assert only([cell(batch(4))], []).outcome is GONE
+    verdicts = compare([cell(batch(4), architecture="A")], [cell(batch(4), architecture="B")], EXACT)
+    assert [(verdict.architecture, verdict.outcome) for verdict in verdicts] == [("A", GONE), ("B", NEW)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        ({"torch": "2.12.0"}, {}, 'torch: "2.12.0", now "2.13.0"'),
+        ({"memory": {"engine": "simulated"}}, {"memory": {"engine": "cuda"}}, 'memory.engine: "simulated", now "cuda"'),
+        ({"model": {"stages": 8}}, {"model": {"stages": 4}}, "model.stages: 8, now 4"),
+        ({"preset": "demo"}, {}, 'preset: "demo", now not there'),
+        (
+            {"a": 1, "b": 1, "c": 1, "d": 1, "e": 1},
+            {},
+            "a: 1, now not there, b: 1, now not there, c: 1, now not there, and 2 more",
+        ),
+    ],
+)
+def test_other_conditions_are_not_comparable_and_say_which(before, after, reason):
+    verdict = only([cell(batch(4), **before)], [cell(batch(4), **after)])
+    assert (verdict.outcome, verdict.reason) == (NOT_COMPARABLE, reason)
+
+
+def test_a_condition_that_is_null_is_as_one_that_is_not_there():
+    assert only([cell(batch(4), preset=None)], [cell(batch(4))]).outcome is SAME
+
+
+def test_cells_of_one_name_are_paired_by_their_conditions():
+    before = [cell(batch(4), stages=8), cell(batch(9), stages=4)]
+    after = [cell(batch(9), stages=4), cell(batch(3), stages=8), cell(batch(1), stages=2)]
+    assert [verdict.outcome for verdict in compare(before, after, EXACT)] == [SAME, WORSE, NEW]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        ({"card": "8GB", "context_bytes": 500}, {"card": "8GB", "context_bytes": 400}, "context_bytes: 500, now 400"),
+        ({"cudnn": "9.19"}, {"cudnn": "9.20"}, 'cudnn: "9.19", now "9.20"'),
+        ({"device": "H200"}, {"device": "A100"}, 'device: "H200", now "A100"'),
+    ],
+)
+def test_numbers_of_other_cards_libraries_and_devices_are_not_comparable(before, after, reason):
+    alone = only([cell(batch(4, **before))], [cell(batch(3, **after))])
+    assert (alone.outcome, alone.reason) == (NOT_COMPARABLE, f"largest_batch (8GB, high) at other {reason}")
+    beside = only([cell(batch(4, **before), peak(1))], [cell(batch(3, **after), peak(1))])
+    assert (beside.outcome, beside.reason) == (SAME, alone.reason)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome", "reason"),
+    [
+        (None, "broken", WORSE, "fails now: broken"),
+        ("broken", None, BETTER, "failed before: broken"),
+        ("broken", "broken so", SAME, "fails: broken so"),
+    ],
+)
+def test_failures(before, after, outcome, reason):
+    verdict = only([cell(failure=before)], [cell(failure=after)])
+    assert (verdict.outcome, verdict.reason) == (outcome, reason)
+
+
+@pytest.mark.parametrize(
+    ("limit", "before", "after", "outcome"),
+    [
+        ({"absolute": 2}, 10, 12, SAME),
+        ({"absolute": 2}, 10, 13, WORSE),
+        ({"absolute": 2}, 10, 8, SAME),
+        ({"absolute": 2}, 10, 7, BETTER),
+        ({"relative": 0.25}, 100, 125, SAME),
+        ({"relative": 0.25}, 100, 126, WORSE),
+        ({"relative": 0.25}, 125, 100, SAME),  # of the smaller one, so that both ways are alike
+        ({"relative": 0.25}, 126, 100, BETTER),
+        ({"absolute": 30, "relative": 0.25}, 100, 130, SAME),  # the larger of the two
+        ({"absolute": 1, "relative": 0.25}, 100, 125, SAME),
+        ({}, 100, 100, SAME),
+        ({}, 100, 101, WORSE),
+    ],
+)
+def test_limits_at_their_edges(limit, before, after, outcome):
+    assert judge(peak(before), peak(after), limits(peak_reserved_bytes=limit)).outcome is outcome
+
+
+def test_every_number_has_its_own_limit():
+    check = limits(psnr_db={"absolute": 0.5})
+    psnr = [Quantity(name="psnr_db", value=value) for value in (30.0, 29.5, 29.4, 30.6)]
+    assert [judge(psnr[0], after, check).outcome for after in psnr] == [SAME, SAME, WORSE, BETTER]
+    perfect = Quantity(name="psnr_db", value=float("inf"))
+    assert judge(perfect, perfect, check).outcome is SAME
+    assert judge(perfect, psnr[0], check).outcome is WORSE
+    diverged = [Quantity(name="diverged_trainings", value=value) for value in (0, 1)]
+    assert judge(*diverged, check).outcome is WORSE
+
+
+def test_nothing_to_judge():
+    with pytest.raises(ValueError, match="neither a number before nor one after"):
+        judge(None, None, EXACT)
+
+
+SLOW = [1.0 + place / 1000 for place in range(10)]
+FAST = [0.5 + place / 1000 for place in range(10)]
+
+
+def test_time_needs_both_a_rank_test_and_a_minimum_effect():
+    check = limits(training_step_seconds={"relative": 0.1})
+    assert judge(seconds(*FAST), seconds(*SLOW), check).outcome is WORSE
+    assert judge(seconds(*SLOW), seconds(*FAST), check).outcome is BETTER
+    a_little_slower = [1.05 * value for value in SLOW]
+    assert mannwhitneyu(SLOW, a_little_slower).pvalue < 0.01
+    assert judge(seconds(*SLOW), seconds(*a_little_slower), check).outcome is SAME
+    noisy = [0.5] * 4 + [1.3] * 6
+    assert mannwhitneyu(SLOW, noisy).pvalue > 0.01
+    assert judge(seconds(*SLOW), seconds(*noisy), check).outcome is SAME
+
+
+def test_too_few_repeats_cannot_decide():
+    change = judge(seconds(1, 1.1, 1.2), seconds(2, 2.1, 2.2), EXACT)
+    assert change.outcome is NOT_COMPARABLE
+    assert change.reason == "training_step_seconds: 3 and 3 repeats are too few for p <= 0.01"
+    assert judge(seconds(1, 1.1, 1.2, 1.3, 1.4), seconds(2, 2.1, 2.2, 2.3, 2.4), EXACT).outcome is WORSE  # 2 / 252
+
+
+@pytest.mark.parametrize(("n", "m", "least"), [(3, 3, 0.1), (4, 4, 2 / 70), (5, 5, 2 / 252), (3, 20, 2 / 1771)])
+def test_the_least_p_is_that_of_samples_apart(n, m, least):
+    before, after = [float(i) for i in range(n)], [100.0 + i for i in range(m)]
+    exact = mannwhitneyu(before, after, method="exact").pvalue
+    assert rank_test(before, after)[1] == pytest.approx(exact) == pytest.approx(least)
+
+
+numbers = st.one_of(
+    st.builds(Quantity, name=st.sampled_from(["largest_batch", "parameters", "psnr_db"]), value=st.integers(0, 5)),
+    st.builds(
+        Quantity,
+        name=st.sampled_from(["training_step_seconds", "evaluation_seconds"]),
+        value=st.lists(st.floats(0.5, 2), min_size=3, max_size=8).map(tuple),
+        at=st.fixed_dictionaries({"batch": st.integers(1, 2)}),
+    ),
+)
+cells = st.builds(
+    Measured,
+    task=st.sampled_from(["ct", "mri"]),
+    architecture=st.sampled_from(["A", "B"]),
+    stage=st.just("memory"),
+    conditions=st.fixed_dictionaries({"torch": st.sampled_from(["1", "2"])}),
+    failure=st.sampled_from([None, None, None, "broken"]),
+    quantities=st.lists(numbers, min_size=1, max_size=3, unique_by=lambda quantity: quantity.name).map(tuple),
+)
+sets = st.lists(cells, max_size=4, unique_by=lambda cell: (cell.name, cell.conditions["torch"]))
+loose = limits(largest_batch={"absolute": 1}, training_step_seconds={"relative": 0.3}, psnr_db={"relative": 0.5})
+
+
+@given(sets)
+def test_a_set_is_the_same_as_itself(some):
+    assert {verdict.outcome for verdict in compare(some, some, EXACT)} <= {SAME}
+
+
+@given(sets, sets)
+def test_better_one_way_is_worse_the_other(a, b):
+    """Number by number and for whole cells; a cell with both better and worse numbers is worse both ways."""
+    there, back = compare(a, b, loose), compare(b, a, loose)
+    told = []
+    for verdict in there:
+        found = {change.outcome for change in verdict.changes}
+        told.append((verdict.name, WORSE if {WORSE, BETTER} <= found else OPPOSITE[verdict.outcome]))
+    assert sorted(told) == sorted((verdict.name, verdict.outcome) for verdict in back)
+    turned = [(v.name, c.name, OPPOSITE[c.outcome], c.after, c.before) for v in there for c in v.changes]
+    found = [(v.name, c.name, c.outcome, c.before, c.after) for v in back for c in v.changes]
+    assert sorted(turned, key=str) == sorted(found, key=str)
+
+
+@given(sets, sets, st.randoms())
+def test_the_order_of_a_set_means_nothing(a, b, chance):
+    shuffled = list(a)
+    chance.shuffle(shuffled)
+    assert compare(shuffled, b, loose) == compare(a, b, loose)
+
+
+def record(stage, torch="2.13.0+cpu", **parts):
+    return Record(
+        key="k",
+        stage=stage,
+        preset=None,
+        architecture="LU-DnCNN",
+        task="ct",
+        paper_task="ct",
+        settings={"memory": {"engine": "simulated"}, "shape": (3, 4)},
+        status="ok",
+        seconds=1.0,
+        provenance=Provenance(
+            bench="1",
+            source="s",
+            commit=None,
+            torch=torch,
+            python="3.11",
+            platform="Linux",
+            created=datetime.now(timezone.utc).isoformat(),
+        ),
+        **parts,
+    )
+
+
+def edge(batch):
+    return Edge(
+        largest_batch=batch,
+        peak_allocated_bytes=90 if batch else None,
+        peak_reserved_bytes=100 if batch else None,
+        retries=0,
+        fallbacks=0,
+        not_fitting=[batch + 1],
+        monotone=True,
+    )
+
+
+def test_what_is_compared_of_memory():
+    memory = Memory(
+        engine="simulated",
+        recorded_steps=2,
+        recorded_evaluations=10,
+        events=5,
+        operator_bytes=1,
+        parameter_bytes=4,
+        peak_bytes_per_image={"high": 7},
+        cards=[
+            CardResult(
+                card="8GB",
+                total_bytes=8,
+                context_bytes=1,
+                usable_bytes=7,
+                cudnn="9.20",
+                edges={"high": edge(0), "exact": edge(2)},
+            )
+        ],
+    )
+    measured = reduced(record("memory", memory=memory, parameters=Parameters(trainable=3, paper=2)))
+    card = {"card": "8GB", "total_bytes": 8, "context_bytes": 1}
+    exact = card | {"cudnn": "9.20"}
+    assert [(q.name, q.of, q.value, q.at) for q in measured.quantities] == [
+        ("largest_batch", "8GB, high", 0, card),
+        ("largest_batch", "8GB, exact", 2, exact),
+        ("peak_allocated_bytes", "8GB, exact", 90, exact | {"batch": 2}),
+        ("peak_reserved_bytes", "8GB, exact", 100, exact | {"batch": 2}),
+        ("peak_bytes_per_image", "high", 7, {}),
+        ("parameters", "", 3, {}),
+    ]
+    assert measured.cards == ["8GB"]
+    assert measured.conditions["shape"] == [3, 4]  # as it is after a way through JSON
+
+
+def test_a_failures_reason_is_one_line():
+    failed = record("memory").model_copy(update={"status": "failed", "reason": "it\n  broke"})
+    assert reduced(failed).failure == "it broke"
+    assert reduced(record("memory")).failure is None
+
+
+def test_what_is_compared_of_timing_and_accuracy():
+    calls = Calls(forward=1, adjoint=1)
+    timing = Timing(
+        device="A CPU",
+        threads=2,
+        batch=4,
+        batch_chosen="stated",
+        training_step_seconds=[1.0, 2.0],
+        evaluation_seconds=[3.0],
+        training_calls=calls,
+        evaluation_calls=calls,
+        solver_evaluations=None,
+        backward_evaluations=None,
+    )
+    at = {"device": "A CPU", "threads": 2, "batch": 4}
+    measured = reduced(record("timing", timing=timing))
+    assert [(q.name, q.value, q.at) for q in measured.quantities] == [
+        ("training_step_seconds", (1.0, 2.0), at),
+        ("evaluation_seconds", (3.0,), at),
+    ]
+    without = timing.model_copy(update={"training_step_seconds": []})
+    assert [q.name for q in reduced(record("timing", timing=without)).quantities] == ["evaluation_seconds"]
+    training = {"curve": [], "ssim": [], "training_seconds": 1.0, "evaluation_seconds": 1.0}
+    accuracy = Accuracy(
+        device="A CPU",
+        threads=1,
+        data=DataSets(
+            name="photographs",
+            train_images=1,
+            train_subjects=1,
+            validation_images=1,
+            test_images=2,
+            test_subjects=1,
+            data_range=1.0,
+            metric="image",
+        ),
+        trainings=[
+            Training(seed=0, status="ok", psnr_db=[30.0, 32.0], **training),
+            Training(seed=1, status="diverged", reason="NaN", psnr_db=[], **training),
+        ],
+        reconstructions=None,
+    )
+    measured = reduced(record("accuracy", accuracy=accuracy))
+    assert [(q.name, q.value, q.at["data"]["name"]) for q in measured.quantities] == [
+        ("psnr_db", 31.0, "photographs"),
+        ("diverged_trainings", 1, "photographs"),
+    ]
+
+
+def test_a_simulation_is_that_of_torchs_release_and_a_measurement_that_of_its_build():
+    simulated, cuda = {"memory": {"engine": "simulated"}}, {"memory": {"engine": "cuda"}}
+    assert conditions("memory", simulated, None, "2.13.0+cpu")["torch"] == "2.13.0"
+    assert conditions("memory", cuda, None, "2.13.0+cu130")["torch"] == "2.13.0+cu130"
+    assert conditions("timing", {}, "demo", "2.13.0+cpu")["torch"] == "2.13.0+cpu"
+
+
+def test_the_default_limits():
+    """Zero for what is the same to the byte; 10 % for seconds, 0.1 dB for PSNR."""
+    check = load().check
+    given = {name: limit.allows(1.0, 1.0) for name, limit in check.limits}
+    assert given.pop("training_step_seconds") == given.pop("evaluation_seconds") == given.pop("psnr_db") == 0.1
+    assert set(given.values()) == {0.0}
+    assert set(MORE_IS_BETTER) <= set(LimitsSection.model_fields)

@@ -1,0 +1,143 @@
+import re
+import sys
+import warnings
+
+import pytest
+from handmade import ARCHITECTURES, accuracy, memory, points, timing, training
+
+from bench import cli
+from bench.report import plots, style
+from bench.units import MiB
+
+
+def run(monkeypatch, capsys, *arguments):
+    """Exit code and what was said of `bench plot`."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # which the command replaces
+    monkeypatch.setattr(sys, "argv", ["bench", "plot", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    return exit.value.code, capsys.readouterr().err
+
+
+@pytest.fixture
+def folder(tmp_path):
+    stored(
+        tmp_path, *(memory(name, 400 * MiB) for name in ARCHITECTURES), *(timing(name, 1, 1) for name in ARCHITECTURES)
+    )
+    return tmp_path
+
+
+def stored(folder, *records):
+    (folder / "records").mkdir(exist_ok=True)
+    for each in records:
+        (folder / "records" / f"{each.architecture}-{each.stage}.json").write_text(each.model_dump_json())
+
+
+def test_what_was_measured_is_plotted_and_what_was_not_is_named(folder, monkeypatch, capsys):
+    code, said = run(monkeypatch, capsys, "--records", folder)
+    assert code == 0
+    assert {path.name for path in (folder / "plots").iterdir()} == {
+        *("largest-batch.png", "memory-by-batch.png", "composition.png", "time-against-memory.png"),
+    }
+    assert "bench: figure-2 left out: `bench run --stages accuracy` measures what it shows\n" in said
+    assert "psnr-against-time left out: `bench run --stages timing,accuracy`" in said
+
+
+def test_selected_plots_in_every_format(folder, monkeypatch, capsys):
+    output = folder / "elsewhere"
+    arguments = (
+        "--records",
+        folder / "records",
+        "--output",
+        output,
+        "--select",
+        "composition",
+        "--formats",
+        "png,svg,pdf",
+    )
+    assert run(monkeypatch, capsys, *arguments)[0] == 0
+    starts = {path.suffix: path.read_bytes()[:5] for path in output.iterdir()}
+    assert starts == {".png": b"\x89PNG\r", ".svg": b"<?xml", ".pdf": b"%PDF-"}
+
+
+def test_nothing_is_overwritten_without_force(folder, monkeypatch, capsys):
+    (folder / "plots").mkdir()
+    there = folder / "plots" / "composition.png"
+    there.write_text("mine")
+    code, said = run(monkeypatch, capsys, "--records", folder)
+    assert (code, there.read_text(), list((folder / "plots").iterdir())) == (2, "mine", [there])
+    assert re.fullmatch(r"bench: \S*composition.png exists: give --force .*; nothing written\n", said)
+    assert run(monkeypatch, capsys, "--records", folder, "--force", "--select", "composition")[0] == 0
+    assert there.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["--select", "composition,pie"],
+            "unknown plot 'pie': known are largest-batch, memory-by-batch, composition, ",
+        ),
+        (["--formats", "png,bmp"], "unknown format 'bmp': known are png, svg, pdf"),
+        (["--records", "empty"], "no records in empty: give the output folder of `bench run`"),
+    ],
+)
+def test_arguments_that_cannot_be_used(folder, monkeypatch, capsys, arguments, sentence):
+    monkeypatch.chdir(folder)
+    code, said = run(monkeypatch, capsys, "--records", folder, *arguments)
+    assert code == 2
+    assert said.startswith(f"bench: {sentence}")
+    assert said.count("\n") == 1
+
+
+def test_a_damaged_record(folder, monkeypatch, capsys):
+    (folder / "records" / "x.json").write_text("{")
+    code, said = run(monkeypatch, capsys, "--records", folder)
+    assert (code, said.count("\n")) == (2, 1)
+    assert "x.json is damaged" in said
+
+
+def test_damaged_reconstructions_leave_nothing_half_written(folder, monkeypatch, capsys):
+    stored(folder, accuracy("DEQ4IP", training(), reconstructions="x.safetensors"))
+    (folder / "x.safetensors").write_text("nonsense")
+    code, said = run(monkeypatch, capsys, "--records", folder, "--select", "figure-2,composition")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "x.safetensors is damaged" in said
+    assert not (folder / "plots").exists()
+
+
+def test_missing_reconstructions_cost_figure_2_alone(folder, monkeypatch, capsys):
+    stored(folder, accuracy("DEQ4IP", training(), reconstructions="x.safetensors"))
+    code, said = run(monkeypatch, capsys, "--records", folder, "--select", "figure-2,composition")
+    assert code == 0
+    assert "x.safetensors is not there" in said
+
+
+def test_nothing_to_plot(folder, monkeypatch, capsys):
+    code, said = run(monkeypatch, capsys, "--records", folder, "--select", "training-curves,figure-2")
+    assert code == 4
+    assert said.splitlines()[-1].startswith("bench: nothing to plot: ")
+    assert not (folder / "plots").exists()
+
+
+def test_the_same_records_give_the_same_bytes():
+    curve = [point.model_copy(update={"validation_psnr_db": 30.0}) for point in points([1.0] * 5)]
+    records = [memory("DEQ4IP", 400 * MiB), timing("DEQ4IP", 1, 1), accuracy("DEQ4IP", training(curve=curve))]
+    for name in ("largest-batch", "psnr-against-memory", "training-curves"):
+        first, second = (plots.files(name, records, None, style.FORMATS) for _ in range(2))
+        assert first == second
+        assert set(first) == set(style.FORMATS)
+
+
+def test_methods_look_different_without_colour():
+    with style.style():
+        looks = style.looks([*ARCHITECTURES, "A", "B", "C", "D"]).values()
+    assert len({look.marker for look in looks}) == len({str(look.linestyle) for look in looks}) == 8
+    assert len({look.hatch for look in looks}) == 8
+    assert len({look.color for look in looks}) == 8
+
+
+def test_a_method_looks_the_same_whichever_others_there_are():
+    with style.style():
+        assert style.looks(["LUSER-DW"])["LUSER-DW"] == style.looks(ARCHITECTURES)["LUSER-DW"]
+        assert style.looks(["A", "LUSER-DW"])["A"] not in style.looks(ARCHITECTURES).values()

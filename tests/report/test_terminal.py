@@ -1,0 +1,40 @@
+import sys
+from itertools import pairwise
+
+import pandas as pd
+import pytest
+
+from bench.report.terminal import markdown, print_table
+
+
+@pytest.fixture
+def terminal(monkeypatch, capsys):
+    """What is printed where stdout is a terminal."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def printed(table, caption):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        print_table(table, caption)
+        return capsys.readouterr().out
+
+    return printed
+
+
+def test_brackets_are_text_in_a_terminal(terminal):
+    table = pd.DataFrame([{"task": "[red]ct[/blue]", "s": "0.5 [a, b]"}])
+    out = terminal(table, "median [quartiles]")
+    assert "[red]ct[/blue]" in out and "0.5 [a, b]" in out and "median [quartiles]" in out
+
+
+def test_groups_are_set_apart_and_numbers_right_aligned(terminal):
+    table = pd.DataFrame({"task": ["ct", "", "mri"], "method": ["LU", "DEQ4IP", "LU"], "n": ["5", "1,000", "7"]})
+    lines = terminal(table, "").splitlines()
+    rows = [place for place, line in enumerate(lines) if "LU" in line or "DEQ4IP" in line]
+    assert [after - before for before, after in pairwise(rows)] == [1, 2]  # a rule between ct and mri
+    assert len({len(lines[row].rstrip("│| ")) for row in rows}) == 1  # numbers end at the same place
+
+
+def test_a_missing_cell_is_empty(terminal):
+    table = pd.DataFrame([{"task": "ct", "s": "5"}, {"task": "mri"}])
+    assert "nan" not in terminal(table, "")
+    assert "nan" not in markdown(table)
