@@ -13,11 +13,14 @@ from bench.commands import baseline as baseline_command
 from bench.commands import check as check_command
 from bench.commands import compare as compare_command
 from bench.commands import data as data_command
+from bench.commands import doctor as doctor_command
 from bench.commands import explain as explain_command
 from bench.commands import list as list_command
+from bench.commands import merge as merge_command
 from bench.commands import plot as plot_command
 from bench.commands import report as report_command
 from bench.commands import run as run_command
+from bench.commands import submit as submit_command
 from bench.commands import train as train_command
 from bench.commands import validate as validate_command
 from bench.errors import BenchError
@@ -34,6 +37,10 @@ app.command("run")(run_command.run)
 app.command("train")(train_command.train)
 app.command("validate")(validate_command.validate)
 app.command("explain")(explain_command.explain)
+app.command("merge")(merge_command.merge)
+app.command("submit")(submit_command.submit)
+app.command("jobs")(submit_command.jobs)
+app.command("doctor")(doctor_command.doctor)
 app.command("plot")(plot_command.plot)
 app.command("check")(check_command.check)
 app.command("compare")(compare_command.compare)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
@@ -20,6 +21,13 @@ def chosen(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise UsageError("device cuda needs a GPU, but PyTorch finds none: give cpu or auto")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that PyTorch finds, as CUDA_VISIBLE_DEVICES names them: numbers, or what it already lists."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    count = torch.cuda.device_count()
+    return listed.split(",")[:count] if listed else [str(index) for index in range(count)]
 
 
 def describe(device: torch.device) -> str:

@@ -330,7 +330,7 @@ def read_records(folder: Path) -> list[Record]:
     paths = sorted((inner if inner.is_dir() else folder).glob("*.json"))
     if not paths:
         raise UsageError(f"no records in {folder}: give the output folder of `bench run`")
-    records = sorted((_read_record(path) for path in paths), key=lambda record: record.provenance.created)
+    records = sorted((read_record(path) for path in paths), key=lambda record: record.provenance.created)
     newest = {
         (record.task, record.architecture, record.stage, json.dumps(record.settings, sort_keys=True)): record
         for record in records
@@ -338,7 +338,12 @@ def read_records(folder: Path) -> list[Record]:
     return sorted(newest.values(), key=lambda record: record.provenance.created)
 
 
-def _read_record(path: Path) -> Record:
+def read_record(path: Path) -> Record:
+    """The record in a file.
+
+    Raises:
+        UsageError: it cannot be read, is damaged, or of another format.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -6,25 +6,23 @@ import importlib
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
 from functools import partial
 from pathlib import Path
 
 import models
 import operators
+from bench import devices
 from bench.accuracy.checkpoint import forget
 from bench.cell import Cell
 from bench.config import Config
 from bench.errors import BenchError, StorageError, UsageError
 from bench.memory import Card, NotRecordableError
 from bench.memory.cuda import ProbeFailedError
-from bench.pool import message, pool, queue
 from bench.progress import Progress, told_to
 from bench.provenance import provenance
 from bench.records import Record, RecordStore, Stage
 from bench.units import format_bytes
-
-_LISTEN_SECONDS = 0.1
+from bench.workers import Died, message, side_by_side
 
 
 def cells(
@@ -72,13 +70,15 @@ def run(
     *,
     fresh: bool = False,
     jobs: int = 1,
+    gpus: Sequence[str] = (),
     listener: Callable[[int, Progress], None] = lambda place, progress: None,
 ) -> Iterator[tuple[int, Record, bool]]:
     """Each cell's place in `cells`, its record, and whether it was made now; in the order in which they are done.
 
     A stored record that answers for all of the cell's cards is taken as it is; one that lacks some, or tells of a
-    failure, is made again. Each record is on disk before its process takes up the next cell. Meanwhile `listener` hears
-    how far each place is.
+    failure, is made again. Each record is on disk before its process takes up the next cell. A process that dies costs
+    its cell, whose record then says so. With `gpus`, cells side by side have one each. Meanwhile `listener` hears how
+    far each place is.
 
     Raises:
         StorageError: a record or a checkpoint cannot be used or written.
@@ -98,23 +98,34 @@ def run(
                 record = _measure_and_store(cells[place], earlier, store)
             yield place, record, True
         return
-    messages = queue()
-    with pool(min(jobs, len(todo)), messages) as workers:
-        places = {
-            workers.submit(_measure_in_worker, place, cells[place], earlier, store): place
-            for place, earlier in todo.items()
-        }
-        waiting = set(places)
-        while waiting:
-            done, waiting = wait(waiting, timeout=_LISTEN_SECONDS, return_when=FIRST_COMPLETED)
-            while not messages.empty():
-                listener(*messages.get())
-            for future in done:
-                yield places[future], future.result(), True
+    calls = {place: (cells[place], earlier, store) for place, earlier in todo.items()}
+    results = side_by_side(_measure_in_worker, calls, min(jobs, len(todo)), gpus=gpus, listener=listener)
+    for place, result in results:
+        if isinstance(result, Died):
+            record = _record(cells[place], {}, str(result))
+            store.save(record)
+            yield place, record, True
+        else:
+            yield place, result, True
 
 
-def _measure_in_worker(place: int, cell: Cell, earlier: Record | None, store: RecordStore) -> Record:
-    with told_to(lambda progress: message((place, progress))):
+def gpus(cells: Iterable[Cell]) -> list[str]:
+    """The GPUs to share out among the cells, as CUDA_VISIBLE_DEVICES names them; none if they run on the CPU.
+
+    Raises:
+        UsageError: a GPU is asked for and there is none.
+    """
+    return devices.visible_gpus() if any(_is_on_gpu(cell) for cell in cells) else []
+
+
+def _is_on_gpu(cell: Cell) -> bool:
+    if cell.stage == "memory":
+        return cell.memory.engine == "cuda"
+    return devices.chosen((cell.timing if cell.stage == "timing" else cell.accuracy).device).type == "cuda"
+
+
+def _measure_in_worker(cell: Cell, earlier: Record | None, store: RecordStore) -> Record:
+    with told_to(message):
         return _measure_and_store(cell, earlier, store)
 
 
@@ -153,6 +164,10 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> Record:
     except Exception as error:  # noqa: BLE001 - a cell may run anybody's architecture: this is where its failure ends
         place = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({place.filename.rsplit('/', 1)[-1]}:{place.lineno})"
+    return _record(cell, results, reason, time.perf_counter() - start)
+
+
+def _record(cell: Cell, results: dict[str, object], reason: str | None, seconds: float = 0.0) -> Record:
     return Record.model_validate(
         {
             "key": cell.key,
@@ -164,7 +179,7 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> Record:
             "settings": cell.settings,
             "status": "ok" if reason is None else "failed",
             "reason": reason,
-            "seconds": round(time.perf_counter() - start, 3),
+            "seconds": round(seconds, 3),
             "provenance": provenance(cell.stage),
         }
         | results

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,6 +50,9 @@ def run(
         int | None, typer.Option(min=1, help="Cells measured side by side. [default: one per core]")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is already recorded.")] = False,
+    shard: Annotated[
+        str | None, typer.Option(help="Only a part of the cells, such as 2/4, the second of four; see `bench merge`.")
+    ] = None,
 ) -> None:
     """Memory, time and accuracy of every architecture on every task; memory to the byte, without a GPU.
 
@@ -59,7 +62,9 @@ def run(
     from bench import suite
     from bench.config import load
     from bench.records import RecordStore, to_json
+    from bench.sharding import Shard
 
+    part = Shard.parse(shard) if shard else None
     given: dict[str, dict[str, object]] = {
         "suite": {"stages": tuple(stages.split(",")) if stages else None, "preset": preset},
         "memory": {
@@ -72,7 +77,6 @@ def run(
     settings = load(config, given)
     cards = chosen_cards(settings, gpu_cap or [], gpu or [])
     if settings.memory.engine == "cuda" and "memory" in settings.suite.stages:
-        jobs = 1  # cells take turns on the one GPU
         _require_gpu(cards)
     cells = {
         stage: suite.cells(
@@ -84,16 +88,27 @@ def run(
         )
         for stage in settings.suite.stages
     }
+    note = ""
+    if part:
+        all_cells = [cell for of_stage in cells.values() for cell in of_stage]
+        of_part = part.part(all_cells)
+        cells = {stage: [cell for cell in of_part if cell.stage == stage] for stage in cells}
+        note = f" Shard {part} alone, {len(of_part)} of {len(all_cells)} cells: `bench merge` makes the whole."
+        if not of_part:
+            warn(f"shard {part} has nothing to do: the run has {len(all_cells)} cells")
     store = RecordStore(output / "records", warn)
     records = []
     for stage, of_stage in cells.items():
-        made = measured(of_stage, store, fresh, side_by_side(stage, settings, jobs))
+        made = measured(of_stage, store, fresh, jobs)
         records += made
-        _report(stage, made, cards, settings, output, printed=not json)
+        if made:
+            names = [card.name for card in cards]
+            report(stage, made, names, settings, None if part else output, printed=not json, note=note)
         if stage == "memory":
             suite.check_cards_hold_parameters(made, cards)
-    if len(cells) > 1:
-        _report_all(records, output, printed=not json)
+    if len(cells) > 1 and not part:
+        report_all(records, output, printed=not json)
+    say_what_diverged(records)
     if json:
         print(to_json(records))
     check_none_failed(records)
@@ -125,43 +140,51 @@ def at_preset(settings: Config, path: Path | None, given: Mapping[str, Mapping[s
     return load(path, {**given, "suite": {**given.get("suite", {}), "preset": name}}, preset=name)
 
 
-def side_by_side(stage: Stage, settings: Config, jobs: int | None) -> int:
-    """How many cells are measured at a time: one where time is measured or a GPU used, else `jobs` or one per core."""
-    from bench import devices
+def _side_by_side(stage: Stage, jobs: int | None, gpus: Sequence[str]) -> int:
+    """How many cells are measured at a time: one per GPU; on the CPU one per core, or, when time is measured, one."""
     from bench.pool import available_cores
 
-    on_gpu = stage == "accuracy" and devices.chosen(settings.accuracy.device).type == "cuda"
-    return 1 if stage == "timing" or on_gpu else jobs or available_cores()
+    if gpus:
+        return min(jobs or len(gpus), len(gpus))
+    return 1 if stage == "timing" else jobs or available_cores()
 
 
-def _report(
-    stage: Stage, records: list[Record], cards: list[Card], settings: Config, output: Path, *, printed: bool
+def report(
+    stage: Stage,
+    records: list[Record],
+    cards: list[str],
+    settings: Config,
+    output: Path | None,
+    *,
+    printed: bool = True,
+    note: str = "",
 ) -> None:
-    """Write a stage's table into the output folder, and print it."""
+    """Write a stage's table into the output folder, if there is one, and print it, with a note below."""
     from bench.report import table2, table3, timing
     from bench.report.terminal import print_table
 
     if stage == "memory":
-        frame = table3.tidy(records, [card.name for card in cards], settings.memory.workspace)
-        report: Any = table3
+        frame = table3.tidy(records, cards, settings.memory.workspace)
+        of_stage: Any = table3
     else:
-        report = {"timing": timing, "accuracy": table2}[stage]
-        frame = report.tidy(records)
-    report.write(frame, output)
+        of_stage = {"timing": timing, "accuracy": table2}[stage]
+        frame = of_stage.tidy(records)
+    if output:
+        of_stage.write(frame, output)
     if printed:
-        print_table(report.arranged(frame), report.caption(frame))
+        print_table(of_stage.arranged(frame), of_stage.caption(frame) + note)
 
 
-def _report_all(records: list[Record], output: Path, *, printed: bool) -> None:
-    """Table 4, which is made of all stages; and why trainings diverged."""
+def report_all(records: list[Record], output: Path | None, *, printed: bool = True) -> None:
+    """Write Table 4, which is made of all stages, into the output folder, if there is one, and print it."""
     from bench.report import table4
     from bench.report.terminal import print_table
 
     frame = table4.tidy(records)
-    table4.write(frame, output)
+    if output:
+        table4.write(frame, output)
     if printed:
         print_table(table4.arranged(frame), table4.caption(frame))
-    say_what_diverged(records)
 
 
 def say_what_diverged(records: list[Record]) -> None:
@@ -198,7 +221,7 @@ def _require_gpu(cards: list[Card]) -> None:
         raise UsageError(str(error)) from error
 
 
-def measured(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int) -> list[Record]:
+def measured(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int | None) -> list[Record]:
     """The cells' records, measured as far as they are not stored, each with its bar where stderr is a terminal.
 
     Raises:
@@ -229,7 +252,10 @@ def measured(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int) -> l
             def show(place: int, heard: progress_of.Progress) -> None:
                 progress.update(bars[place], total=heard.total, completed=heard.done, status=heard.status)
 
-            for place, record, is_new in suite.run(cells, store, fresh=fresh, jobs=jobs, listener=show):
+            gpus = suite.gpus(cells)
+            at_a_time = _side_by_side(cells[0].stage, jobs, gpus) if cells else 1
+            made = suite.run(cells, store, fresh=fresh, jobs=at_a_time, gpus=gpus, listener=show)
+            for place, record, is_new in made:
                 records[place] = record
                 measured += is_new
                 progress.update(

@@ -39,7 +39,7 @@ def train(
     """
     from bench import suite
     from bench.accuracy.checkpoint import Checkpoint
-    from bench.commands.run import at_preset, check_none_failed, measured, say_what_diverged, side_by_side, warn
+    from bench.commands.run import at_preset, check_none_failed, measured, say_what_diverged, warn
     from bench.config import load
     from bench.records import RecordStore
     from bench.report import table2
@@ -51,7 +51,7 @@ def train(
     }
     settings = with_data(at_preset(load(config, given), config, given), data, data_folder)
     cells = suite.cells(settings, architecture, task, stage="accuracy")
-    records = measured(cells, RecordStore(output / "records", warn), fresh, side_by_side("accuracy", settings, jobs))
+    records = measured(cells, RecordStore(output / "records", warn), fresh, jobs)
     frame = table2.tidy(records)
     print_table(table2.arranged(frame), table2.caption(frame))
     say_what_diverged(records)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from bench.records import Record, Training
 from bench.report.methods import CLASSICAL, by_task, conditions, label, newest
-from bench.report.style import Look, legend, log_scale, looks, new_figure
+from bench.report.style import Look, finish, log_scale, looks, new_figure
 
 WINDOWS = 15  # the moving median of the loss spans a curve's length over this
 
@@ -38,7 +38,7 @@ def draw(records: Sequence[Record]) -> Figure | None:
         beneath.set_xlabel("training step")
     grid[0, 0].set_ylabel(f"training loss, moving median\n({conditions(trained)})")
     grid[1, 0].set_ylabel("validation PSNR, dB")
-    legend(figure)
+    finish(figure)
     return figure
 
 

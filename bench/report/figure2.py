@@ -132,7 +132,7 @@ def draw_panels(panels: Sequence[Panel]) -> Figure:
     """Tasks down, each with its errors beneath; initialisation, methods and truth across."""
     methods = list(dict.fromkeys(method for panel in panels for method in panel.reconstructions))
     width, height = 1.8 * (len(methods) + 1) + 0.3, 3.85 * len(panels) + 0.25
-    figure = new_figure(width, height, layout=None)
+    figure = new_figure(width, height)
     grid = figure.subplots(2 * len(panels), len(methods) + 1, squeeze=False)
     figure.subplots_adjust(0.3 / width, 0.02 / height, 0.995, 1 - 0.25 / height, wspace=0.03, hspace=0.14)
     for axes in grid.flat:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bench.records import Bound, CardResult, Edge, Memory, Record
 from bench.report.methods import by_task, label, newest
-from bench.report.style import legend, log_scale, looks, task_grid
+from bench.report.style import finish, log_scale, looks, task_grid
 from bench.units import GiB
 
 _FILLS: dict[str, tuple[str, str]] = {  # of a card, from the bottom up; neighbours differ in grey
@@ -59,7 +59,7 @@ def largest_batch(records: Sequence[Record]) -> Figure | None:
         axes.set_ylabel(f"largest training batch, images{whisker}")
         log_scale(axes, "y")
         axes.set_ylim(bottom=_BOTTOM)
-    legend(figure)
+    finish(figure)
     return figure
 
 
@@ -112,7 +112,7 @@ def memory_by_batch(records: Sequence[Record]) -> Figure | None:
             xlabel="batch, images",
             ylabel="peak, GiB (line: allocated, points:\nreserved, full if exact, empty if a bound)",
         )
-    legend(figure)
+    finish(figure)
     return figure
 
 
@@ -162,7 +162,7 @@ def composition(records: Sequence[Record]) -> Figure | None:
         axes.set_ylabel("GiB")
         axes.grid(axis="x", visible=False)
         axes.tick_params(axis="x", labelrotation=20)
-    legend(figure)
+    finish(figure)
     return figure
 
 

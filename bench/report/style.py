@@ -67,21 +67,15 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
     }
 
 
-def new_figure(
-    width_inches: float, height_inches: float, layout: Literal["constrained"] | None = "constrained"
-) -> Figure:
+def new_figure(width_inches: float, height_inches: float) -> Figure:
     """An empty figure that needs no display."""
-    figure = Figure(figsize=(width_inches, height_inches), layout=layout)
+    figure = Figure(figsize=(width_inches, height_inches))
     FigureCanvasAgg(figure)
     return figure
 
 
 def as_files(figure: Figure, formats: Iterable[str]) -> dict[str, bytes]:
     """The figure as files of some of `FORMATS`; the same bytes at any time."""
-    engine = figure.get_layout_engine()
-    if engine is not None:  # laid out once, not by every format again
-        engine.execute(figure)
-        figure.set_layout_engine("none")
     return {suffix: _as_file(figure, suffix) for suffix in formats}
 
 
@@ -106,17 +100,19 @@ def task_grid(
     return figure, dict(zip(tasks, axes, strict=False))
 
 
-def legend(figure: Figure) -> None:
-    """One legend beneath all panels, each label once."""
+def finish(figure: Figure) -> None:
+    """Lay the panels out, above one legend that has each label once. To be called when all is drawn."""
     handles: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
-    if not handles:
-        return
-    entry_inches = 0.6 + 0.075 * max(map(len, handles))  # its line and its letters
-    columns = max(1, int(figure.get_figwidth() / entry_inches))
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
+    rows = 0
+    if handles:
+        entry_inches = 0.6 + 0.075 * max(map(len, handles))  # its line and its letters
+        columns = max(1, int(figure.get_figwidth() / entry_inches))
+        rows = -(-len(handles) // columns)
+        figure.legend(list(handles.values()), list(handles), loc="lower center", ncols=columns)
+    figure.tight_layout(rect=(0, (0.1 + 0.21 * rows) / figure.get_figheight(), 1, 1))
 
 
 def log_scale(axes: Any, which: Literal["x", "y", "both"]) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from statistics import fmean, median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
 from bench.records import Record
 from bench.report.methods import CLASSICAL, beside, by_task, conditions, label, newest
-from bench.report.style import legend, log_scale, looks, task_grid
+from bench.report.style import finish, log_scale, looks, task_grid
 from bench.units import MiB
 
 _CLASSICAL_LINES = dict(zip(CLASSICAL, (":", "-.", "--"), strict=True))
+_FRONT: dict[str, Any] = {
+    **{"color": "#8c8c8c", "linewidth": 1, "linestyle": "-", "drawstyle": "steps-post"},
+    **{"marker": "o", "markersize": 13, "markerfacecolor": "none"},
+}
 
 Quantity = Callable[[Record], float | None]
 
@@ -88,13 +92,7 @@ def _draw(records: Sequence[Record], cost: Quantity, result: Quantity, *, more_i
     for task, of_task in points.items():
         axes = axes_of[task]
         front = pareto(of_task, more_is_better=more_is_better)
-        costs_of_front, results_of_front = [p.cost for p in front], [p.result for p in front]
-        axes.plot(
-            *(costs_of_front, results_of_front),
-            **{"color": "#8c8c8c", "linewidth": 1, "drawstyle": "steps-post"},
-            **{"marker": "o", "markersize": 13, "markerfacecolor": "none", "linestyle": "-"},
-            label="Pareto front",
-        )
+        axes.plot([point.cost for point in front], [point.result for point in front], **_FRONT, label="Pareto front")
         for point in of_task:
             axes.plot(point.cost, point.result, **look[point.method].point, markersize=7, label=point.method)
         for record in by_task(records)[task]:
@@ -111,5 +109,5 @@ def _labelled(figure: Figure | None, cost: str, result: str) -> Figure | None:
         return None
     for axes in figure.axes:
         axes.set(xlabel=cost, ylabel=result)
-    legend(figure)
+    finish(figure)
     return figure

@@ -6,61 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from bench.cli import main
 from bench.memory import cudnn_backend
-
-SMALL = """
-[suite]
-stages = ["memory"]
-architectures = ["LU-DnCNN", "LUSER-SW"]
-tasks = ["blur", "knee"]
-gpu_caps = ["8GB"]
-
-[model]
-stages = 2
-
-[task.blur]
-operator = "GaussianBlur"
-options = { image_shape = [3, 32, 32] }
-paper = "deblurring"
-
-[task.knee]
-operator = "MRI"
-options = { image_shape = [2, 32, 32] }
-
-[preset.tiny.timing]
-batch = 2
-warmup = 1
-repeats = 3
-
-[preset.tiny.task.blur.options]
-image_shape = [3, 8, 8]
-
-[task.broken]
-operator = "Radon"
-options = { image_size = -1 }
-"""
-
-
-@pytest.fixture
-def bench(tmp_path, monkeypatch, capsys):
-    """Run `bench ...` in an empty folder that holds a small suite as bench.toml."""
-    (tmp_path / "bench.toml").write_text(SMALL)
-    monkeypatch.chdir(tmp_path)
-
-    def bench(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
-
-    return bench
 
 
 def command(*arguments):

@@ -1,0 +1,99 @@
+"""bench merge: the records of several output folders put together, and their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+if TYPE_CHECKING:  # torch and pandas take over a second to import: only a merge pays for them
+    from bench.config import Config
+    from bench.records import Record, Stage
+
+
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Output folders of `bench run`.")],
+    output: Annotated[Path, typer.Option(help="Folder for all records and their tables.")],
+    config: Annotated[
+        Path | None, typer.Option(help="The suite, as a TOML file like bench.toml: the tables' order.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files of other content.")] = False,
+) -> None:
+    """Put the records of several runs together, such as the shards of one, and write the tables of all.
+
+    Records of the same cell have to agree; what else belongs to a record, such as reconstructions, comes with it.
+    """
+    import tempfile
+
+    from bench import merging
+    from bench.commands.run import report, report_all
+    from bench.config import load
+    from bench.errors import UsageError
+
+    settings = load(config)
+    stored = merging.gathered(folders)
+    by_stage = _tabulated([each.record for each in stored], settings)
+    every = [record for records in by_stage.values() for record in records]
+    cards = _cards(by_stage.get("memory", []))
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output, prefix=".merge-") as scratch:
+            staged = Path(scratch)
+            merging.stage(stored, staged)
+            for stage, records in by_stage.items():
+                report(stage, records, cards, settings, staged, printed=False)
+            if len(by_stage) > 1:
+                report_all(every, staged, printed=False)
+            merging.move_into(staged, output, force=force)
+    except OSError as error:
+        raise UsageError(f"cannot write to the output folder {output}: {error.strerror}") from error
+    for stage, records in by_stage.items():
+        report(stage, records, cards, settings, None)
+    if len(by_stage) > 1:
+        report_all(every, None)
+    typer.echo(f"bench: {len(stored)} records of {len(folders)} folders are in {output}", err=True)
+
+
+def _tabulated(records: list[Record], settings: Config) -> dict[Stage, list[Record]]:
+    """The records of each stage in the suite's order; a stage with two results of one cell has no place for both."""
+    from bench.records import Stage
+
+    by_stage: dict[Stage, list[Record]] = {}
+    for stage in get_args(Stage):
+        of_stage = sorted((record for record in records if record.stage == stage), key=_order(settings))
+        twice = _measured_twice(of_stage)
+        if twice:
+            typer.echo(f"bench: no table of the stage {stage}: {twice}", err=True)
+        elif of_stage:
+            by_stage[stage] = of_stage
+    return by_stage
+
+
+def _order(settings: Config) -> Callable[[Record], tuple[int, str, int, str]]:
+    tasks, architectures = settings.suite.tasks, settings.suite.architectures
+
+    def place(names: Sequence[str], name: str) -> int:
+        return names.index(name) if name in names else len(names)
+
+    return lambda record: (
+        *(place(tasks, record.task), record.task),
+        *(place(architectures, record.architecture), record.architecture),
+    )
+
+
+def _measured_twice(records: Sequence[Record]) -> str | None:
+    """Which cell has two results, under other settings or another torch, if one has."""
+    for one, other in pairwise(records):
+        if (one.task, one.architecture) == (other.task, other.architecture):
+            versions = dict.fromkeys((one.provenance.torch, other.provenance.torch))
+            why = f"torch {' and '.join(versions)}" if len(versions) > 1 else "other settings or sources"
+            return f"{one.architecture} on {one.task} has several results ({why})"
+    return None
+
+
+def _cards(records: Sequence[Record]) -> list[str]:
+    """All cards that any of the records answers for."""
+    return list(dict.fromkeys(card.card for record in records if record.memory for card in record.memory.cards))

@@ -1,0 +1,200 @@
+"""What this machine has for bench, part by part, and what each missing part would add.
+
+Nothing that is absent makes this fail: it is what is looked for.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from bench import machine
+from bench.memory import cudnn_cache
+from bench.memory.convolution import Convolution
+from bench.memory.cudnn import CUDNN_OF_TORCH, LiveCudnn, version_of_torch
+from bench.memory.cudnn_backend import CudnnError, NotAtHandError
+from bench.memory.simulated import installed_release
+from bench.provenance import provenance
+from bench.units import GiB, format_bytes
+
+State = Literal["fine", "missing", "broken"]
+
+EXTRAS = {
+    "accuracy": (("torchmetrics", "skimage", "safetensors", "h5py"), "training to PSNR and SSIM, and real data sets"),
+    "report": (("pyarrow",), "Parquet files of `bench report`"),
+    "slurm": (("submitit",), "`bench submit`: shards as SLURM jobs"),
+}
+"""Of each extra, modules that it brings, and what they are for."""
+
+LEAST_FREE_BYTES = GiB
+
+_ON_A_GPU = "`--engine cuda` and `bench validate` measure on it; training at the paper's sizes"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part, as it was found. Without a "missing" one bench does less; one that is "broken" it cannot do without."""
+
+    name: str
+    state: State
+    found: str
+    adds: str = ""
+
+
+def examine(output: Path) -> list[Part]:
+    """Every part; `output` is the folder where results are to go."""
+    checks: list[Callable[[], list[Part]]] = [versions, gpus, cudnn, extras, data, lambda: disk(output), resources]
+    return [part for check in checks for part in check()]
+
+
+def versions() -> list[Part]:
+    """Python, bench and torch, whose release decides which allocator is replayed."""
+    here = provenance("memory")
+    known = sorted(CUDNN_OF_TORCH)
+    span = " to ".join(".".join(map(str, release)) for release in (known[0], known[-1]))
+    release = ".".join(map(str, installed_release()))
+    is_known = installed_release() in CUDNN_OF_TORCH
+    state: State = "fine" if is_known else "broken"
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    return [
+        Part("Python", "fine", f"{here.python}, {here.platform}"),
+        Part("bench", "fine", f"{here.bench}, commit {here.commit}" if here.commit else here.bench),
+        Part(
+            "PyTorch", state, f"{here.torch}, {build}; supported: {span}", "" if is_known else f"install torch {span}"
+        ),
+        Part("allocator", state, f"torch {release}'s is {'replayed' if is_known else 'not known'}"),
+    ]
+
+
+def gpus() -> list[Part]:
+    """The GPUs, as NVML tells without touching CUDA."""
+    try:
+        import pynvml  # type: ignore[import-untyped]
+    except ModuleNotFoundError:
+        return [Part("GPU", "missing", "not known: pynvml is not installed", _ON_A_GPU)]
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return [Part("GPU", "missing", f"no driver ({error})", _ON_A_GPU)]
+    try:
+        driver = pynvml.nvmlSystemGetDriverVersion()
+        parts = [_gpu(pynvml, index, driver) for index in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError as error:
+        return [Part("GPU", "missing", f"a driver, whose devices do not answer ({error})", _ON_A_GPU)]
+    finally:
+        pynvml.nvmlShutdown()
+    return parts or [Part("GPU", "missing", f"driver {driver}, but no device", _ON_A_GPU)]
+
+
+def _gpu(nvml: Any, index: int, driver: str) -> Part:
+    device = nvml.nvmlDeviceGetHandleByIndex(index)
+    total_bytes = nvml.nvmlDeviceGetMemoryInfo(device).total
+    major, minor = nvml.nvmlDeviceGetCudaComputeCapability(device)
+    found = (
+        f"{nvml.nvmlDeviceGetName(device)}, {format_bytes(total_bytes)}, compute capability {major}.{minor}, "
+        f"driver {driver}"
+    )
+    if torch.version.cuda is None:
+        return Part(f"GPU {index}", "missing", f"{found}; PyTorch is built without CUDA", f"a CUDA build: {_ON_A_GPU}")
+    return Part(f"GPU {index}", "fine", found)
+
+
+def cudnn() -> list[Part]:
+    """cuDNN, asked one question, and the answers that travel with the package."""
+    return [_cudnn_library(), _cudnn_answers()]
+
+
+def _cudnn_library() -> Part:
+    adds = "workspaces of convolutions that the shipped answers do not hold: pip install 'bench-inverse[cudnn]'"
+    origin = "PyTorch's" if torch.backends.cudnn.version() else "the wheel's"
+    try:
+        library = LiveCudnn("H200")
+        known = library.candidates(_question())
+    except NotAtHandError:
+        return Part("cuDNN", "missing", "not installed", adds)
+    except CudnnError as error:
+        return Part("cuDNN", "missing", str(error), adds)
+    return Part(
+        "cuDNN", "fine" if known else "missing", f"{library.cudnn_version}, {origin}; asked about one convolution"
+    )
+
+
+def _question() -> Convolution:
+    """A 3x3 convolution of one image with 64 channels."""
+    image, weight = (1, 64, 32, 32), (64, 64, 3, 3)
+    strides = (65536, 1024, 32, 1), (576, 9, 3, 1), (65536, 1024, 32, 1)
+    return Convolution(
+        "fprop", image, strides[0], weight, strides[1], image, strides[2], (1, 1), (1, 1), (1, 1), 1, "float32"
+    )
+
+
+def _cudnn_answers() -> Part:
+    adds = "exact workspaces on named cards without cuDNN"
+    wanted = version_of_torch()
+    try:
+        answers = cudnn_cache.read()
+    except CudnnError as error:
+        return Part("cuDNN's shipped answers", "missing", str(error), adds)
+    cards = [card for version, card in answers if version == wanted]
+    if not cards:
+        versions = ", ".join(sorted({version for version, _ in answers}))
+        return Part("cuDNN's shipped answers", "missing", f"of {versions}, not of cuDNN {wanted}", adds)
+    return Part("cuDNN's shipped answers", "fine", f"of cuDNN {wanted} for {', '.join(cards)}")
+
+
+def extras() -> list[Part]:
+    """The package's optional extras."""
+    parts = []
+    for name, (modules, adds) in EXTRAS.items():
+        absent = [module for module in modules if find_spec(module) is None]
+        found = f"not installed: {', '.join(absent)}" if absent else "installed"
+        remedy = f"{adds}: pip install 'bench-inverse[{name}]'"
+        parts.append(Part(f"extra {name}", "missing" if absent else "fine", found, remedy if absent else ""))
+    return parts
+
+
+def data() -> list[Part]:
+    """The sets of real images that `bench data fetch` fetches."""
+    try:
+        from bench.data import base, fetch
+    except ModuleNotFoundError as error:
+        return [Part("data", "missing", f"not known: {error.name} is not installed", EXTRAS["accuracy"][1])]
+    folder = base.data_folder()
+    fetched = {
+        name: all(fetch.is_complete(part.place(folder)) for part in parts) for name, parts in fetch.PARTS.items()
+    }
+    absent = [name for name, is_here in fetched.items() if not is_here]
+    if not absent:
+        return [Part("data", "fine", f"{', '.join(fetched)} in {folder}")]
+    return [Part("data", "missing", f"{', '.join(absent)} not in {folder}", "real images: `bench data fetch`")]
+
+
+def disk(output: Path) -> list[Part]:
+    """Whether results can be written, and how much."""
+    try:
+        existing = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+        free_bytes = shutil.disk_usage(existing).free
+    except OSError as error:
+        return [Part("results", "broken", f"cannot write to {output}: {error.strerror}", "give another --output")]
+    enough = free_bytes >= LEAST_FREE_BYTES
+    room = "room for checkpoints and reconstructions" if not enough else ""
+    return [
+        Part("results", "fine", f"{output} can be written"),
+        Part("disk", "fine" if enough else "missing", f"{format_bytes(free_bytes)} free", room),
+    ]
+
+
+def resources() -> list[Part]:
+    """Cores and memory."""
+    memory_bytes = machine.memory_bytes()
+    memory = format_bytes(memory_bytes) if memory_bytes else "not known how much"
+    return [Part("cores", "fine", f"{machine.cores():g}"), Part("memory", "fine", memory)]

@@ -1,0 +1,199 @@
+"""Shards of a run as jobs: a SLURM array through submitit, and what became of them.
+
+The jobs share one output folder, so records of one shard are there for all. A job whose time is over or that gives way
+to another is put back into the queue by submitit, and goes on where it stopped; one that failed is submitted again by
+the same command, and what is done is not. Jobs are listed in OUTPUT/jobs/submitted.json; their logs lie beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from bench.errors import UsageError
+from bench.records import write_atomically
+from bench.sharding import Shard
+
+if TYPE_CHECKING:
+    from submitit import Job
+
+Cluster = Literal["slurm", "local"]
+State = Literal["pending", "running", "done", "failed"]
+
+# What SLURM says of a job; UNKNOWN is submitit's word for one that SLURM does not list yet.
+_WAITING = ("PENDING", "REQUEUED", "UNKNOWN", "PREEMPTED")
+_RUNNING = ("RUNNING", "COMPLET")  # COMPLETED, too: its result is on its way through the file system
+
+
+class Submitted(BaseModel):
+    """One job: a shard of a run with these options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shard: str
+    options: list[str]
+    cluster: Cluster
+    job_id: str
+
+
+class ShardRun:
+    """What a job does. submitit calls `checkpoint` when the job has to stop before its end."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.arguments = list(arguments)
+
+    def __call__(self) -> None:
+        """Run the shard; its exit code decides whether the job is done or failed."""
+        subprocess.run([sys.executable, "-c", "from bench.cli import main; main()", *self.arguments], check=True)
+
+    def checkpoint(self) -> Any:
+        """The same again: records keep what is done."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def run_arguments(shard: Shard, options: Sequence[str], output: Path) -> list[str]:
+    """What a shard's `bench` is given."""
+    return ["run", *options, "--shard", str(shard), "--output", str(output)]
+
+
+def require(cluster: Cluster) -> None:
+    """See that jobs can be submitted.
+
+    Raises:
+        UsageError: submitit or SLURM is not there.
+    """
+    try:
+        import submitit  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"submitting jobs needs {error.name}, which is not installed: pip install 'bench-inverse[slurm]'"
+        ) from error
+    missing = [name for name in ("sbatch", "srun", "sacct") if shutil.which(name) is None]
+    if cluster == "slurm" and missing:
+        raise UsageError(
+            f"submitting jobs needs SLURM, but there is no {missing[0]} here: submit where there is, or run each shard "
+            "yourself, as `bench run --shard 1/4`"
+        )
+
+
+def submit(
+    shards: Sequence[Shard],
+    options: Sequence[str],
+    output: Path,
+    *,
+    cluster: Cluster,
+    parameters: Mapping[str, Any],
+) -> list[Submitted]:
+    """Submit shards as one array of jobs, and remember them.
+
+    Args:
+        shards: the ones to run.
+        options: of `bench run`.
+        output: where all of them keep their records.
+        cluster: "local" runs them as processes on this machine.
+        parameters: of submitit's AutoExecutor.
+
+    Raises:
+        UsageError: submitit or SLURM is not there or refuses, or the output folder cannot be written.
+    """
+    require(cluster)
+    from submitit import AutoExecutor
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    folder = jobs_folder(output)
+    known = listed(output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        executor = AutoExecutor(folder, cluster=cluster)
+        executor.update_parameters(name="bench", **parameters)
+        runs = [ShardRun(run_arguments(shard, options, output.absolute())) for shard in shards]
+        submitted = executor.submit_array(runs)
+    except OSError as error:
+        raise UsageError(f"cannot write to the output folder {output}: {error.strerror}") from error
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise UsageError(f"SLURM refuses the jobs: {' '.join(str(error).split())}") from error
+    new = [
+        Submitted(shard=str(shard), options=list(options), cluster=cluster, job_id=job.job_id)
+        for shard, job in zip(shards, submitted, strict=True)
+    ]
+    replaced = {(each.shard, *each.options) for each in new}
+    kept = [each for each in known if (each.shard, *each.options) not in replaced]
+    content = TypeAdapter(list[Submitted]).dump_json([*kept, *new], indent=1).decode()
+    write_atomically(folder / "submitted.json", content + "\n")
+    return new
+
+
+def jobs_folder(output: Path) -> Path:
+    """Where an output folder keeps what belongs to its jobs."""
+    return output.absolute() / "jobs"
+
+
+def listed(output: Path) -> list[Submitted]:
+    """The jobs of an output folder, the last one of each shard.
+
+    Raises:
+        UsageError: the list is damaged.
+    """
+    path = jobs_folder(output) / "submitted.json"
+    try:
+        return TypeAdapter(list[Submitted]).validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValidationError) as error:
+        raise UsageError(f"{path} is no list of jobs: move it away, and all shards are submitted again") from error
+
+
+def unfinished(shards: Sequence[Shard], options: Sequence[str], output: Path) -> list[Shard]:
+    """The shards without a job that is done, or may still come to be."""
+    states = {each.shard: state for each, state, _ in jobs(output) if each.options == list(options)}
+    return [shard for shard in shards if states.get(str(shard), "failed") == "failed"]
+
+
+def jobs(output: Path) -> list[tuple[Submitted, State, Path]]:
+    """The jobs of an output folder, what has become of each, and the file with its messages.
+
+    Raises:
+        UsageError: the list is damaged, or submitit or SLURM is not there to ask.
+    """
+    known = listed(output)
+    for cluster in {each.cluster for each in known}:
+        require(cluster)
+    asked = [_job(each, output) for each in known]  # all before the first is asked: SLURM then tells of all at once
+    return [(each, _state(each, job), Path(job.paths.stderr)) for each, job in zip(known, asked, strict=True)]
+
+
+def _job(submitted: Submitted, output: Path) -> Job[None]:
+    from submitit import LocalJob, SlurmJob
+
+    kind = SlurmJob if submitted.cluster == "slurm" else LocalJob
+    return kind(jobs_folder(output), submitted.job_id)
+
+
+def _state(submitted: Submitted, job: Job[None]) -> State:
+    if job.paths.result_pickle.exists():
+        return "done" if job.exception() is None else "failed"
+    if submitted.cluster == "local":
+        return "running" if _is_alive(int(submitted.job_id)) else "failed"
+    told = job.state.upper()
+    if told.startswith(_WAITING):
+        return "pending"
+    return "running" if told.startswith(_RUNNING) else "failed"
+
+
+def _is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # the number has gone to somebody else
+        return False
+    return True

@@ -1,0 +1,165 @@
+"""Worker processes for cells: side by side, one per core or one per GPU.
+
+A worker that dies, as when the system kills it for want of memory, takes along the call it was at and nothing else:
+another worker takes its place.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+Key = TypeVar("Key")
+Result = TypeVar("Result")
+
+_parent: Connection | None = None
+"""In a worker: the way to whoever reads its answers."""
+
+
+@dataclass(frozen=True)
+class Died:
+    """What is left of a call whose process died: with which exit code, -9 for signal 9."""
+
+    exit_code: int | None
+
+    def __str__(self) -> str:
+        if self.exit_code == -signal.SIGKILL:
+            return f"its process was killed (signal {-self.exit_code}), perhaps for want of memory"
+        if self.exit_code is not None and self.exit_code < 0:
+            return f"its process died (signal {-self.exit_code}, {signal.Signals(-self.exit_code).name})"
+        return f"its process died (exit code {self.exit_code})"
+
+
+@dataclass(frozen=True)
+class _Message:
+    """Something that a call tells before it returns."""
+
+    content: Any
+
+
+def message(content: Any) -> None:
+    """Send a message out of a worker, to the listener of `side_by_side`."""
+    assert _parent is not None
+    _parent.send(_Message(content))
+
+
+def side_by_side(
+    function: Callable[..., Result],
+    calls: Mapping[Key, Sequence[Any]],
+    processes: int,
+    *,
+    gpus: Sequence[str] = (),
+    listener: Callable[[Key, Any], None] = lambda key, content: None,
+) -> Iterator[tuple[Key, Result | Died]]:
+    """`function(*arguments)` of every call, in worker processes; each result as soon as it is there.
+
+    The workers share what is imported (where processes can fork) and die with this process. Left by an exception, as
+    when the user interrupts, this stops them at once.
+
+    Args:
+        function: called in a worker; function, arguments and results must pickle.
+        calls: the arguments, by a key that comes back with the result.
+        processes: so many at a time.
+        gpus: one per worker, as CUDA_VISIBLE_DEVICES names it, which is then all that the worker sees.
+        listener: hears the messages of each call.
+
+    Raises:
+        Exception: whatever `function` raised, as it is.
+    """
+    todo = deque(calls.items())
+    slots: list[str | None] = list(gpus[:processes]) or [None] * processes
+    idle: list[_Worker] = []
+    busy: dict[Connection, tuple[Key, _Worker]] = {}
+    try:
+        while todo or busy:
+            while todo and (idle or slots):
+                worker = idle.pop() if idle else _Worker(slots.pop(0))
+                key, arguments = todo.popleft()
+                busy[worker.connection] = key, worker
+                worker.connection.send((function, arguments))
+            for connection in wait(list(busy)):
+                assert isinstance(connection, Connection)
+                key, worker = busy[connection]
+                try:
+                    answer = connection.recv()
+                except EOFError:
+                    answer = worker.died()
+                if isinstance(answer, _Message):
+                    listener(key, answer.content)
+                    continue
+                del busy[connection]
+                if isinstance(answer, Died):
+                    slots.append(worker.gpu)
+                else:
+                    idle.append(worker)
+                if isinstance(answer, Exception):
+                    raise answer
+                yield key, answer
+    finally:
+        for worker in (*idle, *(worker for _, worker in busy.values())):
+            worker.stop()
+
+
+class _Worker:
+    """One process that carries out one call after the other."""
+
+    def __init__(self, gpu: str | None) -> None:
+        forks = sys.platform == "linux" and gpu is None  # CUDA does not survive a fork
+        context: Any = multiprocessing.get_context("fork" if forks else "spawn")
+        self.gpu = gpu
+        self.connection, far_end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(far_end, os.getpid(), gpu))
+        self._process.start()
+        far_end.close()
+
+    def died(self) -> Died:
+        """How it ended, once it has."""
+        self._process.join()
+        self.connection.close()
+        return Died(self._process.exitcode)
+
+    def stop(self) -> None:
+        """End it, whatever it is at."""
+        self._process.terminate()
+        self._process.join()
+        self.connection.close()
+
+
+def _serve(connection: Connection, parent: int, gpu: str | None) -> None:
+    """A worker's life: answer calls."""
+    global _parent
+    _parent = connection
+    begin(parent)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    while True:
+        try:
+            function, arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            answer = function(*arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is goes to the parent, which raises it
+            answer = error
+        connection.send(answer)
+
+
+def begin(parent: int) -> None:
+    """Leave interrupts to the parent, and do not outlive it: a killed parent cannot tell its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
