@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from bench.records import Record
+from bench.records import DataSets, Record
 from bench.report.methods import CLASSICAL, INITIALISATION, in_order, label, newest
 from bench.report.style import new_figure
 
@@ -56,24 +56,24 @@ def panels(records: Iterable[Record], folder: Path) -> list[Panel]:
     """
     done = [record for record in newest(in_order(records), "accuracy") if record.architecture not in CLASSICAL]
     kept: dict[str, dict[str, dict[str, Floats]]] = {}
-    ranges = {}
+    data = {}
     for record in done:
         if record.accuracy and record.accuracy.reconstructions:
             tensors = _load(folder / record.accuracy.reconstructions)
             kept.setdefault(record.task, {})[label(record, done)] = tensors
-            ranges[record.task] = record.accuracy.data.data_range
-    return [_panel(task, methods, ranges[task]) for task, methods in kept.items()]
+            data[record.task] = record.accuracy.data
+    return [_panel(task, methods, data[task]) for task, methods in kept.items()]
 
 
 def _load(path: Path) -> dict[str, Floats]:
     try:
         tensors = load(path.read_bytes())
-        return {name: _channels_last(tensors[name]) for name in ("truth", "initialisation", "reconstruction")}
+        return {name: tensors[name] for name in ("truth", "initialisation", "reconstruction")}
     except (SafetensorError, KeyError) as error:
         raise ValueError(f"{path} is damaged ({error}): remove its record, or train the cell again") from error
 
 
-def _channels_last(images: Floats) -> Floats:
+def _shown(images: Floats) -> Floats:
     """Images [N, C, H, W] as [N, H, W] (of two channels the magnitude) or, of photographs, [N, H, W, 3]."""
     channels = images.shape[1]
     if channels == 2:
@@ -81,7 +81,7 @@ def _channels_last(images: Floats) -> Floats:
     return np.moveaxis(images, 1, -1) if channels == 3 else images[:, 0]
 
 
-def _panel(task: str, methods: dict[str, dict[str, Floats]], data_range: float) -> Panel:
+def _panel(task: str, methods: dict[str, dict[str, Floats]], data: DataSets) -> Panel:
     truth = next(iter(methods.values()))["truth"]
     images = {INITIALISATION: next(iter(methods.values()))["initialisation"]}
     images |= {method: tensors["reconstruction"] for method, tensors in methods.items()}
@@ -90,27 +90,31 @@ def _panel(task: str, methods: dict[str, dict[str, Floats]], data_range: float) 
             raise ValueError(
                 f"{method} on {task} was tested on other images than {next(iter(methods))}: train them alike"
             )
-    psnr_db = {method: _psnr_db(reconstruction, truth, data_range) for method, reconstruction in images.items()}
+    psnr_db = {method: _psnr_db(reconstruction, truth, data) for method, reconstruction in images.items()}
     of_image = np.mean(list(psnr_db.values()), axis=0)
     number = int(np.argsort(of_image, kind="stable")[(len(of_image) - 1) // 2])
-    side = max(min(truth.shape[1:3]) // DETAIL, 2)
-    low, high = (-1.0, 1.0) if truth.ndim == 4 and data_range == 2 else (0.0, float(truth[number].max()))
+    shown = _shown(truth)[number]
+    side = max(min(shown.shape[:2]) // DETAIL, 2)
+    low, high = (-1.0, 1.0) if shown.ndim == 3 and data.data_range == 2 else (0.0, float(shown.max()))
     return Panel(
         task=task,
         image_number=number,
-        truth=(truth[number] - low) / (high - low),
-        reconstructions={method: (image[number] - low) / (high - low) for method, image in images.items()},
+        truth=(shown - low) / (high - low),
+        reconstructions={method: (_shown(image)[number] - low) / (high - low) for method, image in images.items()},
         psnr_db={method: float(values[number]) for method, values in psnr_db.items()},
-        start=_most_detailed(truth[number], side),
+        start=_most_detailed(shown, side),
         side=side,
     )
 
 
-def _psnr_db(images: Floats, truth: Floats, data_range: float) -> Floats:
-    """PSNR of each image, 10 log10(range^2 / mean squared error)."""
-    error = np.square(images.astype(float) - truth).reshape(len(truth), -1).mean(axis=1)
+def _psnr_db(images: Floats, truth: Floats, data: DataSets) -> Floats:
+    """PSNR of each image [N, C, H, W], 10 log10(range^2 / mean squared error), of what the record's is taken of."""
+    pair = images.astype(float), truth.astype(float)
+    if data.metric != "image":
+        pair = (pair[0][:, 0], pair[1][:, 0]) if data.metric == "real" else (_shown(pair[0]), _shown(pair[1]))
+    error = np.square(pair[0] - pair[1]).reshape(len(truth), -1).mean(axis=1)
     with np.errstate(divide="ignore"):
-        return np.asarray(10 * np.log10(data_range**2 / error))
+        return np.asarray(10 * np.log10(data.data_range**2 / error))
 
 
 def _most_detailed(image: Floats, side: int) -> tuple[int, int]:
