@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
@@ -35,8 +35,11 @@ class Cell:
 
     @property
     def workload(self) -> Workload:
-        """What is trained."""
-        return Workload(self.architecture, self.config.model, self.config.task[self.task], self.config.training)
+        """What is trained, with the gradient that the stage accuracy may have of its own."""
+        model = self.config.model
+        if self.stage == "accuracy" and self.accuracy.gradient is not None:
+            model = replace(model, gradient=self.accuracy.gradient)
+        return Workload(self.architecture, model, self.config.task[self.task], self.config.training)
 
     @property
     def memory(self) -> MemorySection:
@@ -64,7 +67,7 @@ class Cell:
         images = {"noise", "data", "data_options", "metric"} if self.stage != "accuracy" else set()
         task = self.config.task[self.task].model_dump(exclude={"stands_for", *images})
         settings: dict[str, object] = {
-            "model": asdict(self.config.model),
+            "model": asdict(self.workload.options),
             "task": task,
             "training": self.config.training.model_dump(),
             self.stage: getattr(self.config, self.stage).model_dump(exclude={"workspace", "classical"}),

@@ -16,6 +16,7 @@ from bench.errors import UsageError
 from bench.memory.allocator import AllocatorConfig
 from bench.records import Metric, Stage
 from models.architectures.base import ModelOptions
+from models.implicit import gradient_called
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -97,6 +98,7 @@ class AccuracySection(_Section):
         steps: optimiser steps of a training.
         batch: images of a step.
         schedule: of the learning rate over the steps.
+        gradient: through fixed points, if it is not that of [model].
         seeds: one training each; the first one's reconstructions are kept.
         validate_every: steps between two looks at the validation images.
         checkpoint_every: steps between two checkpoints.
@@ -110,12 +112,20 @@ class AccuracySection(_Section):
     steps: PositiveInt
     batch: PositiveInt
     schedule: Literal["constant", "cosine"]
+    gradient: str | None = None
     seeds: tuple[int, ...] = Field(min_length=1)
     validate_every: PositiveInt
     checkpoint_every: PositiveInt
     validation_images: PositiveInt
     test_images: PositiveInt
     classical: tuple[Classical, ...]
+
+    @field_validator("gradient")
+    @classmethod
+    def _is_known(cls, name: str | None) -> str | None:
+        if name is not None:
+            gradient_called(name)
+        return name
 
 
 class Limit(_Section):

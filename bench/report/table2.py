@@ -51,6 +51,7 @@ def _row(record: Record) -> dict[str, Any]:
         "image_shape": "x".join(map(str, record.image_shape or ())),
         "stages": record.settings["model"]["stages"],
         "max_evaluations": record.settings["model"]["solver"]["max_evaluations"],
+        "gradient": record.settings["model"]["gradient"],
         "steps": record.settings["accuracy"]["steps"],
         "torch": record.provenance.torch,
         **dict.fromkeys(DataSets.model_fields),
@@ -135,8 +136,10 @@ def caption(frame: pd.DataFrame) -> str:
     over_seeds = " ± over seeds, where there are several" if done["psnr_db_over_seeds"].notna().any() else ""
     tasks = "; ".join(_images(of_task) for _, of_task in done.groupby("task", sort=False))
     sizes = ", ".join(
-        f"preset {preset} (K={stages}, at most {evaluations} solver evaluations, {steps} steps)"
-        for preset, stages, evaluations, steps in done[["preset", "stages", "max_evaluations", "steps"]]
+        f"preset {preset} (K={stages}, at most {evaluations} solver evaluations, {gradient} gradients, {steps} steps)"
+        for preset, stages, evaluations, gradient, steps in done[
+            ["preset", "stages", "max_evaluations", "gradient", "steps"]
+        ]
         .drop_duplicates()
         .to_numpy()
     )

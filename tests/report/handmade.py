@@ -30,7 +30,7 @@ def record(stage, architecture="LU-DnCNN", task="ct", *, loss="final", preset="d
         "task": task,
         "paper_task": "mri" if task.startswith("mri") else task,
         "settings": {
-            "model": {"stages": 4, "solver": {"max_evaluations": 8}},
+            "model": {"stages": 4, "gradient": "one-graph", "solver": {"max_evaluations": 8}},
             "task": {"operator": "Radon"},
             "training": {"loss": loss},
             "accuracy": {"steps": steps},
