@@ -1,12 +1,13 @@
 # Two commands do everything on a fresh machine with Python >= 3.10:
-#   make run     set up, then the memory table (GPU_CAP=8GB)
+#   make run     set up, then memory and times (GPU_CAP=8GB)
 #   make test    set up, then linting, types and the tests
+# and more: make check (memory against results/baseline.json), make demo (training too), make slow, make benchmark
 PYTHON  ?= python3
 VENV    ?= .venv
 GPU_CAP ?= 8GB
 BIN     := $(VENV)/bin
 
-.PHONY: run test slow benchmark clean
+.PHONY: run test check demo slow benchmark clean
 
 run: $(VENV)/installed
 	$(BIN)/bench run --gpu-cap $(GPU_CAP)
@@ -15,6 +16,12 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+check: $(VENV)/installed
+	$(BIN)/bench check
+
+demo: $(VENV)/installed
+	$(BIN)/bench run --stages memory,timing,accuracy
 
 slow: $(VENV)/installed-dev
 	$(BIN)/pytest -m slow
