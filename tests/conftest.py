@@ -1,5 +1,28 @@
-"""Tests work on tiny tensors: threads cost more than they bring, above all on a busy machine."""
+"""The command, as a user types it; and one thread: tests work on tiny tensors, where more cost more than they bring."""
 
+import sys
+import warnings
+from types import SimpleNamespace
+
+import pytest
 import torch
 
+from bench.cli import main
+
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch, capsys):
+    """Run `bench ...` in an empty folder: its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def bench(*arguments):
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # which the command replaces
+        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
+
+    return bench

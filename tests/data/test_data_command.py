@@ -2,27 +2,17 @@
 
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
-from bench.cli import main
 from bench.data import fetch as fetching
 from bench.data import names
 from bench.data.base import data_folder
 
 
 @pytest.fixture
-def bench(monkeypatch, capsys, tmp_path):
+def bench(bench, monkeypatch, tmp_path):
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
-
-    def bench(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
-
     return bench
 
 

@@ -1,11 +1,6 @@
 """The command, in a folder with a small suite."""
 
-import sys
-from types import SimpleNamespace
-
 import pytest
-
-from bench.cli import main
 
 SMALL = """
 [suite]
@@ -41,16 +36,7 @@ options = { image_size = -1 }
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch, capsys):
-    """Run `bench ...` in an empty folder that holds a small suite as bench.toml."""
+def bench(bench, tmp_path):
+    """Run `bench ...` in a folder that holds nothing but a small suite as bench.toml."""
     (tmp_path / "bench.toml").write_text(SMALL)
-    monkeypatch.chdir(tmp_path)
-
-    def bench(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
-
     return bench

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -64,21 +63,12 @@ def baseline(tmp_path_factory):
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch, capsys, baseline):
+def bench(bench, tmp_path, monkeypatch, baseline):
     """Run `bench ...` in a folder that holds the small suite and its baseline."""
     (tmp_path / "bench.toml").write_text(SMALL)
     (tmp_path / "baseline.json").write_bytes(baseline)
-    monkeypatch.chdir(tmp_path)
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(name, raising=False)
-
-    def bench(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
-
     return bench
 
 

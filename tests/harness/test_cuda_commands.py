@@ -2,14 +2,12 @@
 
 import json
 import re
-import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 from stand_in import StandIn
 
-from bench.cli import main
 from bench.memory.cuda import Gpu
 from bench.records import Validation
 from bench.units import GiB
@@ -46,18 +44,9 @@ def gpu(monkeypatch):
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch, capsys):
-    """Run `bench ...` in an empty folder that holds a small suite as bench.toml."""
+def bench(bench, tmp_path):
+    """Run `bench ...` in a folder that holds nothing but this suite as bench.toml."""
     (tmp_path / "bench.toml").write_text(SMALL)
-    monkeypatch.chdir(tmp_path)
-
-    def bench(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
-
     return bench
 
 

@@ -4,11 +4,9 @@ import json
 import pickle
 import subprocess
 import sys
-from types import SimpleNamespace
+from functools import partial
 
 import pytest
-
-from bench.cli import main
 
 SMALL = """
 [suite]
@@ -29,19 +27,10 @@ CELL = ("--architecture", "LU-DnCNN", "--task", "blur")
 
 
 @pytest.fixture
-def explain(tmp_path, monkeypatch, capsys):
-    """Run `bench explain ...` in an empty folder that holds a small suite as bench.toml."""
+def explain(bench, tmp_path):
+    """Run `bench explain ...` in a folder that holds nothing but this suite as bench.toml."""
     (tmp_path / "bench.toml").write_text(SMALL)
-    monkeypatch.chdir(tmp_path)
-
-    def explain(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bench", "explain", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
-
-    return explain
+    return partial(bench, "explain")
 
 
 def test_the_tables(explain):

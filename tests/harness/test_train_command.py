@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from safetensors.torch import load_file
 
 import models
 from bench import config, progress, suite
-from bench.cli import main
 from bench.config import load
 from bench.errors import StorageError
 from bench.records import RecordStore
@@ -68,16 +66,9 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def bench(folder, monkeypatch, capsys):
-    """Run `bench ...` in an empty folder that holds a tiny suite as bench.toml."""
-
-    def bench(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
-
+def bench(bench, folder):
+    """Run `bench ...` in a folder that holds nothing but a tiny suite as bench.toml."""
+    (folder / "bench.toml").write_text(TINY)
     return bench
 
 

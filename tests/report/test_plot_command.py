@@ -1,22 +1,10 @@
 import re
-import sys
-import warnings
 
 import pytest
 from handmade import ARCHITECTURES, accuracy, memory, points, timing, training
 
-from bench import cli
 from bench.report import plots, style
 from bench.units import MiB
-
-
-def run(monkeypatch, capsys, *arguments):
-    """Exit code and what was said of `bench plot`."""
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # which the command replaces
-    monkeypatch.setattr(sys, "argv", ["bench", "plot", *map(str, arguments)])
-    with pytest.raises(SystemExit) as exit:
-        cli.main()
-    return exit.value.code, capsys.readouterr().err
 
 
 @pytest.fixture
@@ -33,8 +21,9 @@ def stored(folder, *records):
         (folder / "records" / f"{each.architecture}-{each.stage}.json").write_text(each.model_dump_json())
 
 
-def test_what_was_measured_is_plotted_and_what_was_not_is_named(folder, monkeypatch, capsys):
-    code, said = run(monkeypatch, capsys, "--records", folder)
+def test_what_was_measured_is_plotted_and_what_was_not_is_named(bench, folder):
+    done = bench("plot", "--records", folder)
+    code, said = done.returncode, done.stderr
     assert code == 0
     assert {path.name for path in (folder / "plots").iterdir()} == {
         *("largest-batch.png", "memory-by-batch.png", "composition.png", "time-against-memory.png"),
@@ -43,7 +32,7 @@ def test_what_was_measured_is_plotted_and_what_was_not_is_named(folder, monkeypa
     assert "psnr-against-time left out: `bench run --stages timing,accuracy`" in said
 
 
-def test_selected_plots_in_every_format(folder, monkeypatch, capsys):
+def test_selected_plots_in_every_format(bench, folder):
     output = folder / "elsewhere"
     arguments = (
         "--records",
@@ -55,19 +44,20 @@ def test_selected_plots_in_every_format(folder, monkeypatch, capsys):
         "--formats",
         "png,svg,pdf",
     )
-    assert run(monkeypatch, capsys, *arguments)[0] == 0
+    assert bench("plot", *arguments).returncode == 0
     starts = {path.suffix: path.read_bytes()[:5] for path in output.iterdir()}
     assert starts == {".png": b"\x89PNG\r", ".svg": b"<?xml", ".pdf": b"%PDF-"}
 
 
-def test_nothing_is_overwritten_without_force(folder, monkeypatch, capsys):
+def test_nothing_is_overwritten_without_force(bench, folder):
     (folder / "plots").mkdir()
     there = folder / "plots" / "composition.png"
     there.write_text("mine")
-    code, said = run(monkeypatch, capsys, "--records", folder)
+    done = bench("plot", "--records", folder)
+    code, said = done.returncode, done.stderr
     assert (code, there.read_text(), list((folder / "plots").iterdir())) == (2, "mine", [there])
     assert re.fullmatch(r"bench: \S*composition.png exists: give --force .*; nothing written\n", said)
-    assert run(monkeypatch, capsys, "--records", folder, "--force", "--select", "composition")[0] == 0
+    assert bench("plot", "--records", folder, "--force", "--select", "composition").returncode == 0
     assert there.read_bytes().startswith(b"\x89PNG")
 
 
@@ -82,39 +72,43 @@ def test_nothing_is_overwritten_without_force(folder, monkeypatch, capsys):
         (["--records", "empty"], "no records in empty: give the output folder of `bench run`"),
     ],
 )
-def test_arguments_that_cannot_be_used(folder, monkeypatch, capsys, arguments, sentence):
-    monkeypatch.chdir(folder)
-    code, said = run(monkeypatch, capsys, "--records", folder, *arguments)
+def test_arguments_that_cannot_be_used(bench, folder, arguments, sentence):
+    done = bench("plot", "--records", folder, *arguments)
+    code, said = done.returncode, done.stderr
     assert code == 2
     assert said.startswith(f"bench: {sentence}")
     assert said.count("\n") == 1
 
 
-def test_a_damaged_record(folder, monkeypatch, capsys):
+def test_a_damaged_record(bench, folder):
     (folder / "records" / "x.json").write_text("{")
-    code, said = run(monkeypatch, capsys, "--records", folder)
+    done = bench("plot", "--records", folder)
+    code, said = done.returncode, done.stderr
     assert (code, said.count("\n")) == (2, 1)
     assert "x.json is damaged" in said
 
 
-def test_damaged_reconstructions_leave_nothing_half_written(folder, monkeypatch, capsys):
+def test_damaged_reconstructions_leave_nothing_half_written(bench, folder):
     stored(folder, accuracy("DEQ4IP", training(), reconstructions="x.safetensors"))
     (folder / "x.safetensors").write_text("nonsense")
-    code, said = run(monkeypatch, capsys, "--records", folder, "--select", "figure-2,composition")
+    done = bench("plot", "--records", folder, "--select", "figure-2,composition")
+    code, said = done.returncode, done.stderr
     assert (code, said.count("\n")) == (2, 1)
     assert "x.safetensors is damaged" in said
     assert not (folder / "plots").exists()
 
 
-def test_missing_reconstructions_cost_figure_2_alone(folder, monkeypatch, capsys):
+def test_missing_reconstructions_cost_figure_2_alone(bench, folder):
     stored(folder, accuracy("DEQ4IP", training(), reconstructions="x.safetensors"))
-    code, said = run(monkeypatch, capsys, "--records", folder, "--select", "figure-2,composition")
+    done = bench("plot", "--records", folder, "--select", "figure-2,composition")
+    code, said = done.returncode, done.stderr
     assert code == 0
     assert "x.safetensors is not there" in said
 
 
-def test_nothing_to_plot(folder, monkeypatch, capsys):
-    code, said = run(monkeypatch, capsys, "--records", folder, "--select", "training-curves,figure-2")
+def test_nothing_to_plot(bench, folder):
+    done = bench("plot", "--records", folder, "--select", "training-curves,figure-2")
+    code, said = done.returncode, done.stderr
     assert code == 4
     assert said.splitlines()[-1].startswith("bench: nothing to plot: ")
     assert not (folder / "plots").exists()

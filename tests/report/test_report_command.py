@@ -1,30 +1,12 @@
 """bench report as a user types it: files, exact exit codes, and one sentence for every bad input."""
 
 import re
-import sys
-from types import SimpleNamespace
 
 import html5lib
 import pytest
 from handmade import accuracy, memory, timing, training
 
-from bench.cli import main
 from bench.units import MiB
-
-
-@pytest.fixture
-def bench(tmp_path, monkeypatch, capsys):
-    """Run `bench ...` in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def bench(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
-
-    return bench
 
 
 def store(folder, *records):
