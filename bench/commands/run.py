@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:  # torch and pandas take over a second to import: only a run pays for them
+    import pandas as pd
+
     from bench.cell import Cell
     from bench.config import Config
     from bench.memory import Card
@@ -161,30 +163,30 @@ def report(
 ) -> None:
     """Write a stage's table into the output folder, if there is one, and print it, with a note below."""
     from bench.report import table2, table3, timing
-    from bench.report.terminal import print_table
 
     if stage == "memory":
-        frame = table3.tidy(records, cards, settings.memory.workspace)
-        of_stage: Any = table3
+        _show(table3, table3.tidy(records, cards, settings.memory.workspace), output, printed, note)
     else:
-        of_stage = {"timing": timing, "accuracy": table2}[stage]
-        frame = of_stage.tidy(records)
-    if output:
-        of_stage.write(frame, output)
-    if printed:
-        print_table(of_stage.arranged(frame), of_stage.caption(frame) + note)
+        of_stage: Any = {"timing": timing, "accuracy": table2}[stage]
+        _show(of_stage, of_stage.tidy(records), output, printed, note)
 
 
 def report_all(records: list[Record], output: Path | None, *, printed: bool = True) -> None:
     """Write Table 4, which is made of all stages, into the output folder, if there is one, and print it."""
     from bench.report import table4
-    from bench.report.terminal import print_table
 
-    frame = table4.tidy(records)
+    _show(table4, table4.tidy(records), output, printed)
+
+
+def _show(module: Any, frame: pd.DataFrame, output: Path | None, printed: bool, note: str = "") -> None:
+    """Write and print one of the tables of bench.report; its module's name is the files'."""
+    from bench.report.terminal import print_table, write_table
+
+    table, caption = module.arranged(frame), module.caption(frame)
     if output:
-        table4.write(frame, output)
+        write_table(module.__name__.rpartition(".")[2], table, caption, frame, output)
     if printed:
-        print_table(table4.arranged(frame), table4.caption(frame))
+        print_table(table, caption + note)
 
 
 def say_what_diverged(records: list[Record]) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.records import DataSets, Record, Training, write_atomically
+from bench.records import DataSets, Record, Training
 from bench.report.methods import INITIALISATION, in_order, loss, problem
 from bench.report.table3 import paper_tables
-from bench.report.terminal import markdown
 
 PAPERS_DATA = ("CelebA", "LoDoPaB-CT", "fastMRI")
 IN_PAPER = {"final": "final", "auxiliary": "aux"}  # the paper's table has the losses under these names
@@ -163,13 +161,3 @@ def _images(of_task: pd.DataFrame) -> str:
 
 def _count(images: float, subjects: float) -> str:
     return f"{images:.0f} images of {subjects:.0f} subject{'' if subjects == 1 else 's'}"
-
-
-def write(frame: pd.DataFrame, folder: Path) -> None:
-    """Write table2.md and table2.csv into `folder`.
-
-    Raises:
-        UsageError: they cannot be written.
-    """
-    write_atomically(folder / "table2.md", f"{markdown(arranged(frame))}\n\n{caption(frame)}\n")
-    write_atomically(folder / "table2.csv", frame.to_csv(index=False))

@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.records import Bound, CardResult, Record, write_atomically
-from bench.report.terminal import markdown
+from bench.records import Bound, CardResult, Record
 from bench.units import GiB, MiB
 
 if sys.version_info >= (3, 11):
@@ -141,13 +140,3 @@ def caption(frame: pd.DataFrame) -> str:
         f"with {' or '.join(meaning[bound] for bound in frame['workspace'].dropna().unique())}; "
         f"torch {', '.join(frame['torch'].unique())}."
     )
-
-
-def write(frame: pd.DataFrame, folder: Path) -> None:
-    """Write table3.md (the paper's arrangement) and table3.csv (tidy) into `folder`.
-
-    Raises:
-        UsageError: they cannot be written.
-    """
-    write_atomically(folder / "table3.md", f"{markdown(arranged(frame))}\n\n{caption(frame)}\n")
-    write_atomically(folder / "table3.csv", frame.to_csv(index=False))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.records import Record, Training, write_atomically
+from bench.records import Record, Training
 from bench.report.methods import CLASSICAL, beside, in_order, label, newest
 from bench.report.properties import PROPERTIES, RULES, Verdict, geometric_mean, judge
 from bench.report.table3 import paper_tables
-from bench.report.terminal import markdown
 
 IN_PAPER = {"LU-DnCNN": "LU", "LUSER-SW": "LUSER", "LUSER-DW": "LUSER"}
 """The paper's columns; DEQ4IP has its own."""
@@ -132,13 +130,3 @@ def caption(frame: pd.DataFrame) -> str:
         f"Word (numbers) / the paper's word. {RULES} Quantities: {meanings}. Measured: {'; '.join(measured)}; "
         f"torch {', '.join(frame['torch'].unique())}.{note}"
     )
-
-
-def write(frame: pd.DataFrame, folder: Path) -> None:
-    """Write table4.md and table4.csv into `folder`.
-
-    Raises:
-        UsageError: they cannot be written.
-    """
-    write_atomically(folder / "table4.md", f"{markdown(arranged(frame))}\n\n{caption(frame)}\n")
-    write_atomically(folder / "table4.csv", frame.to_csv(index=False))

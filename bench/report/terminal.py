@@ -1,18 +1,30 @@
-"""Tables on stdout: drawn where it is a terminal, plain Markdown where it is a pipe or a file."""
+"""Tables of text: on stdout drawn where it is a terminal, plain Markdown where it is a pipe; and as files of a run."""
 
 from __future__ import annotations
 
 import sys
 from itertools import zip_longest
+from pathlib import Path
 
 import pandas as pd
 
+from bench.records import write_atomically
 from bench.report.cells import is_numeric
 
 
 def markdown(table: pd.DataFrame) -> str:
     """A table of text as Markdown, without its index."""
     return table.fillna("").to_markdown(index=False, disable_numparse=True)
+
+
+def write_table(name: str, table: pd.DataFrame, caption: str, tidy: pd.DataFrame, folder: Path) -> None:
+    """Write `name`.md, the table of text with its caption, and `name`.csv, the tidy one, into `folder`.
+
+    Raises:
+        StorageError: they cannot be written.
+    """
+    write_atomically(folder / f"{name}.md", f"{markdown(table)}\n\n{caption}\n")
+    write_atomically(folder / f"{name}.csv", tidy.to_csv(index=False))
 
 
 def print_table(table: pd.DataFrame, caption: str) -> None:

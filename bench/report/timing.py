@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.records import Record, write_atomically
-from bench.report.terminal import markdown
+from bench.records import Record
 
 
 def tidy(records: Iterable[Record]) -> pd.DataFrame:
@@ -106,13 +104,3 @@ def caption(frame: pd.DataFrame) -> str:
         f"{', '.join(done['device'].unique())}{threads}; sizes: {sizes}. Solver evaluations: mean over images and "
         f"fixed points of a training step, forward + for the gradient; torch {', '.join(done['torch'].unique())}."
     )
-
-
-def write(frame: pd.DataFrame, folder: Path) -> None:
-    """Write timing.md and timing.csv into `folder`.
-
-    Raises:
-        UsageError: they cannot be written.
-    """
-    write_atomically(folder / "timing.md", f"{markdown(arranged(frame))}\n\n{caption(frame)}\n")
-    write_atomically(folder / "timing.csv", frame.to_csv(index=False))

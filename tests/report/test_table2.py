@@ -1,4 +1,3 @@
-import pandas as pd
 import pytest
 from handmade import DATA, accuracy, diverged, failed, training
 
@@ -99,11 +98,3 @@ def test_only_the_papers_sizes_and_images_compare_with_it(preset, name, compares
 
 def test_nothing_trained_to_its_end():
     assert table2.caption(table2.tidy([failed("accuracy")])) == "No method was trained to its end."
-
-
-def test_it_is_written_as_markdown_and_csv(tmp_path):
-    table2.write(table2.tidy([START, accuracy("LU-DnCNN", training())]), tmp_path)
-    assert "| LU-DnCNN       | final  | PSNR, dB | 31.00 ± 1.41 (+10.00) / 30.59 |" in (
-        (tmp_path / "table2.md").read_text()
-    )
-    assert pd.read_csv(tmp_path / "table2.csv")["gain_db"].tolist()[1] == 10.0

@@ -1,7 +1,6 @@
-import numpy as np
 import pandas as pd
 import pytest
-from handmade import ARCHITECTURES, accuracy, diverged, memory, points, timing, training
+from handmade import accuracy, diverged, memory, points, timing, training
 
 from bench.report import table4
 from bench.report.properties import PROPERTIES, judge
@@ -155,9 +154,3 @@ def test_the_caption_says_the_rules_and_what_was_measured():
         "times and PSNR rank methods; they do not compare with published numbers."
     )
     assert table4.caption(table4.tidy([memory("DEQ4IP", GiB)])).endswith("Measured: memory of ct; torch 2.13.0.")
-
-
-def test_it_is_written_as_markdown_and_csv(tmp_path):
-    table4.write(table4.tidy([memory(a, GiB) for a in ARCHITECTURES]), tmp_path)
-    assert (tmp_path / "table4.md").read_text().startswith("|                       | LU-DnCNN ")
-    assert np.all(pd.read_csv(tmp_path / "table4.csv")["value"] > 0)

@@ -4,7 +4,7 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 
-from bench.report.terminal import markdown, print_table
+from bench.report.terminal import markdown, print_table, write_table
 
 
 @pytest.fixture
@@ -38,3 +38,12 @@ def test_a_missing_cell_is_empty(terminal):
     table = pd.DataFrame([{"task": "ct", "s": "5"}, {"task": "mri"}])
     assert "nan" not in terminal(table, "")
     assert "nan" not in markdown(table)
+
+
+def test_a_table_is_written_as_markdown_and_csv(tmp_path):
+    tidy = pd.DataFrame({"gain_db": [1.25, 10.0]})
+    write_table("table2", pd.DataFrame({"method": ["A"], "": ["+1.25"]}), "Caption.", tidy, tmp_path)
+    assert (
+        tmp_path / "table2.md"
+    ).read_text() == "| method   |       |\n|:---------|:------|\n| A        | +1.25 |\n\nCaption.\n"
+    assert pd.read_csv(tmp_path / "table2.csv")["gain_db"].tolist() == [1.25, 10.0]
