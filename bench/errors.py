@@ -1,6 +1,6 @@
 """Errors that a user can act on. Each carries its exit code; bench.cli prints them, in one place.
 
-Exit codes: 0 fine, 1 regression found, 2 usage or configuration, 3 some cells failed, 4 nothing comparable,
+Exit codes: 0 fine, 1 regression found, 2 usage or configuration, 3 some cells failed, 4 not comparable,
 130 interrupted.
 """
 
@@ -33,8 +33,8 @@ class CellsFailedError(BenchError):
     exit_code = 3
 
 
-class NothingComparableError(BenchError):
-    """There is nothing to compare, or to report on."""
+class NotComparableError(BenchError):
+    """There is nothing to compare or to report on, or less than a baseline asks for."""
 
     exit_code = 4
 

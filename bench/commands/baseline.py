@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.commands.check import Jobs
-from bench.commands.compare import ConfigFile, Force, refuse_existing
+from bench.commands.conclusion import ConfigFile, Force, refuse_existing
 
 app = typer.Typer(help="What `bench check` takes for given.", no_args_is_help=True)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.compare import AllowImprovement, ConfigFile, Force, Json, Junit, conclude, refuse_existing
+from bench.commands.conclusion import AllowImprovement, ConfigFile, Force, Json, Junit, conclude, refuse_existing
 
 Jobs = Annotated[int | None, typer.Option(min=1, help="Cells measured side by side. [default: one per core]")]
 
@@ -22,16 +22,21 @@ def check(
     junit: Junit = None,
     force: Force = False,
     allow_improvement: AllowImprovement = False,
+    allow_incomparable: Annotated[
+        bool, typer.Option("--allow-incomparable", help="Exit with 0 where not all of the baseline can be compared.")
+    ] = False,
     jobs: Jobs = None,
 ) -> None:
     """Simulate the baseline's cells afresh and compare, to the byte; where memory changed, say what grew and where.
 
-    Exits with 0 if nothing changed, 1 if something is worse or better, 4 if nothing can be compared.
+    Exits with 0 if nothing changed, 1 if something is worse or better, 4 if something that the baseline has cannot be
+    compared.
     """
     from rich.console import Console
 
     from bench import suite
     from bench.config import load
+    from bench.errors import NotComparableError
     from bench.pool import available_cores
     from bench.records import read_records
     from bench.regression import fresh
@@ -49,6 +54,8 @@ def check(
             after = fresh.again(cells, before, jobs)
         else:
             given = [record for record in read_records(records) if record.stage == "memory"]
+            if not given:
+                raise NotComparableError(f"no records of the stage memory in {records}: `bench run` makes them")
             after = [reduced(record) for record in given]
             keys = {record.key for record in given}
             cells = [cell for cell in cells if cell.key in keys]  # these sources made them, and can explain them
@@ -60,5 +67,6 @@ def check(
         json=json,
         junit=junit,
         allow_improvement=allow_improvement,
-        remedy="`bench baseline update` takes that for given, --allow-improvement accepts it once",
+        allow_incomparable=allow_incomparable,
+        renewal="`bench baseline update` takes what is now for given",
     )

@@ -24,7 +24,7 @@ def plot(
 
     A plot whose data were not measured is left out, and the command that measures them is named.
     """
-    from bench.errors import NothingComparableError, UsageError
+    from bench.errors import NotComparableError, UsageError
     from bench.pool import available_cores, pool
     from bench.records import read_records, write_atomically
     from bench.report.plots import PLOTS, files, shown
@@ -53,7 +53,7 @@ def plot(
                 _say(f"{name} left out: `bench run --stages {PLOTS[name].needs}` measures what it shows")
             pictures |= {output / f"{name}.{suffix}": content for suffix, content in by_suffix.items()}
     if not pictures:
-        raise NothingComparableError(f"nothing to plot: the records in {records} have the data of none of the plots")
+        raise NotComparableError(f"nothing to plot: the records in {records} have the data of none of the plots")
     _make(output)
     for path, content in pictures.items():
         write_atomically(path, content)

@@ -61,18 +61,18 @@ def _known(what: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def _read(folders: Sequence[Path]) -> list[Record]:
-    from bench.errors import NothingComparableError
+    from bench.errors import NotComparableError
     from bench.records import read_records
     from bench.report.chosen import joined
 
     if all(folder.is_dir() and not any(folder.rglob("*.json")) for folder in folders):
-        raise NothingComparableError(f"nothing to report: no records in {_names(folders)}; `bench run` makes them")
+        raise NotComparableError(f"nothing to report: no records in {_names(folders)}; `bench run` makes them")
     return joined(record for folder in folders for record in read_records(folder))
 
 
 def _report(records: list[Record], selected: list[str], folders: Sequence[Path], *, with_figures: bool) -> Report:
     """Tables and provenance, and beside them, in processes of their own, the plots."""
-    from bench.errors import NothingComparableError
+    from bench.errors import NotComparableError
     from bench.pool import available_cores, pool
     from bench.report.formats import Report
     from bench.report.provenance import provenance
@@ -82,7 +82,7 @@ def _report(records: list[Record], selected: list[str], folders: Sequence[Path],
         drawn = _start_drawing(workers, records, selected, folders[0]) if with_figures else {}
         made = tables(records, selected)
         if not made:
-            raise NothingComparableError(
+            raise NotComparableError(
                 f"nothing to report: the {len(records)} records in {_names(folders)} fill none of {', '.join(selected)}"
             )
         return Report(made, provenance=provenance(records), figures=list(_figures(drawn)))

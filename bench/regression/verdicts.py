@@ -29,6 +29,7 @@ class Outcome(str, Enum):
 
 
 MORE_IS_BETTER: tuple[Name, ...] = ("largest_batch", "psnr_db")
+OF_LARGEST_BATCH: tuple[Name, ...] = ("peak_allocated_bytes", "peak_reserved_bytes")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,16 @@ class Verdict:
     def name(self) -> tuple[str, str, str]:
         """Task, architecture and stage."""
         return self.task, self.architecture, self.stage
+
+    @property
+    def compared(self) -> bool:
+        """Whether something of the cell could be compared."""
+        return self.outcome in (Outcome.WORSE, Outcome.BETTER, Outcome.SAME)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether something that was there before could not be compared: the cell, or one of its numbers."""
+        return self.outcome in (Outcome.GONE, Outcome.NOT_COMPARABLE) or bool(_unanswered(self.changes))
 
     @property
     def decisive(self) -> list[Change]:
@@ -117,11 +128,19 @@ def _compared(
         return *_of_failures(before.failure, after.failure), ()
     changes = tuple(_changes(before.quantities, after.quantities, check))
     outcomes = {change.outcome for change in changes}
-    reasons = "; ".join(change.reason for change in changes if change.reason)
+    reasons = _first([change.reason or "" for change in _unanswered(changes)], "; ")
     for outcome in (Outcome.WORSE, Outcome.BETTER, Outcome.SAME):
         if outcome in outcomes:
             return outcome, reasons or None, changes
     return Outcome.NOT_COMPARABLE, reasons or "no number in common", changes
+
+
+def _unanswered(changes: Sequence[Change]) -> list[Change]:
+    """Numbers that were there before and could not be compared; peaks only where the largest batch is the same."""
+    batches = [change for change in changes if change.name == "largest_batch" and change.outcome is Outcome.SAME]
+    same = {change.of for change in batches if change.before == change.after}
+    lost = [change for change in changes if change.outcome in (Outcome.GONE, Outcome.NOT_COMPARABLE)]
+    return [change for change in lost if change.name not in OF_LARGEST_BATCH or change.of in same]
 
 
 def _of_failures(before: str | None, after: str | None) -> tuple[Outcome, str]:
@@ -156,12 +175,12 @@ def _judged(
 ) -> tuple[Outcome, str | None]:
     if before is None or old is None:
         return Outcome.NEW, None
+    which = before.name + (f" ({before.of})" if before.of else "")
     if after is None or new is None:
-        return Outcome.GONE, None
+        return Outcome.GONE, f"{which} is gone"
     other = _difference(before.at, after.at)
     if other:
-        which = f" ({before.of})" if before.of else ""
-        return Outcome.NOT_COMPARABLE, f"{before.name}{which} at other {other}"
+        return Outcome.NOT_COMPARABLE, f"{which} at other {other}"
     limit: Limit = getattr(check.limits, before.name)
     if new == old or abs(new - old) <= limit.allows(old, new):
         return Outcome.SAME, None
@@ -196,8 +215,12 @@ def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | No
     names = [name for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
     if not names:
         return None
-    told = ", ".join(f"{name}: {_told(old, name)}, now {_told(new, name)}" for name in names[:3])
-    return told + (f", and {len(names) - 3} more" if len(names) > 3 else "")
+    return _first([f"{name}: {_told(old, name)}, now {_told(new, name)}" for name in names], ", ")
+
+
+def _first(told: Sequence[str], separator: str) -> str:
+    more = [f"and {len(told) - 3} more"] if len(told) > 3 else []
+    return separator.join([*told[:3], *more])
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.regression.verdicts import Outcome, Verdict
+from bench.regression.gate import Level
+from bench.regression.verdicts import Verdict
 from bench.report import verdicts as words
 from bench.report.terminal import markdown
 
@@ -21,17 +22,17 @@ def summary(verdicts: Sequence[Verdict], title: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def workflow_commands(verdicts: Sequence[Verdict], title: str, failing: Sequence[Outcome]) -> list[str]:
-    """One workflow command for each cell that fails (an error) or was not compared (a warning)."""
+def workflow_commands(verdicts: Sequence[Verdict], levels: Sequence[Level], title: str) -> list[str]:
+    """One workflow command for each cell that fails the gate (an error), or has something to see (a warning)."""
     return [
-        _command("error" if verdict.outcome in failing else "warning", verdict, title)
-        for verdict in verdicts
-        if verdict.outcome in failing or verdict.outcome in (Outcome.GONE, Outcome.NOT_COMPARABLE)
+        _command("warning" if level is Level.WARNING else "error", verdict, title)
+        for verdict, level in zip(verdicts, levels, strict=True)
+        if level is not Level.OK
     ]
 
 
 def _command(level: str, verdict: Verdict, title: str) -> str:
-    properties = {"title": f"{title}: {verdict.architecture} on {verdict.task} {verdict.outcome.value}"}
+    properties = {"title": f"{title}: {verdict.architecture} on {verdict.task} {words.word(verdict)}"}
     cause = words.cause(verdict)
     if cause and cause.places:
         file, _, line = cause.places[0].rsplit(" > ", 1)[-1].rpartition(":")

@@ -3,38 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 from xml.etree import ElementTree as ET
 
+from bench.regression.gate import Level
 from bench.regression.verdicts import Outcome, Verdict
 from bench.report import verdicts as words
 
 _SKIPPED = (Outcome.NEW, Outcome.GONE, Outcome.NOT_COMPARABLE)
 
 
-def to_xml(verdicts: Sequence[Verdict], name: str, failing: Sequence[Outcome]) -> str:
-    """A test suite called `name`; cells without a comparison are skipped, those whose outcome is in `failing` fail."""
+def to_xml(verdicts: Sequence[Verdict], levels: Sequence[Level], name: str) -> str:
+    """A test suite called `name`.
+
+    What fails the gate is a failure or (what could not be compared) an error; other cells without a comparison are
+    skipped.
+    """
+    results = [_result(verdict, level) for verdict, level in zip(verdicts, levels, strict=True)]
     counts = {
-        "tests": len(verdicts),
-        "failures": sum(verdict.outcome in failing for verdict in verdicts),
-        "errors": 0,
-        "skipped": sum(verdict.outcome in _SKIPPED for verdict in verdicts),
+        "tests": len(results),
+        "failures": results.count("failure"),
+        "errors": results.count("error"),
+        "skipped": results.count("skipped"),
     }
     attributes = {"name": name} | {key: str(value) for key, value in counts.items()}
     suites = ET.Element("testsuites", attributes)
     suite = ET.SubElement(suites, "testsuite", attributes)
-    for verdict in verdicts:
+    for verdict, result in zip(verdicts, results, strict=True):
         case = ET.SubElement(
             suite, "testcase", classname=f"{verdict.stage}.{verdict.task}", name=verdict.architecture, time="0"
         )
-        said = _printable(words.sentence(verdict))
-        if verdict.outcome in failing:
-            ET.SubElement(case, "failure", type=verdict.outcome.value, message=said).text = _printable(
-                _details(verdict)
-            )
-        elif verdict.outcome in _SKIPPED:
-            ET.SubElement(case, "skipped", message=said)
+        if result is None:
+            continue
+        told = ET.SubElement(case, result, message=_printable(words.sentence(verdict)))
+        if result != "skipped":
+            told.set("type", words.word(verdict))
+            told.text = _printable(_details(verdict))
     ET.indent(suites, " ")
     return ET.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _result(verdict: Verdict, level: Level) -> Literal["failure", "error", "skipped"] | None:
+    if level is Level.FAILURE:
+        return "failure"
+    if level is Level.ERROR:
+        return "error"
+    return "skipped" if verdict.outcome in _SKIPPED else None
 
 
 def _details(verdict: Verdict) -> str:
@@ -44,7 +58,7 @@ def _details(verdict: Verdict) -> str:
         f"({', '.join(growth.places)})"
         for growth in (verdict.why.growths[: words.GROWTHS] if verdict.why else ())
     ]
-    return "\n".join([*numbers, *growths] or [verdict.reason or ""])
+    return "\n".join(filter(None, [*numbers, *growths, words.reason(verdict)]))
 
 
 def _printable(text: str) -> str:

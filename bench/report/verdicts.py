@@ -27,11 +27,11 @@ def _line(verdict: Verdict) -> dict[str, str]:
         "task": verdict.task,
         "architecture": verdict.architecture,
         "stage": verdict.stage,
-        "verdict": verdict.outcome.value,
+        "verdict": word(verdict),
     }
     change = headline(verdict)
     if change is None:
-        return cell | {"what": verdict.reason or "", "before": "", "now": "", "others": ""}
+        return cell | {"what": reason(verdict), "before": "", "now": "", "others": ""}
     return cell | {
         "what": what(change),
         "before": _number(change, change.before),
@@ -85,25 +85,38 @@ def why_caption(verdicts: Sequence[Verdict]) -> str:
 
 def caption(verdicts: Sequence[Verdict]) -> str:
     """The tally: "12 cells: 1 worse, 11 same."."""
-    tally = Counter(verdict.outcome for verdict in verdicts)
-    counts = ", ".join(f"{tally[outcome]} {outcome.value}" for outcome in Outcome if tally[outcome])
+    order = list(Outcome)
+    ranked = sorted(verdicts, key=lambda verdict: (order.index(verdict.outcome), verdict.unanswered))
+    counts = ", ".join(f"{number} {name}" for name, number in Counter(map(word, ranked)).items())
     return f"{len(verdicts)} {'cell' if len(verdicts) == 1 else 'cells'}: {counts}."
+
+
+def word(verdict: Verdict) -> str:
+    """The outcome; "same in part" where the rest could not be compared."""
+    in_part = verdict.outcome is Outcome.SAME and verdict.unanswered
+    return verdict.outcome.value + (" in part" if in_part else "")
 
 
 def sentence(verdict: Verdict) -> str:
     """One cell in one sentence, with the cause of a change of its memory."""
-    said = f"{verdict.architecture} on {verdict.task}, {verdict.stage}: {verdict.outcome.value}"
+    said = f"{verdict.architecture} on {verdict.task}, {verdict.stage}: {word(verdict)}"
     change, others = headline(verdict), _others(verdict)
     if change:
         said += f", {what(change)} {_number(change, change.before)}, now {_number(change, change.after)}"
         said += f" (others: {others})" if others else ""
-    elif verdict.reason:
-        said += f", {verdict.reason}"
+    if verdict.reason:
+        said += f", {reason(verdict)}"
     growth = cause(verdict)
     if verdict.why and growth:
         where = f" at {growth.places[0]}" if growth.places else ""
         said += f"; {growth.category} of {growth.what}{where}: {_signed(growth)} at batch {verdict.why.batch}"
     return said
+
+
+def reason(verdict: Verdict) -> str:
+    """Why the cell, or which of its numbers, could not be compared; or how it fails."""
+    in_parts = verdict.compared and verdict.unanswered
+    return ("not compared: " if in_parts else "") + (verdict.reason or "")
 
 
 def cause(verdict: Verdict) -> Growth | None:

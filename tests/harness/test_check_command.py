@@ -11,6 +11,7 @@ from bench.cli import main
 from bench.regression import fresh
 from models.architectures import lu_dncnn
 from models.dncnn import DnCNN
+from tests.report.handmade import timing
 
 SMALL = """
 [suite]
@@ -37,6 +38,12 @@ options = { image_shape = [3, 32, 32] }
 operator = "GaussianBlur"
 options = { image_shape = [3, 16, 16] }
 """
+
+RENEWAL = "`bench baseline update` takes what is now for given"
+NOT_IN_WHOLE = (
+    f"bench: {{}} of 2 cells cannot be compared, or not in whole: {RENEWAL}, --allow-incomparable accepts it once; "
+    "the first: "
+)
 
 
 class Hoarding(DnCNN):
@@ -165,23 +172,82 @@ def test_records_are_checked_and_explained(bench, monkeypatch, tmp_path):
     assert bench("compare", "before", "after").returncode == 1
 
 
-def test_other_settings_are_not_comparable(bench, tmp_path):
+def cases(path):
+    """What a CI system shows of each cell: failure, error, skipped or None, with the message."""
+    suite = ET.parse(path).getroot().find("testsuite")
+    told = {case.get("name"): [(result.tag, result.get("message")) for result in case] for case in suite}
+    return {name: results[0] if results else None for name, results in told.items()}
+
+
+@pytest.mark.parametrize("options", [(), ("--allow-incomparable",)])
+def test_a_check_that_compares_nothing_is_never_green(bench, tmp_path, options):
     change_suite(tmp_path, "stages = 2", "stages = 3")
-    result = bench("check", "--junit", "check.xml")
-    assert result.returncode == 4
-    assert "model.stages: 2, now 3" in one_sentence(result.stderr)
+    result = bench("check", "--junit", "check.xml", "--jobs", "1", *options)
+    first = "DEQ4IP on blur, memory: not comparable, model.stages: 2, now 3"
+    assert (result.returncode, result.stderr) == (
+        4,
+        f"bench: none of 2 cells can be compared: {RENEWAL}; the first: {first}\n",
+    )
     assert "model.stages: 2, now 3" in result.stdout
-    suite = ET.parse(tmp_path / "check.xml").getroot().find("testsuite")
-    assert [case.find("skipped") is not None for case in suite] == [True, True]
+    assert cases(tmp_path / "check.xml") == {
+        "DEQ4IP": ("error", first),
+        "LU-DnCNN": ("error", first.replace("DEQ4IP", "LU-DnCNN")),
+    }
 
 
-def test_new_and_gone(bench, tmp_path):
+def test_a_cell_that_is_gone_turns_the_check_red_unless_that_is_accepted(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
     change_suite(tmp_path, '["LU-DnCNN", "DEQ4IP"]', '["LU-DnCNN", "LUSER-SW"]')
-    result = bench("check")
-    assert result.returncode == 0
+    gone = "DEQ4IP on blur, memory: gone"
+    result = bench("check", "--junit", "check.xml")
+    annotation, sentence = result.stderr.splitlines()
+    assert (result.returncode, sentence) == (4, NOT_IN_WHOLE.format(1) + gone)
+    assert annotation == f"::error title=bench check%3A DEQ4IP on blur gone::{gone}"
     assert "3 cells: 1 same, 1 new, 1 gone." in result.stdout
+    new = ("skipped", "LUSER-SW on blur, memory: new")
+    assert cases(tmp_path / "check.xml") == {"DEQ4IP": ("error", gone), "LU-DnCNN": None, "LUSER-SW": new}
+    accepted = bench("check", "--allow-incomparable", "--junit", "check.xml", "--force")
+    assert (accepted.returncode, accepted.stdout) == (0, result.stdout)
+    assert accepted.stderr.splitlines() == [annotation.replace("error", "warning")]
+    assert cases(tmp_path / "check.xml") == {"DEQ4IP": ("skipped", gone), "LU-DnCNN": None, "LUSER-SW": new}
+
+
+def test_a_suite_without_the_baselines_task(bench, tmp_path):
     change_suite(tmp_path, 'tasks = ["blur"]', 'tasks = ["small"]')
-    assert bench("check").returncode == 4
+    result = bench("check")
+    assert (result.returncode, result.stderr) == (
+        4,
+        f"bench: none of 2 cells can be compared: {RENEWAL}; the first: DEQ4IP on blur, memory: gone\n",
+    )
+
+
+def test_new_cells_are_fine(bench, tmp_path):
+    change_suite(tmp_path, 'tasks = ["blur"]', 'tasks = ["blur", "small"]')
+    result = bench("check", "--junit", "check.xml")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "4 cells: 2 same, 2 new." in result.stdout
+
+
+def test_records_of_a_part_of_the_baseline(bench, tmp_path):
+    """A shard, and records under other settings, leave cells without an answer."""
+    assert bench("run", "--architecture", "LU-DnCNN", "--output", "records").returncode == 0
+    result = bench("check", "--records", "records")
+    assert (result.returncode, result.stderr) == (4, NOT_IN_WHOLE.format(1) + "DEQ4IP on blur, memory: gone\n")
+    change_suite(tmp_path, "stages = 2", "stages = 3")
+    assert bench("run", "--output", "records").returncode == 0
+    result = bench("check", "--records", "records")
+    first = "DEQ4IP on blur, memory: not comparable, model.stages: 2, now 3"
+    assert (result.returncode, result.stderr) == (4, f"{NOT_IN_WHOLE.format(1)}{first}\n")
+    assert "3 cells: 1 same, 1 new, 1 not comparable." in result.stdout
+    assert bench("compare", "baseline.json", "records").returncode == 0
+
+
+def test_records_without_memory(bench, tmp_path):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "timing.json").write_text(timing("LU-DnCNN", 1.0, 1.0, task="blur").model_dump_json())
+    result = bench("check", "--records", "records")
+    assert (result.returncode, result.stdout) == (4, "")
+    assert result.stderr == "bench: no records of the stage memory in records: `bench run` makes them\n"
 
 
 def test_a_cell_that_fails_now_is_worse_and_makes_no_baseline(bench, tmp_path, monkeypatch, baseline):
@@ -193,6 +259,9 @@ def test_a_cell_that_fails_now_is_worse_and_makes_no_baseline(bench, tmp_path, m
     result = bench("check")
     assert result.returncode == 1
     assert "fails now: RuntimeError: broken" in one_sentence(result.stderr)
+    assert bench("run", "--output", "records").returncode == 3
+    of_records = bench("check", "--records", "records")
+    assert (of_records.returncode, of_records.stderr) == (1, result.stderr)
     result = bench("baseline", "update")
     assert result.returncode == 3
     assert "LU-DnCNN on blur: RuntimeError: broken" in one_sentence(result.stderr)
@@ -253,15 +322,28 @@ def test_an_interrupted_check(bench, monkeypatch):
     assert (result.returncode, one_sentence(result.stderr)) == (130, "bench: interrupted: nothing was written\n")
 
 
-def test_a_card_of_another_size_is_not_comparable(bench, tmp_path):
-    """The cell's other numbers still are."""
-    content = (tmp_path / "baseline.json").read_text().replace('"context_bytes": 524288000', '"context_bytes": 500')
-    (tmp_path / "baseline.json").write_text(content)
-    result = bench("check")
-    assert result.returncode == 0
-    assert "largest_batch (1GB, high) at other context_bytes: 500, now 524288000" in result.stdout
-    (tmp_path / "baseline.json").write_text(content.replace('"1GB', '"a forgotten card'))
-    assert bench("check").returncode == 0
+@pytest.mark.parametrize(
+    ("old", "new", "card", "reason"),
+    [
+        ('"context_bytes": 524288000', '"context_bytes": 500', "1GB", "at other context_bytes: 500, now 524288000"),
+        ('"1GB', '"a forgotten card', "a forgotten card", "is gone"),
+    ],
+)
+def test_a_card_without_an_answer_turns_the_check_red(bench, tmp_path, old, new, card, reason):
+    """Though the cells' other numbers are the same."""
+    content = (tmp_path / "baseline.json").read_text()
+    (tmp_path / "baseline.json").write_text(content.replace(old, new))
+    result = bench("check", "--junit", "check.xml", "--jobs", "1")
+    lost = "; ".join(f"largest_batch ({card}, {bound}) {reason}" for bound in ("low", "high"))
+    first = f"DEQ4IP on blur, memory: same in part, not compared: {lost}"
+    assert (result.returncode, result.stderr) == (4, f"{NOT_IN_WHOLE.format(2)}{first}\n")
+    assert f"not compared: {lost}" in result.stdout
+    assert "2 cells: 2 same in part." in result.stdout
+    told = {"DEQ4IP": ("error", first), "LU-DnCNN": ("error", first.replace("DEQ4IP", "LU-DnCNN"))}
+    assert cases(tmp_path / "check.xml") == told
+    accepted = bench("check", "--allow-incomparable", "--junit", "check.xml", "--force", "--jobs", "1")
+    assert (accepted.returncode, accepted.stdout, accepted.stderr) == (0, result.stdout, "")
+    assert cases(tmp_path / "check.xml") == dict.fromkeys(told)
 
 
 def test_a_baseline_that_matches_nothing(bench, tmp_path):

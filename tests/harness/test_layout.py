@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PURE = ("bench.regression.growth", "bench.regression.measured", "bench.regression.verdicts")
+PURE = tuple(f"bench.regression.{name}" for name in ("gate", "growth", "measured", "verdicts"))
 ALLOWED = {
     "operators": ("operators",),
     "models": ("operators", "models"),

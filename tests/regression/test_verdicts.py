@@ -1,28 +1,15 @@
 """Verdicts, exactly: every outcome, every limit at its edge, and what must hold for any two sets."""
 
-from datetime import datetime, timezone
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
 from bench.config import CheckSection, Limit, LimitsSection, load
-from bench.records import (
-    Accuracy,
-    Calls,
-    CardResult,
-    DataSets,
-    Edge,
-    Memory,
-    Parameters,
-    Provenance,
-    Record,
-    Timing,
-    Training,
-)
 from bench.regression.measured import Measured, Quantity, conditions, reduced
 from bench.regression.verdicts import MORE_IS_BETTER, Outcome, compare, judge, rank_test
+from bench.units import MiB
+from tests.report import handmade
 
 WORSE, BETTER, SAME, NEW, GONE, NOT_COMPARABLE = Outcome
 OPPOSITE = {WORSE: BETTER, BETTER: WORSE, NEW: GONE, GONE: NEW, SAME: SAME, NOT_COMPARABLE: NOT_COMPARABLE}
@@ -48,8 +35,8 @@ def batch(value, **at):
     return Quantity(name="largest_batch", of="8GB, high", value=value, at=at)
 
 
-def peak(value):
-    return Quantity(name="peak_reserved_bytes", of="8GB, high", value=value)
+def peak(value, **at):
+    return Quantity(name="peak_reserved_bytes", of="8GB, high", value=value, at=at)
 
 
 def seconds(*values):
@@ -129,6 +116,44 @@ def test_numbers_of_other_cards_libraries_and_devices_are_not_comparable(before,
     assert (alone.outcome, alone.reason) == (NOT_COMPARABLE, f"largest_batch (8GB, high) at other {reason}")
     beside = only([cell(batch(4, **before), peak(1))], [cell(batch(3, **after), peak(1))])
     assert (beside.outcome, beside.reason) == (SAME, alone.reason)
+    assert alone.unanswered
+    assert beside.unanswered
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "unanswered", "reason"),
+    [
+        ((batch(4), peak(1)), (batch(4), peak(1)), False, None),
+        ((batch(4),), (batch(4), peak(1)), False, None),  # a new number was never asked for
+        ((batch(4), peak(1)), (batch(4),), True, "peak_reserved_bytes (8GB, high) is gone"),
+        ((batch(4), peak(1)), (peak(1),), True, "largest_batch (8GB, high) is gone"),
+        ((batch(4), peak(1)), (batch(0),), False, None),  # a peak is that of its batch, which was judged
+        ((batch(4), peak(1, batch=4)), (batch(5), peak(1, batch=5)), False, None),
+        (
+            (batch(4, card=1), peak(1, card=1)),
+            (batch(4, card=2), peak(1, card=2), seconds(1)),
+            True,
+            "largest_batch (8GB, high) at other card: 1, now 2",
+        ),
+    ],
+)
+def test_a_number_of_before_without_an_answer(before, after, unanswered, reason):
+    verdict = only([cell(*before)], [cell(*after)])
+    assert (verdict.unanswered, verdict.reason) == (unanswered, reason)
+
+
+def test_cells_without_an_answer():
+    """Gone and not comparable; new ones were never asked for, and a failure is one."""
+    assert only([cell(batch(4))], []).unanswered
+    assert only([cell(batch(4), a=1)], [cell(batch(4), a=2)]).unanswered
+    assert not only([], [cell(batch(4))]).unanswered
+    assert not only([cell(batch(4))], [cell(failure="broken")]).unanswered
+
+
+def test_of_many_reasons_the_first_three():
+    many = [Quantity(name="peak_bytes_per_image", of=str(place), value=1) for place in range(5)]
+    told = "; ".join(f"peak_bytes_per_image ({place}) is gone" for place in range(3))
+    assert only([cell(batch(4), *many)], [cell(batch(4))]).reason == f"{told}; and 2 more"
 
 
 @pytest.mark.parametrize(
@@ -259,70 +284,22 @@ def test_the_order_of_a_set_means_nothing(a, b, chance):
     assert compare(shuffled, b, loose) == compare(a, b, loose)
 
 
-def record(stage, torch="2.13.0+cpu", **parts):
-    return Record(
-        key="k",
-        stage=stage,
-        preset=None,
-        architecture="LU-DnCNN",
-        task="ct",
-        paper_task="ct",
-        settings={"memory": {"engine": "simulated"}, "shape": (3, 4)},
-        status="ok",
-        seconds=1.0,
-        provenance=Provenance(
-            bench="1",
-            source="s",
-            commit=None,
-            torch=torch,
-            python="3.11",
-            platform="Linux",
-            created=datetime.now(timezone.utc).isoformat(),
-        ),
-        **parts,
-    )
-
-
-def edge(batch):
-    return Edge(
-        largest_batch=batch,
-        peak_allocated_bytes=90 if batch else None,
-        peak_reserved_bytes=100 if batch else None,
-        retries=0,
-        fallbacks=0,
-        not_fitting=[batch + 1],
-        monotone=True,
-    )
-
-
 def test_what_is_compared_of_memory():
-    memory = Memory(
-        engine="simulated",
-        recorded_steps=2,
-        recorded_evaluations=10,
-        events=5,
-        operator_bytes=1,
-        parameter_bytes=4,
-        peak_bytes_per_image={"high": 7},
-        cards=[
-            CardResult(
-                card="8GB",
-                total_bytes=8,
-                context_bytes=1,
-                usable_bytes=7,
-                cudnn="9.20",
-                edges={"high": edge(0), "exact": edge(2)},
-            )
-        ],
-    )
-    measured = reduced(record("memory", memory=memory, parameters=Parameters(trainable=3, paper=2)))
-    card = {"card": "8GB", "total_bytes": 8, "context_bytes": 1}
+    """Of a batch of 0 there is no peak; an exact number is one of a version of cuDNN."""
+    small = handmade.card("8GB", 1000 * MiB, 250 * MiB, bounds=("high", "exact"))
+    small = small.model_copy(update={"cudnn": "9.20", "edges": small.edges | {"high": handmade.edge(0, 1)}})
+    made = handmade.memory("LU-DnCNN", 7, parameters=3, cards=())
+    made = made.model_copy(update={"memory": made.memory.model_copy(update={"cards": [small]})})
+    made = made.model_copy(update={"settings": {"memory": {"engine": "simulated"}, "shape": (3, 4)}})
+    measured = reduced(made)
+    card = {"card": "8GB", "total_bytes": 1000 * MiB, "context_bytes": 500 * MiB}
     exact = card | {"cudnn": "9.20"}
     assert [(q.name, q.of, q.value, q.at) for q in measured.quantities] == [
         ("largest_batch", "8GB, high", 0, card),
         ("largest_batch", "8GB, exact", 2, exact),
-        ("peak_allocated_bytes", "8GB, exact", 90, exact | {"batch": 2}),
-        ("peak_reserved_bytes", "8GB, exact", 100, exact | {"batch": 2}),
+        ("peak_allocated_bytes", "8GB, exact", 500 * MiB, exact | {"batch": 2}),
+        ("peak_reserved_bytes", "8GB, exact", 520 * MiB, exact | {"batch": 2}),
+        ("peak_bytes_per_image", "low", 6, {}),
         ("peak_bytes_per_image", "high", 7, {}),
         ("parameters", "", 3, {}),
     ]
@@ -331,57 +308,25 @@ def test_what_is_compared_of_memory():
 
 
 def test_a_failures_reason_is_one_line():
-    failed = record("memory").model_copy(update={"status": "failed", "reason": "it\n  broke"})
-    assert reduced(failed).failure == "it broke"
-    assert reduced(record("memory")).failure is None
+    assert reduced(handmade.failed("timing")).failure == "out of luck"
+    assert reduced(handmade.failed("timing").model_copy(update={"reason": "it\n  broke"})).failure == "it broke"
+    assert reduced(handmade.timing("LU-DnCNN", 1.0, 1.0)).failure is None
 
 
 def test_what_is_compared_of_timing_and_accuracy():
-    calls = Calls(forward=1, adjoint=1)
-    timing = Timing(
-        device="A CPU",
-        threads=2,
-        batch=4,
-        batch_chosen="stated",
-        training_step_seconds=[1.0, 2.0],
-        evaluation_seconds=[3.0],
-        training_calls=calls,
-        evaluation_calls=calls,
-        solver_evaluations=None,
-        backward_evaluations=None,
-    )
-    at = {"device": "A CPU", "threads": 2, "batch": 4}
-    measured = reduced(record("timing", timing=timing))
-    assert [(q.name, q.value, q.at) for q in measured.quantities] == [
-        ("training_step_seconds", (1.0, 2.0), at),
-        ("evaluation_seconds", (3.0,), at),
+    made = handmade.timing("LU-DnCNN", 1.0, 3.0, batch=4)
+    at = {"device": "cpu", "threads": 2, "batch": 4}
+    assert [(q.name, q.value, q.at) for q in reduced(made).quantities] == [
+        ("training_step_seconds", (1.0, 1.0, 1.0), at),
+        ("evaluation_seconds", (3.0, 3.0, 3.0), at),
     ]
-    without = timing.model_copy(update={"training_step_seconds": []})
-    assert [q.name for q in reduced(record("timing", timing=without)).quantities] == ["evaluation_seconds"]
-    training = {"curve": [], "ssim": [], "training_seconds": 1.0, "evaluation_seconds": 1.0}
-    accuracy = Accuracy(
-        device="A CPU",
-        threads=1,
-        data=DataSets(
-            name="photographs",
-            train_images=1,
-            train_subjects=1,
-            validation_images=1,
-            test_images=2,
-            test_subjects=1,
-            data_range=1.0,
-            metric="image",
-        ),
-        trainings=[
-            Training(seed=0, status="ok", psnr_db=[30.0, 32.0], **training),
-            Training(seed=1, status="diverged", reason="NaN", psnr_db=[], **training),
-        ],
-        reconstructions=None,
-    )
-    measured = reduced(record("accuracy", accuracy=accuracy))
+    without = made.model_copy(update={"timing": made.timing.model_copy(update={"training_step_seconds": []})})
+    assert [q.name for q in reduced(without).quantities] == ["evaluation_seconds"]
+    trainings = handmade.training(psnr_db=(30.0, 32.0)), handmade.diverged(seed=1)
+    measured = reduced(handmade.accuracy("LU-DnCNN", *trainings))
     assert [(q.name, q.value, q.at["data"]["name"]) for q in measured.quantities] == [
-        ("psnr_db", 31.0, "photographs"),
-        ("diverged_trainings", 1, "photographs"),
+        ("psnr_db", 31.0, "ct-phantoms"),
+        ("diverged_trainings", 1, "ct-phantoms"),
     ]
 
 
