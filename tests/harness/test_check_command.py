@@ -6,12 +6,12 @@ import sys
 from xml.etree import ElementTree as ET
 
 import pytest
+from handmade import timing
 
 from bench.cli import main
 from bench.regression import fresh
 from models.architectures import lu_dncnn
 from models.dncnn import DnCNN
-from tests.report.handmade import timing
 
 SMALL = """
 [suite]

@@ -1,5 +1,6 @@
 """Verdicts, exactly: every outcome, every limit at its edge, and what must hold for any two sets."""
 
+import handmade
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,6 @@ from bench.config import CheckSection, Limit, LimitsSection, load
 from bench.regression.measured import Measured, Quantity, conditions, reduced
 from bench.regression.verdicts import MORE_IS_BETTER, Outcome, compare, judge, rank_test
 from bench.units import MiB
-from tests.report import handmade
 
 WORSE, BETTER, SAME, NEW, GONE, NOT_COMPARABLE = Outcome
 OPPOSITE = {WORSE: BETTER, BETTER: WORSE, NEW: GONE, GONE: NEW, SAME: SAME, NOT_COMPARABLE: NOT_COMPARABLE}
