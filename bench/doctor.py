@@ -27,7 +27,7 @@ from bench.units import GiB, format_bytes
 State = Literal["fine", "missing", "broken"]
 
 EXTRAS = {
-    "accuracy": (("torchmetrics", "skimage", "safetensors", "h5py"), "training to PSNR and SSIM, and real data sets"),
+    "accuracy": (("torchmetrics", "skimage", "h5py"), "training to PSNR and SSIM, and real data sets"),
     "report": (("pyarrow",), "Parquet files of `bench report`"),
     "slurm": (("submitit",), "`bench submit`: shards as SLURM jobs"),
 }

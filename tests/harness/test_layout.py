@@ -19,8 +19,8 @@ ALLOWED = {
 }
 
 
-def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             yield node.module
         elif isinstance(node, ast.Import):
@@ -34,8 +34,31 @@ def test_imports_run_one_way(folder):
     ours = [
         (path, name)
         for path in files
-        for name in imports(path)
+        for name in imports(ast.parse(path.read_text()))
         if name.split(".")[0] in ("bench", "models", "operators")
     ]
     wrong = [(path, name) for path, name in ours if not name.startswith(ALLOWED[folder])]
     assert not wrong
+
+
+EXTRAS = ("torchmetrics", "skimage", "sklearn", "PIL", "h5py", "pydicom", "nrrd", "pyarrow", "submitit", "pytest")
+NEED_AN_EXTRA = (
+    "bench/accuracy",
+    "bench/data",
+    "bench/slurm.py",
+    "bench/pytest_plugin.py",
+    "bench/report/formats/parquet.py",
+)
+
+
+def test_what_needs_no_extra_does_without():
+    """Modules outside these import nothing that an installation without extras lacks, but inside functions."""
+    ours = [path for folder in ("bench", "models", "operators") for path in (ROOT / folder).rglob("*.py")]
+    plain = [path for path in ours if not path.relative_to(ROOT).as_posix().startswith(NEED_AN_EXTRA)]
+    assert len(plain) > 100
+    found = []
+    for path in plain:
+        tree = ast.parse(path.read_text())
+        at_import = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+        found += [(path, name) for name in imports(at_import) if name.split(".")[0] in EXTRAS]
+    assert not found
