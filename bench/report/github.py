@@ -5,7 +5,10 @@ https://docs.github.com/actions/reference/workflows-and-actions/workflow-command
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+import pandas as pd
 
 from bench.regression.gate import Level
 from bench.regression.verdicts import Verdict
@@ -15,11 +18,16 @@ from bench.report.terminal import markdown
 
 def summary(verdicts: Sequence[Verdict], title: str) -> str:
     """Markdown: the tally, the table, and why memory changed."""
-    parts = [f"## {title}", words.caption(verdicts), markdown(words.table(verdicts))]
+    parts = [f"## {title}", words.caption(verdicts), _table(words.table(verdicts))]
     why = words.why_table(verdicts)
     if why is not None:
-        parts += [markdown(why), words.why_caption(verdicts)]
+        parts += [_table(why), words.why_caption(verdicts)]
     return "\n\n".join(parts) + "\n"
+
+
+def _table(table: pd.DataFrame) -> str:
+    """As Markdown in which nothing in a cell ends it or is taken for HTML."""
+    return markdown(table.map(lambda text: re.sub(r"[|<]", r"\\\g<0>", text)))
 
 
 def workflow_commands(verdicts: Sequence[Verdict], levels: Sequence[Level], title: str) -> list[str]:

@@ -54,8 +54,8 @@ def _result(verdict: Verdict, level: Level) -> Literal["failure", "error", "skip
 def _details(verdict: Verdict) -> str:
     numbers = [f"{words.what(change)}: {change.before} -> {change.after}" for change in verdict.decisive]
     growths = [
-        f"{growth.category}, {growth.what}: {growth.before_bytes} -> {growth.after_bytes} bytes "
-        f"({', '.join(growth.places)})"
+        f"{growth.category}, {growth.what}: {growth.before_bytes} -> {growth.after_bytes} bytes"
+        + (f" ({', '.join(growth.places)})" if growth.places else "")
         for growth in (verdict.why.growths[: words.GROWTHS] if verdict.why else ())
     ]
     return "\n".join(filter(None, [*numbers, *growths, words.reason(verdict)]))

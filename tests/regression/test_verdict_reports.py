@@ -33,7 +33,7 @@ VERDICTS = [
     Verdict("ct", "D", "memory", Outcome.SAME),
     Verdict("mri", "A", "memory", Outcome.NEW),
     Verdict("mri", "C", "memory", Outcome.GONE),
-    Verdict("mri", "D", "memory", Outcome.NOT_COMPARABLE, "torch: 100%, now other \x00"),
+    Verdict("mri", "D", "memory", Outcome.NOT_COMPARABLE, "torch: 100%, now a|<b> \x00"),
     Verdict(
         "mri",
         "E",
@@ -116,7 +116,7 @@ def test_junit_says_why_there_is_no_comparison():
     assert [error.get("type") for error in errors] == ["gone", "not comparable", "same in part"]
     assert [error.text or "" for error in errors] == [
         "",
-        "torch: 100%, now other ",
+        "torch: 100%, now a|<b> ",
         "not compared: parameters is gone",
     ]
     assert errors[2].get("message") == report.sentence(VERDICTS[6])
@@ -143,5 +143,7 @@ def test_the_step_summary_is_markdown():
     lines = github.summary(VERDICTS, "bench check").splitlines()
     assert lines[0] == "## bench check"
     rows = [line for line in lines if line.startswith("| ")]
+    assert r"now a\|\<b>" in rows[6]
+    rows[6] = rows[6].replace(r"\|", "")
     assert len(rows) == 1 + 7 + 1 + 1
     assert len({row.count("|") for row in rows[:8]}) == 1
