@@ -20,7 +20,7 @@ from bench.memory import Card, NotRecordableError
 from bench.memory.cuda import ProbeFailedError
 from bench.progress import Progress, told_to
 from bench.provenance import provenance
-from bench.records import Record, RecordStore, Stage
+from bench.records import FULL_SIZE, Record, RecordStore, Stage
 from bench.units import format_bytes
 from bench.workers import Died, message, side_by_side
 
@@ -119,8 +119,8 @@ def gpus(cells: Iterable[Cell]) -> list[str]:
 
 
 def _is_on_gpu(cell: Cell) -> bool:
-    if cell.stage == "memory":
-        return cell.memory.engine == "cuda"
+    if cell.stage in FULL_SIZE:
+        return cell.stage == "memory" and cell.memory.engine == "cuda"
     return devices.chosen((cell.timing if cell.stage == "timing" else cell.accuracy).device).type == "cuda"
 
 
