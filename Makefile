@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine with Python >= 3.10:
-#   make run     set up, then memory and times (GPU_CAP=8GB)
+#   make run     set up, then memory, what it is made of, and times (GPU_CAP=8GB)
 #   make test    set up, then linting, types and the tests
 # and more: make check (memory against results/baseline.json), make demo (training too), make slow, make benchmark
 PYTHON  ?= python3
@@ -21,7 +21,7 @@ check: $(VENV)/installed
 	$(BIN)/bench check
 
 demo: $(VENV)/installed
-	$(BIN)/bench run --stages memory,timing,accuracy
+	$(BIN)/bench run --stages memory,profile,timing,accuracy
 
 slow: $(VENV)/installed-dev
 	$(BIN)/pytest -m slow

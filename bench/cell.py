@@ -11,7 +11,7 @@ import torch
 from bench.config import AccuracySection, Config, MemorySection, TimingSection
 from bench.memory import Card
 from bench.provenance import source_fingerprint
-from bench.records import Stage
+from bench.records import FULL_SIZE, Stage
 from bench.workload import Workload
 
 
@@ -24,7 +24,8 @@ class Cell:
         architecture: its name; in the stage accuracy also that of a classical method.
         task: its name in `config`.
         config: with the preset laid upon it, if there is one.
-        cards: that the stage memory answers for; the first one decides the stage timing's largest batch.
+        cards: that the stage memory answers for; the largest is what the stage profile is of, and the first one decides
+            the stage timing's largest batch.
     """
 
     stage: Stage
@@ -59,7 +60,12 @@ class Cell:
     @property
     def preset(self) -> str | None:
         """The preset that the sizes come from; memory is always that of the configuration's own."""
-        return None if self.stage == "memory" else self.config.suite.preset
+        return None if self.stage in FULL_SIZE else self.config.suite.preset
+
+    @property
+    def largest_card(self) -> Card:
+        """The card with the most memory; the stage profile needs one."""
+        return max(self.cards, key=lambda card: card.usable_bytes)
 
     @property
     def settings(self) -> dict[str, object]:
@@ -70,8 +76,10 @@ class Cell:
             "model": asdict(self.workload.options),
             "task": task,
             "training": self.config.training.model_dump(),
-            self.stage: getattr(self.config, self.stage).model_dump(exclude={"workspace", "classical"}),
         }
+        if self.stage == "profile":
+            return settings | {"memory": self.memory.model_dump(exclude={"engine"}), "card": self.largest_card.name}
+        settings[self.stage] = getattr(self.config, self.stage).model_dump(exclude={"workspace", "classical"})
         if self.stage == "timing" and self.timing.batch == "largest" and self.cards:
             settings["card"] = self.cards[0].name
         return settings

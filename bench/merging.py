@@ -3,8 +3,8 @@
 Records are of the same cell if their key is the same: settings, sources and torch's version. What becomes of two such:
 
 * a failure has no results, and gives way to the other record;
-* memory is computed, so results must be equal, whatever the time they took and the machine they are from; records that
-  answer for different cards are united;
+* memory and its profile are computed, so results must be equal, whatever the time they took and the machine they are
+  from; records of memory that answer for different cards are united;
 * time and accuracy are measured, so two records are two measurements: only copies of one are the same.
 
 Anything else is a conflict, and nobody but the user can tell which record to keep.
@@ -87,6 +87,8 @@ def _compared(record: Record) -> dict[str, Any]:
         return values | {
             "memory": values["memory"] | {"cards": {card["card"]: card for card in values["memory"]["cards"]}}
         }
+    if record.profile:
+        return values
     return values | record.model_dump(include=set(MADE_BY))
 
 

@@ -16,7 +16,13 @@ import models
 import operators
 from bench.records import Provenance, Stage
 
-_STAGE_FOLDERS: dict[Stage, tuple[str, ...]] = {"memory": ("memory",), "timing": (), "accuracy": ("data", "accuracy")}
+_OF_STAGE: dict[Stage, tuple[str, ...]] = {
+    "memory": ("memory",),
+    "profile": ("memory", "stages/memory.py"),
+    "timing": (),
+    "accuracy": ("data", "accuracy"),
+}
+"""Folders and files of bench, beside the stage's own module."""
 
 
 @functools.cache
@@ -24,7 +30,7 @@ def source_fingerprint(stage: Stage) -> str:
     """A hash of the code that decides a stage's result: networks, operators, the workload and the stage itself."""
     harness = Path(bench.__file__).parent
     parts = [Path(models.__file__).parent, Path(operators.__file__).parent, harness / "workload.py"]
-    parts += [harness / "stages" / f"{stage}.py", *(harness / name for name in _STAGE_FOLDERS[stage])]
+    parts += [harness / "stages" / f"{stage}.py", *(harness / name for name in _OF_STAGE[stage])]
     files = [path for part in parts for path in ([part] if part.is_file() else sorted(part.rglob("*.py")))]
     digest = hashlib.sha256()
     for path in files:

@@ -17,8 +17,11 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from bench.errors import StorageError, UsageError
 
-Stage = Literal["memory", "timing", "accuracy"]
+Stage = Literal["memory", "profile", "timing", "accuracy"]
 """What a run measures of each cell, in this order."""
+
+FULL_SIZE: tuple[Stage, ...] = ("memory", "profile")
+"""Stages that are always at the configuration's own sizes; a preset may change those of the others."""
 
 Metric = Literal["image", "real", "magnitude"]
 """What PSNR and SSIM are taken of: all channels; of a complex image its real channel alone, or its magnitude."""
@@ -95,6 +98,75 @@ class Memory(_Part):
     parameter_bytes: int
     peak_bytes_per_image: dict[Bound, int]
     cards: list[CardResult]
+
+
+class Composition(_Part):
+    """What the peak of one batch is made of (where the batch does not fit: what is held when memory runs out).
+
+    Attributes:
+        batch: images.
+        peak_allocated_bytes: the most in blocks at any time.
+        peak_reserved_bytes: the most in segments at any time; the sum of `size_bytes`.
+        size_bytes: by category (bench.memory.explain), and by module and operation.
+        places: the same groups' lines in the sources, those of the most bytes first. A baseline does not store them:
+            they move with every edit.
+    """
+
+    batch: int
+    peak_allocated_bytes: int
+    peak_reserved_bytes: int
+    size_bytes: dict[str, dict[str, int]]
+    places: dict[str, dict[str, list[str]]] = {}
+
+
+class Span(_Part):
+    """A phase of a step, by its events [start, stop)."""
+
+    phase: str
+    start: int
+    stop: int
+
+
+class StepTimeline(_Part):
+    """Memory over one training step, whose allocations and frees are counted from 0.
+
+    Attributes:
+        step: which step, from 1; 0 is what comes before the first.
+        events: allocations and frees of the step.
+        at: some of them: of each of as many stretches the one with the most allocated, so that no peak is lost.
+        size_bytes: by category, from the bottom up, after each event of `at`; together they are what is reserved.
+        phases: of the step, in order.
+        moment: the event with the most allocated, or at which memory runs out.
+        operation: that made it.
+        place: its line in the sources, after the one of another file that led there.
+    """
+
+    step: int
+    events: int
+    at: list[int]
+    size_bytes: dict[str, list[int]]
+    phases: list[Span]
+    moment: int
+    operation: str
+    place: str
+
+
+class Profile(_Part):
+    """What a cell's memory is taken by on one card, simulated: at the largest batch that fits, or at 1 if none does.
+
+    `workspace` says which temporaries inside kernels are assumed. `reference` is the composition at the same batch for
+    every cell and card, where memory is no limit: what two versions of a network are compared by.
+    """
+
+    card: str
+    total_bytes: int
+    context_bytes: int
+    usable_bytes: int
+    workspace: Bound
+    fits: bool
+    composition: Composition
+    timeline: StepTimeline
+    reference: Composition
 
 
 class Calls(_Part):
@@ -208,6 +280,7 @@ class Record(_Part):
     seconds: float
     parameters: Parameters | None = None
     memory: Memory | None = None
+    profile: Profile | None = None
     timing: Timing | None = None
     accuracy: Accuracy | None = None
     provenance: Provenance

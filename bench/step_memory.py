@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import traceback
-import warnings
 from pathlib import Path
 
 import torch
@@ -43,13 +42,9 @@ class StepMemory:
         self._make_step = make_step
         self._steps = steps
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("error", ".*Disabling autocast")  # and going on in float32, unlike a GPU
-                self._trace = record(make_step, steps)
-        except UserWarning as warning:
-            raise NotRecordableError(f"torch.autocast has no effect without a GPU{_place(warning)}") from warning
+            self._trace = record(make_step, steps)
         except NotRecordableError as error:
-            raise NotRecordableError(f"{error}{_place(error.__cause__)}") from error
+            raise NotRecordableError(f"{error}{_place(error.__cause__ or error)}") from error
         if not self._trace.slope.any():
             raise NotRecordableError(
                 "nothing that the step allocates on `device` grows with the batch: "
@@ -139,8 +134,8 @@ def chosen_card(cap: str | None, gpu: str | None) -> Card:
 _NOT_THE_USERS = tuple(str(Path(module.__file__ or "").parent) + os.sep for module in (torch, bench))
 
 
-def _place(error: BaseException | None) -> str:
+def _place(error: BaseException) -> str:
     """Where in the user's program an error stopped the recording: the innermost of its lines, or nothing."""
-    frames = traceback.extract_tb(error.__traceback__) if error else []
+    frames = traceback.extract_tb(error.__traceback__)
     users = [frame for frame in frames if not frame.filename.startswith(_NOT_THE_USERS)]
     return f" (at {os.path.relpath(users[-1].filename)}:{users[-1].lineno}, in {users[-1].name})" if users else ""

@@ -20,7 +20,7 @@ from bench.memory import Card, NotRecordableError
 from bench.memory.cuda import ProbeFailedError
 from bench.progress import Progress, told_to
 from bench.provenance import provenance
-from bench.records import Record, RecordStore, Stage
+from bench.records import FULL_SIZE, Record, RecordStore, Stage
 from bench.units import format_bytes
 from bench.workers import Died, message, side_by_side
 
@@ -103,7 +103,7 @@ def run(
     for place, result in results:
         if isinstance(result, Died):
             record = _record(cells[place], {}, str(result))
-            store.save(record)
+            _store(record, todo[place], store)
             yield place, record, True
         else:
             yield place, result, True
@@ -119,8 +119,8 @@ def gpus(cells: Iterable[Cell]) -> list[str]:
 
 
 def _is_on_gpu(cell: Cell) -> bool:
-    if cell.stage == "memory":
-        return cell.memory.engine == "cuda"
+    if cell.stage in FULL_SIZE:
+        return cell.stage == "memory" and cell.memory.engine == "cuda"
     return devices.chosen((cell.timing if cell.stage == "timing" else cell.accuracy).device).type == "cuda"
 
 
@@ -136,9 +136,14 @@ def _answers(stored: Record, cell: Cell) -> bool:
 
 def _measure_and_store(cell: Cell, earlier: Record | None, store: RecordStore) -> Record:
     result = measure(cell, earlier, store.folder.parent)
-    if result.status == "ok" or not earlier:  # a failure on a new card must not cost what the others gave
-        store.save(result)
+    _store(result, earlier, store)
     return result
+
+
+def _store(result: Record, earlier: Record | None, store: RecordStore) -> None:
+    """Save a result, unless it is a failure on a new card, which must not cost what earlier ones gave."""
+    if result.status == "ok" or earlier is None or earlier.status == "failed":
+        store.save(result)
 
 
 def measure(cell: Cell, earlier: Record | None, folder: Path) -> Record:

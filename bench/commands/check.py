@@ -41,7 +41,7 @@ def check(
     from bench.records import read_records
     from bench.regression import fresh
     from bench.regression.baseline import read
-    from bench.regression.measured import reduced
+    from bench.regression.measured import all_reduced
     from bench.regression.verdicts import compare
 
     refuse_existing(junit, force)
@@ -53,10 +53,11 @@ def check(
         if records is None:
             after = fresh.again(cells, before, jobs)
         else:
-            given = [record for record in read_records(records) if record.stage == "memory"]
+            found = read_records(records)
+            given = [record for record in found if record.stage == "memory"]
             if not given:
                 raise NotComparableError(f"no records of the stage memory in {records}: `bench run` makes them")
-            after = [reduced(record) for record in given]
+            after = [cell for cell in all_reduced(found) if cell.stage == "memory"]
             keys = {record.key for record in given}
             cells = [cell for cell in cells if cell.key in keys]  # these sources made them, and can explain them
         changed = {verdict.name for verdict in compare(before, after, settings.check) if verdict.decisive}

@@ -12,7 +12,6 @@ if TYPE_CHECKING:  # torch, pandas and matplotlib take over a second to import: 
     from bench.cell import Cell
     from bench.memory import Card
     from bench.memory.explain import Explanation
-    from bench.report.timeline import Span, Timeline
 
 
 def explain(
@@ -51,9 +50,7 @@ def explain(
         raise UsageError(f"{cell.architecture} on {cell.task} cannot be recorded: {error}") from error
     title = f"{cell.architecture} on {cell.task}, batch {explanation.batch}, {card.name}"
     if timeline:
-        from bench.report.timeline import draw
-
-        _write(timeline, lambda: draw(_timeline(explanation, title), timeline))
+        _write(timeline, lambda: _draw(explanation, title, timeline))
     if snapshot:
         from bench.memory.snapshot import write
 
@@ -108,51 +105,21 @@ def _as_json(cell: Cell, explanation: Explanation) -> str:
     return dumps(what | how | explanation.as_dict(), indent=2)
 
 
-def _timeline(explanation: Explanation, title: str) -> Timeline:
-    """The step of the moment explained, as a picture wants it."""
-    from bench.memory.explain import RESERVED
-    from bench.report.timeline import Timeline
+def _draw(explanation: Explanation, title: str, path: Path) -> None:
+    """The step of the moment explained, as a picture."""
+    from bench.report.timeline import EVENTS, draw
+    from bench.stages.profile import timeline
     from bench.units import format_bytes
 
-    located = explanation.located()
-    step = explanation.source.step
-    inside = [place for place, source in enumerate(located) if source.step == step]
-    start, stop = inside[0], inside[-1] + 1
-    sizes = {category: format_bytes(size) for category, size in explanation.categories.items()}
+    step = timeline(explanation, EVENTS)
     allocated = format_bytes(explanation.history[explanation.moment].allocated_bytes)
     request_bytes = explanation.failed_request_bytes
-    if request_bytes is None:
-        note = f"peak: {allocated} allocated\n{_where(explanation)}"
-    else:
-        note = f"out of memory: {allocated} allocated,\n{format_bytes(request_bytes)} asked for\n{_where(explanation)}"
-    return Timeline(
-        title=f"{title}: step {step}" if step else f"{title}: before the first step",
-        bands={f"{c.value}, {sizes[c]}": explanation.timeline[start:stop, place] for place, c in enumerate(RESERVED)},
-        spans=_spans([source.phase.value for source in located[start:stop]]),
-        usable_bytes=explanation.card.usable_bytes,
-        moment=explanation.moment - start,
-        note=note,
-    )
-
-
-def _where(explanation: Explanation) -> str:
-    """The operation and its innermost line."""
-    source = explanation.source
-    return f"{source.short_op} at {source.place.rsplit(' > ', 1)[-1]}"
-
-
-def _spans(phases: list[str]) -> list[Span]:
-    """Runs of equal phases."""
-    from itertools import groupby
-
-    from bench.report.timeline import Span
-
-    spans, start = [], 0
-    for name, run in groupby(phases):
-        stop = start + sum(1 for _ in run)
-        spans.append(Span(name, start, stop))
-        start = stop
-    return spans
+    note = f"peak: {allocated} allocated"
+    if request_bytes is not None:
+        note = f"out of memory: {allocated} allocated,\n{format_bytes(request_bytes)} asked for"
+    when = f"step {step.step}" if step.step else "before the first step"
+    sizes = {category.value: size for category, size in explanation.categories.items()}
+    draw(step, f"{title}: {when}", note, sizes, explanation.card.usable_bytes, path)
 
 
 def _write(path: Path, write: Callable[[], None]) -> None:

@@ -20,7 +20,7 @@ def plot(
     select: Annotated[str | None, typer.Option(help="Only these plots, separated by commas. [default: all]")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace plots that are there.")] = False,
 ) -> None:
-    """Comparison plots: largest batches, memory, time and PSNR against each other, training curves, reconstructions.
+    """Comparison plots: largest batches, memory and what it is made of, time, PSNR, training curves, reconstructions.
 
     A plot whose data were not measured is left out, and the command that measures them is named.
     """

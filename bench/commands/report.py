@@ -29,7 +29,7 @@ def report(
         str, typer.Option(help="Of terminal,markdown,csv,parquet,latex,html, those that are wanted.")
     ] = f"{TERMINAL},html",
     select: Annotated[
-        str | None, typer.Option(help="Of table2,table3,table4,timing, those that are wanted. [default: all]")
+        str | None, typer.Option(help="Of table2,table3,table4,profile,timing, those that are wanted. [default: all]")
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the files.")] = DEFAULT_OUTPUT,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files of another report.")] = False,

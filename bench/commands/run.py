@@ -27,7 +27,7 @@ def run(
     architecture: Annotated[list[str] | None, typer.Option(help="Only this architecture. May be repeated.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="Only this task. May be repeated.")] = None,
     stages: Annotated[
-        str | None, typer.Option(help="What to measure: memory,timing,accuracy. [default: memory,timing]")
+        str | None, typer.Option(help="What to measure: memory,profile,timing,accuracy. [default: all but accuracy]")
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="Sizes of timing and accuracy. [default: demo on a CPU, paper on a GPU]")
@@ -56,14 +56,14 @@ def run(
         str | None, typer.Option(help="Only a part of the cells, such as 2/4, the second of four; see `bench merge`.")
     ] = None,
 ) -> None:
-    """Memory, time and accuracy of every architecture on every task; memory to the byte, without a GPU.
+    """Memory, what it is made of, time and accuracy of every architecture on every task; memory to the byte.
 
     Each stage of each cell is recorded in the output folder as soon as it is measured. An interrupted run goes on
     where it stopped when the same command is given again.
     """
     from bench import suite
     from bench.config import load
-    from bench.records import RecordStore, to_json
+    from bench.records import FULL_SIZE, RecordStore, to_json
     from bench.sharding import Shard
 
     part = Shard.parse(shard) if shard else None
@@ -82,7 +82,7 @@ def run(
         _require_gpu(cards)
     cells = {
         stage: suite.cells(
-            settings if stage == "memory" else at_preset(settings, config, given),
+            settings if stage in FULL_SIZE else at_preset(settings, config, given),
             architecture or [],
             task or [],
             stage=stage,
@@ -162,12 +162,12 @@ def report(
     note: str = "",
 ) -> None:
     """Write a stage's table into the output folder, if there is one, and print it, with a note below."""
-    from bench.report import table2, table3, timing
+    from bench.report import profile, table2, table3, timing
 
     if stage == "memory":
         _show(table3, table3.tidy(records, cards, settings.memory.workspace), output, printed, note)
     else:
-        of_stage: Any = {"timing": timing, "accuracy": table2}[stage]
+        of_stage: Any = {"profile": profile, "timing": timing, "accuracy": table2}[stage]
         _show(of_stage, of_stage.tidy(records), output, printed, note)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -53,14 +54,15 @@ def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
 
     Raises:
         NotRecordableError: sizes are not affine in the batch, the sequence of events depends on it, or the step asks
-            for the value of a tensor.
+            for the value of a tensor, or for torch.autocast.
     """
     device = torch.device("meta")
     cache = OutputCache()
 
     def events_at(batch: int, steps: int = steps) -> list[Event]:
         try:
-            return record_events(make_step, batch, device, steps, cache)
+            with _autocast_refused():
+                return record_events(make_step, batch, device, steps, cache)
         except (NotImplementedError, RuntimeError) as error:
             if "meta" not in str(error).lower():
                 raise
@@ -122,6 +124,33 @@ def record_events(
             step()
         recorder.close()
     return recorder.events
+
+
+@contextlib.contextmanager
+def _autocast_refused() -> Iterator[None]:
+    """Autocast does nothing to tensors without data; a recording that went on in float32 would be wrong.
+
+    Where there is no GPU it says so itself, in a warning.
+    """
+    message = "torch.autocast has no effect on tensors without data: convert the model, as by model.bfloat16()"
+    enter = torch.autocast.__enter__
+
+    def refuse(autocast: torch.autocast) -> object:
+        if autocast.device == "cuda" and autocast._enabled:
+            raise NotRecordableError(message)
+        return enter(autocast)
+
+    torch.autocast.__enter__ = refuse  # type: ignore[method-assign]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", ".*Disabling autocast")
+            yield
+    except UserWarning as warning:
+        if "autocast" not in str(warning):
+            raise
+        raise NotRecordableError(message) from warning
+    finally:
+        torch.autocast.__enter__ = enter  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -64,9 +65,9 @@ class Frame(NamedTuple):
 class Source(NamedTuple):
     """Where one allocation comes from.
 
-    `step` counts from 1, and is 0 while the step is being built. `module` is the qualified name of the innermost
-    module being called, or of the tensor if it has an owner. `stack` is the user's part of the call stack, innermost
-    frame first, without PyTorch's own frames.
+    `step` counts from 1, and is 0 while the step is being built. `module` is the qualified name of the module whose
+    method runs, the innermost if there are several, or of the tensor if it has an owner. `stack` is the user's part of
+    the call stack, innermost frame first, without PyTorch's own frames.
     """
 
     step: int
@@ -152,7 +153,7 @@ class _Watch:
         self.names: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()
         self.owners: dict[int, tuple[Owner, str]] = {}
         self._roots: weakref.WeakKeyDictionary[nn.Module, None] = weakref.WeakKeyDictionary()
-        self._calls: list[nn.Module] = []
+        self._depth = 0  # of modules being called
 
     @contextlib.contextmanager
     def hooks(self, recorder: _Recorder) -> Iterator[None]:
@@ -176,9 +177,11 @@ class _Watch:
         if in_engine:
             phase = Phase.RECOMPUTATION if torch.is_grad_enabled() else Phase.BACKWARD
         stack: list[Frame] = []
+        module = ""
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_code.co_filename != __file__:
             code = frame.f_code
+            module = module or self._running_in(frame)
             if in_engine and code is _ENGINE:
                 made_at = _made_at(torch._C._current_autograd_node())
                 if made_at:
@@ -191,19 +194,26 @@ class _Watch:
             if _is_users(code.co_filename):
                 stack.append(Frame(_relative(code.co_filename), frame.f_lineno, code.co_name))
             frame = frame.f_back
-        module = self.names.get(self._calls[-1], "") if self._calls else ""
         return Source(self.step, phase, module, tuple(stack))
+
+    def _running_in(self, frame: FrameType) -> str:
+        """The name of the module whose method, or function made in one, this frame runs; "" if it is of none."""
+        code = frame.f_code
+        if not self.names or "self" not in (*code.co_varnames[:1], *code.co_freevars):
+            return ""
+        module = frame.f_locals.get("self")
+        return self.names.get(module, "") if isinstance(module, nn.Module) else ""
 
     def _enter(self, module: nn.Module, args: Any) -> None:
         if self.phase is Phase.INPUT:
             self.phase = Phase.FORWARD
-        if self.step and not self._calls and module not in self.names:
+        if self.step and not self._depth and module not in self.names:
             self._roots[module] = None
             self.names.update((part, name or type(part).__name__) for name, part in module.named_modules())
-        self._calls.append(module)
+        self._depth += 1
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._calls.pop()
+        self._depth -= 1
 
     def _ask(self, optimizer: Optimizer, recorder: _Recorder) -> None:
         """Note what the modules called so far and this optimiser hold."""

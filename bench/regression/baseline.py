@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import UsageError
 from bench.records import read_records
-from bench.regression.measured import Measured, reduced
+from bench.regression.measured import Measured, all_reduced
 
 
 class Baseline(BaseModel):
@@ -83,4 +83,4 @@ def read_set(path: Path) -> tuple[Measured, ...]:
     Raises:
         UsageError: neither, or something in it cannot be read.
     """
-    return tuple(map(reduced, read_records(path))) if path.is_dir() else read(path)
+    return tuple(all_reduced(read_records(path))) if path.is_dir() else read(path)

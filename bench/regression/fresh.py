@@ -12,20 +12,12 @@ import torch
 from bench import suite
 from bench.cell import Cell
 from bench.errors import InterruptedRunError
-from bench.memory import Card, NotRecordableError, SimulatedEngine, record
-from bench.memory.allocator import AllocatorConfig
-from bench.memory.explain import Category, Explanation, explain
+from bench.memory import Card, NotRecordableError, record
 from bench.memory.gpus import CARDS, card_of_capacity
-from bench.memory.simulated import installed_release
-from bench.memory.sources import locate
 from bench.pool import pool
-from bench.regression.measured import Composition, Measured, conditions, reduced
-from bench.units import TiB
-
-ENOUGH = Card("memory enough", 1024 * TiB, 0, None, None, "no real card: compositions are those of undisturbed steps")
-PLACES = 3  # lines kept of each group
-
-_OWNED = (Category.PARAMETERS, Category.BUFFERS, Category.GRADIENTS, Category.OPTIMIZER)  # named after a tensor
+from bench.regression.measured import Measured, conditions, reduced
+from bench.stages.memory import REFERENCE_BATCH
+from bench.stages.profile import reference
 
 Name = tuple[str, str, str]  # task, architecture, stage
 Result = TypeVar("Result")
@@ -59,7 +51,9 @@ def explained(
     for measured in after:
         plan, cell = plans.get(measured.name, (None, None))
         name = measured.name
-        if plan and cell and name in changed and name in batches and plan.conditions == measured.conditions:
+        known = measured.composition.batch if measured.composition else None
+        is_wanted = name in changed and name in batches and known != batches[name]
+        if is_wanted and plan and cell and plan.conditions == measured.conditions:
             todo.append((cell, measured, batches[name]))
         else:
             told.append(measured)
@@ -90,47 +84,18 @@ def _card(name: str) -> Card | None:
 
 
 def measure_composed(cell: Cell) -> Measured:
-    """A cell's numbers with the composition of its memory, at the largest batch that fits everywhere (or 1)."""
+    """A cell's numbers, with the composition of its memory at the reference batch."""
     measured = measure(cell)
-    if measured.failure:
-        return measured
-    batches = [q.value for q in measured.quantities if q.name == "largest_batch" and isinstance(q.value, int)]
-    return composed(cell, measured, min((batch for batch in batches if batch), default=1))
+    return measured if measured.failure else composed(cell, measured, REFERENCE_BATCH)
 
 
 def composed(cell: Cell, measured: Measured, batch: int) -> Measured:
     """The measurement with the composition of the cell's memory at a batch; without, if its sources cannot be told."""
-    make_step, steps = cell.workload.for_recording().make_step, cell.memory.steps
-    config = AllocatorConfig.parse(cell.memory.alloc_conf, installed_release())
     try:
-        trace = record(make_step, steps)
-        sources = locate(make_step, trace, batch, steps)
+        trace = record(cell.workload.for_recording().make_step, cell.memory.steps)
+        return measured.model_copy(update={"composition": reference(cell, trace, batch)})
     except NotRecordableError:
         return measured
-    explanation = explain(SimulatedEngine(trace, ENOUGH, config=config), batch, sources)
-    return measured.model_copy(update={"composition": _composition(explanation)})
-
-
-def _composition(explanation: Explanation) -> Composition:
-    size_bytes: dict[str, dict[str, int]] = {}
-    places: dict[str, dict[str, list[str]]] = {}
-    for row in explanation.rows:  # largest first
-        owner = row.module.rpartition(".")[0] or row.module if row.category in _OWNED else ""
-        what = owner or ", ".join(filter(None, (row.module, row.op)))
-        of_category = size_bytes.setdefault(row.category.value, {})
-        of_category[what] = of_category.get(what, 0) + row.size_bytes
-        lines = places.setdefault(row.category.value, {}).setdefault(what, [])
-        if row.place and row.place not in lines and len(lines) < PLACES:
-            lines.append(row.place)
-    for category in (Category.ROUNDING, Category.FRAGMENTATION):
-        size_bytes[category.value] = {"in all": explanation.categories[category]}
-    return Composition(
-        batch=explanation.batch,
-        peak_allocated_bytes=explanation.peak_allocated_bytes,
-        peak_reserved_bytes=explanation.peak_reserved_bytes,
-        size_bytes={category: dict(sorted(size_bytes[category].items())) for category in sorted(size_bytes)},
-        places=places,
-    )
 
 
 def side_by_side(work: Callable[..., Result], jobs: int, *arguments: Sequence[Any]) -> list[Result]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bench.regression.measured import Composition
+from bench.module_names import merged
+from bench.records import Composition
 
 ALLOCATORS = ("rounding", "fragmentation")  # categories that follow from the tensors
 
 
 class Growth(NamedTuple):
-    """Bytes of one category, module and operation; `places` are its lines now, those of the most bytes first."""
+    """Bytes of one category, module and operation; `places` are its lines now, those of the most bytes first.
+
+    `what` has a * where several modules are meant.
+    """
 
     category: str
     what: str
@@ -46,13 +50,25 @@ class Why:
 
 def why(before: Composition, after: Composition) -> Why:
     """What grew and what shrank between two compositions of the same batch."""
-    growths = [growth for growth in _growths(before, after) if growth.change_bytes]
+    growths = _merged([growth for growth in _growths(before, after) if growth.change_bytes])
     return Why(
         batch=after.batch,
         allocated_bytes=(before.peak_allocated_bytes, after.peak_allocated_bytes),
         reserved_bytes=(before.peak_reserved_bytes, after.peak_reserved_bytes),
         growths=tuple(sorted(growths, key=lambda g: (g.category in ALLOCATORS, -abs(g.change_bytes), g))),
     )
+
+
+def _merged(growths: Sequence[Growth]) -> Iterator[Growth]:
+    """Growths of the same category in modules that differ in their numbers alone, as one."""
+    shown = merged(growth.what for growth in growths)
+    groups: dict[tuple[str, str], list[Growth]] = {}
+    for growth in growths:
+        groups.setdefault((growth.category, shown[growth.what]), []).append(growth)
+    for (category, what), of_group in groups.items():
+        before_bytes, after_bytes = sum(g.before_bytes for g in of_group), sum(g.after_bytes for g in of_group)
+        places = dict.fromkeys(place for growth in of_group for place in growth.places)
+        yield Growth(category, what, before_bytes, after_bytes, tuple(places))
 
 
 def _growths(before: Composition, after: Composition) -> Iterator[Growth]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.records import Accuracy, Memory, Record, Stage, Timing
+from bench.records import Accuracy, Composition, Memory, Record, Stage, Timing
 
 Name = Literal[
     "largest_batch",
@@ -45,25 +45,6 @@ class Quantity(_Part):
     at: dict[str, Any] = {}
 
 
-class Composition(_Part):
-    """What the peak of one batch is made of, on a card with memory enough.
-
-    Attributes:
-        batch: images.
-        peak_allocated_bytes: the most in blocks at any time.
-        peak_reserved_bytes: the most in segments at any time; the sum of `size_bytes`.
-        size_bytes: by category (bench.memory.explain), and by module and operation.
-        places: the same groups' lines in the sources, those of the most bytes first. A baseline does not store them:
-            they move with every edit.
-    """
-
-    batch: int
-    peak_allocated_bytes: int
-    peak_reserved_bytes: int
-    size_bytes: dict[str, dict[str, int]]
-    places: dict[str, dict[str, list[str]]] = {}
-
-
 class Measured(_Part):
     """One stage of one cell.
 
@@ -92,8 +73,26 @@ class Measured(_Part):
         return list(dict.fromkeys(q.at["card"] for q in self.quantities if "card" in q.at))
 
 
-def reduced(record: Record) -> Measured:
-    """What is compared of a record."""
+def all_reduced(records: Sequence[Record]) -> list[Measured]:
+    """What is compared of records. A profile is no cell of its own: it says what the memory of its cell is made of."""
+    profiles = {_recorded(record): record.profile for record in records if record.profile}
+    cells = []
+    for record in records:
+        profile = profiles.get(_recorded(record)) if record.memory else None
+        if record.stage != "profile":
+            cells.append(reduced(record, profile.reference if profile else None))
+    return cells
+
+
+def _recorded(record: Record) -> str:
+    """A name for the training step whose memory, or profile, a record is of."""
+    step = {name: record.settings[name] for name in ("model", "task", "training")}
+    how = {name: record.settings["memory"][name] for name in ("steps", "alloc_conf")}
+    return json.dumps([record.task, record.architecture, step, how, record.provenance.torch], sort_keys=True)
+
+
+def reduced(record: Record, composition: Composition | None = None) -> Measured:
+    """What is compared of a record, with the composition of its memory if that is known."""
     return Measured(
         task=record.task,
         architecture=record.architecture,
@@ -101,6 +100,7 @@ def reduced(record: Record) -> Measured:
         conditions=conditions(record.stage, record.settings, record.preset, record.provenance.torch),
         failure=" ".join((record.reason or "").split()) if record.status == "failed" else None,
         quantities=tuple(_quantities(record)),
+        composition=composition,
     )
 
 
@@ -109,8 +109,8 @@ def conditions(stage: Stage, settings: dict[str, Any], preset: str | None, torch
 
     A simulation is the same with every build of a release of torch ("2.13.0+cpu"); what is measured is not.
     """
-    simulated = stage == "memory" and settings["memory"]["engine"] == "simulated"
-    torch = torch.split("+")[0] if simulated else torch
+    is_simulated = stage == "memory" and settings["memory"]["engine"] == "simulated"
+    torch = torch.split("+")[0] if is_simulated else torch
     return dict(json.loads(json.dumps({**settings, "preset": preset, "torch": torch}, sort_keys=True)))
 
 

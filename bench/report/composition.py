@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from bench.memory.explain import Category, Explanation
+from bench.memory.explain import Category, Explanation, Row
+from bench.module_names import merged
 from bench.report.terminal import markdown
 from bench.units import MiB, format_bytes
 
@@ -54,14 +55,26 @@ def breakdown(explanation: Explanation, top: int) -> pd.DataFrame:
             "MiB": _mib(row.size_bytes),
             "of the card": f"{row.size_bytes / explanation.card.total_bytes:.1%}",
         }
-        for row in explanation.rows[:top]
+        for row in _groups(explanation)[:top]
     )
+
+
+def _groups(explanation: Explanation) -> list[Row]:
+    """The explanation's rows, largest first; those of modules that differ in their numbers alone are one."""
+    shown = merged(row.module for row in explanation.rows)
+    groups: dict[tuple[str, ...], Row] = {}
+    for row in explanation.rows:
+        what = row.category, shown[row.module], row.place, row.op
+        before = groups.get(what)
+        blocks, size_bytes = (before.blocks, before.size_bytes) if before else (0, 0)
+        groups[what] = Row(*what, blocks + row.blocks, size_bytes + row.size_bytes)
+    return sorted(groups.values(), key=lambda row: -row.size_bytes)
 
 
 def breakdown_caption(explanation: Explanation, top: int) -> str:
     """How much of it the breakdown shows."""
-    groups = len(explanation.rows)
-    return f"The {min(top, groups)} largest of {groups} groups of blocks."
+    groups = len(_groups(explanation))
+    return f"The {min(top, groups)} largest of {groups} groups of blocks (*: several modules)."
 
 
 def why_it_does_not_fit(explanation: Explanation) -> str | None:

@@ -1,4 +1,4 @@
-"""Pictures of the stage memory: the largest batch by card, memory over the batch, what fills a card."""
+"""Pictures of the stage memory: the largest batch by card, memory over the batch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,6 @@ from bench.records import Bound, CardResult, Edge, Memory, Record
 from bench.report.methods import by_task, label, newest
 from bench.report.style import finish, log_scale, looks, task_grid
 from bench.units import GiB
-
-_FILLS: dict[str, tuple[str, str]] = {  # of a card, from the bottom up; neighbours differ in grey
-    "CUDA context": ("#4d4d4d", ""),
-    "parameters, operator": ("#d9d9d9", ""),
-    "activations and other tensors": ("#E69F00", ""),
-    "inside kernels": ("#0072B2", "////"),
-    "reserved beside blocks": ("#009E73", "...."),
-}
-
 
 _BOTTOM = 0.5  # of the logarithmic axis of batches, on which none is nothing and 1 is seen
 
@@ -127,72 +118,3 @@ def _draw_caps(axes: Any, cards: Sequence[CardResult]) -> None:
         usable = card.usable_bytes / GiB
         axes.axhline(usable, color="#606060", linewidth=1, linestyle=(0, (6, 3)))
         axes.annotate(card.card, (1.01, usable), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-
-
-def composition(records: Sequence[Record]) -> Figure | None:
-    """Stacked bars: what fills the largest card at each method's largest batch there."""
-    records = newest(records, "memory")
-    if not records:
-        return None
-    tasks = by_task(records)
-    figure, axes_of = task_grid(list(tasks), 3.6, 3.4)
-    for task, of_task in tasks.items():
-        axes, card = axes_of[task], _cards(of_task)[-1]
-        stacks = {label(record, records): stack for record in of_task if (stack := _stack(record, card.card))}
-        bottom = np.zeros(len(stacks))
-        for fill, (color, hatch) in _FILLS.items():
-            heights = np.array([sizes[fill] for _, sizes in stacks.values()]) / GiB
-            axes.bar(
-                list(stacks),
-                heights,
-                0.7,
-                bottom,
-                label=fill,
-                facecolor=color,
-                hatch=hatch,
-                edgecolor="white",
-                linewidth=0,
-            )
-            bottom += heights
-        total = card.total_bytes / GiB
-        axes.axhline(total, color="#606060", linewidth=1, linestyle=(0, (6, 3)), label="the card")
-        for place, (batch, _) in enumerate(stacks.values()):
-            axes.annotate(f"batch {batch}", (place, total), (0, 3), textcoords="offset points", ha="center", fontsize=8)
-        axes.set_title(f"{task}, {card.card}")
-        axes.set_ylabel("GiB")
-        axes.grid(axis="x", visible=False)
-        axes.tick_params(axis="x", labelrotation=20)
-    finish(figure)
-    return figure
-
-
-def _stack(record: Record, card: str) -> tuple[int, dict[str, int]] | None:
-    """The largest batch on a card, and bytes that add up to context and peak reserved; None where no batch fits."""
-    memory, result = record.memory, record.card(card)
-    edge = result.edge("high")[1] if result else None
-    if memory is None or result is None or not edge or edge.peak_reserved_bytes is None:
-        return None
-    assert edge.peak_allocated_bytes is not None
-    constant = memory.parameter_bytes + memory.operator_bytes
-    inside_kernels = _inside_kernels(memory, result, edge.largest_batch, edge.peak_allocated_bytes)
-    sizes = (
-        result.context_bytes,
-        constant,
-        edge.peak_allocated_bytes - constant - inside_kernels,
-        inside_kernels,
-        edge.peak_reserved_bytes - edge.peak_allocated_bytes,
-    )
-    return edge.largest_batch, dict(zip(_FILLS, sizes, strict=True))
-
-
-def _inside_kernels(memory: Memory, result: CardResult, batch: int, allocated_bytes: int) -> int:
-    """What a peak has beyond that of the same batch without temporaries inside kernels.
-
-    The latter lies on the line through the largest batch of that bound; where there is no such bound, as of a measured
-    peak, nothing is told apart.
-    """
-    low = result.edges.get("low")
-    if low is None or low.peak_allocated_bytes is None:
-        return 0
-    without = low.peak_allocated_bytes - memory.peak_bytes_per_image["low"] * (low.largest_batch - batch)
-    return max(allocated_bytes - without, 0)

@@ -85,7 +85,7 @@ def _conditions(record: Record) -> tuple[object, ...]:
     timing = record.timing
     device = (timing.device, timing.threads, timing.batch_chosen) if timing else None
     engine = json.dumps(record.settings.get("memory"), sort_keys=True)
-    return record.preset, record.image_shape, device, engine, problem(record)
+    return record.preset, record.image_shape, device, engine, record.settings.get("card"), problem(record)
 
 
 def beside(record: Record, others: Iterable[Record]) -> Record | None:

@@ -10,7 +10,7 @@ from typing import get_args
 from matplotlib.figure import Figure
 
 from bench.records import Record, Stage
-from bench.report import curves, figure2, memory_plots, tradeoffs
+from bench.report import curves, figure2, memory_plots, profile_plots, tradeoffs
 from bench.report.methods import in_order, newest
 from bench.report.style import as_files, style
 
@@ -35,7 +35,8 @@ def _of_records(draw: Callable[[Sequence[Record]], Figure | None]) -> Callable[[
 PLOTS = {
     "largest-batch": Plot(_of_records(memory_plots.largest_batch), "memory"),
     "memory-by-batch": Plot(_of_records(memory_plots.memory_by_batch), "memory"),
-    "composition": Plot(_of_records(memory_plots.composition), "memory"),
+    "composition": Plot(_of_records(profile_plots.composition), "profile"),
+    "timeline": Plot(_of_records(profile_plots.timeline), "profile"),
     "time-against-memory": Plot(_of_records(tradeoffs.time_against_memory), "memory,timing"),
     "psnr-against-memory": Plot(_of_records(tradeoffs.psnr_against_memory), "memory,accuracy"),
     "psnr-against-time": Plot(_of_records(tradeoffs.psnr_against_time), "timing,accuracy"),

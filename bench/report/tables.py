@@ -27,6 +27,7 @@ TABLES = {
     "table3": Known("Table 3: parameters and largest training batch", ("memory",)),
     "table4": Known("Table 4: properties", ("memory", "timing", "accuracy")),
     "timing": Known("Time", ("timing",)),
+    "profile": Known("Composition of the peak", ("profile",)),
 }
 """What can be selected; each name is that of a module."""
 
@@ -107,5 +108,6 @@ _BEST: dict[str, Marks] = {
     "table2": _best_of_methods,
     "table3": _best_of_rows({"parameters": "least", "MiB per image": "least"}, "most"),
     "table4": _none,
+    "profile": _none,
     "timing": _best_of_columns({"training step, s": "least", "images/s": "most", "evaluation, s/image": "least"}),
 }

@@ -1,58 +1,51 @@
-"""A step's memory over time as a picture: stacked bands, and the card's usable memory above them."""
+"""A step's memory over time: stacked bands by category, and the card's usable memory above them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bench.units import GiB, MiB
+from bench.records import StepTimeline
+from bench.units import GiB, MiB, format_bytes
 
 SUFFIXES = (".png", ".svg", ".pdf")
+EVENTS = 1500  # more points than that no picture shows
 
-Ints = npt.NDArray[np.int64]
+# Of categories, from the bottom up. Neighbours differ in lightness, so that bands can be told apart in grey and by the
+# colour-blind.
+COLORS = {
+    "parameters": "#16324f",
+    "buffers": "#8fb8de",
+    "optimiser state": "#5b2a6e",
+    "gradients": "#e3b5d6",
+    "batch": "#6b4200",
+    "saved activations": "#f2c75c",
+    "temporaries": "#c2410c",
+    "workspace": "#a9d8bd",
+    "rounding": "#3d3d3d",
+    "fragmentation": "#f0f0f0",
+}
+RESERVED_ALONE = {"hatch": "////", "edgecolor": "#9a9a9a"}
+"""How the last category looks, which is reserved and not allocated."""
 
-_COLUMNS = 1500  # more points than that no picture shows
 _LEAST_SPAN = 0.04  # of the width, that a phase must take to be named
 
-# Neighbours differ in lightness, so that bands can be told apart in grey and by the colour-blind.
-_COLORS = (
-    *("#16324f", "#8fb8de", "#5b2a6e", "#e3b5d6", "#6b4200"),
-    *("#f2c75c", "#c2410c", "#a9d8bd", "#3d3d3d", "#f0f0f0"),
-)
 
+def draw(
+    timeline: StepTimeline, title: str, note: str, size_bytes: Mapping[str, int], usable_bytes: int, path: Path
+) -> None:
+    """Draw one step into a PNG, SVG or PDF file, by the suffix of `path`.
 
-class Span(NamedTuple):
-    """A phase of the step, by its entries [start, stop)."""
-
-    name: str
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """What to draw.
-
-    `bands` are bytes over the entries of a step, shape [entries] each, from the bottom up; the last one is reserved
-    and not allocated. `moment` is the entry to point at, with `note`.
-    """
-
-    title: str
-    bands: Mapping[str, Ints]
-    spans: Sequence[Span]
-    usable_bytes: int
-    moment: int
-    note: str
-
-
-def draw(timeline: Timeline, path: Path) -> None:
-    """Draw it into a PNG, SVG or PDF file, by the suffix of `path`.
+    Args:
+        timeline: what to draw.
+        title: above it.
+        note: said of the moment.
+        size_bytes: by category at the moment, for the legend.
+        usable_bytes: of the card.
+        path: the file.
 
     Raises:
         OSError: it cannot be written.
@@ -60,24 +53,19 @@ def draw(timeline: Timeline, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    amounts = np.stack(list(timeline.bands.values()))
-    shown = _highest_of_each_column(amounts[:-1].sum(axis=0))
-    unit, unit_name = (GiB, "GiB") if timeline.usable_bytes >= GiB else (MiB, "MiB")
     figure = Figure(figsize=(11, 5.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    _draw_bands(axes, timeline, shown, amounts[:, shown] / unit)
-    reserved = amounts[:, shown].sum(axis=0) / unit
-    axes.step(shown, reserved, where="post", color="black", linewidth=1.2, label="reserved")
-    usable = timeline.usable_bytes / unit
+    unit, unit_name = (GiB, "GiB") if usable_bytes >= GiB else (MiB, "MiB")
+    bands(axes, timeline, unit, {name: f"{name}, {format_bytes(size)}" for name, size in size_bytes.items()})
+    usable = usable_bytes / unit
     axes.axhline(usable, color="#b00020", linestyle=(0, (6, 3)), linewidth=1.5, label="usable on the card")
     axes.set_ylim(0, usable * 1.14)
-    axes.set_xlim(shown[0], max(shown[-1], shown[0] + 1))
     _name_phases(axes, timeline, usable)
-    _point_at_moment(axes, timeline, amounts[:-1, timeline.moment].sum() / unit, usable)
+    _point_at_moment(axes, timeline, f"{note}\n{timeline.operation} at {innermost(timeline.place)}", usable, unit)
     axes.set_xlabel("allocations and frees of the step, in order")
     axes.set_ylabel(unit_name)
-    axes.set_title(timeline.title, loc="left", fontsize=12, pad=10)
+    axes.set_title(title, loc="left", fontsize=12, pad=10)
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
     legend = axes.legend(handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
@@ -86,45 +74,51 @@ def draw(timeline: Timeline, path: Path) -> None:
     figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def _highest_of_each_column(allocated: Ints) -> Ints:
-    """Entries to draw: of each of the picture's columns the one with the most allocated, so that no peak is lost."""
-    edges = np.unique(np.linspace(0, len(allocated), min(_COLUMNS, len(allocated)) + 1).astype(np.int64))
-    return np.array([start + allocated[start:stop].argmax() for start, stop in pairwise(edges)])
+def bands(axes: Any, timeline: StepTimeline, unit: int, labels: Mapping[str, str]) -> None:
+    """Draw a band for every category that is not empty, and the reserved bytes as a line above them."""
+    bottom = np.zeros(len(timeline.at))
+    for name, size_bytes in timeline.size_bytes.items():
+        top = bottom + np.array(size_bytes) / unit
+        if any(size_bytes):
+            look = RESERVED_ALONE if name == "fragmentation" else {"edgecolor": "none"}
+            axes.fill_between(
+                *(timeline.at, bottom, top),
+                step="post",
+                facecolor=COLORS[name],
+                linewidth=0,
+                label=labels.get(name, name),
+                **look,
+            )
+        bottom = top
+    axes.step(timeline.at, bottom, where="post", color="black", linewidth=1, marker="", label="reserved")
+    axes.set_xlim(timeline.at[0], max(timeline.at[-1], timeline.at[0] + 1))
 
 
-def _draw_bands(axes: Any, timeline: Timeline, shown: Ints, amounts: npt.NDArray[np.float64]) -> None:
-    bottom = np.zeros(len(shown))
-    for place, ((name, band), amount) in enumerate(zip(timeline.bands.items(), amounts, strict=True)):
-        if not band.any():
-            continue
-        is_last = place == len(timeline.bands) - 1
-        axes.fill_between(
-            *(shown, bottom, bottom + amount),
-            step="post",
-            facecolor=_COLORS[place % len(_COLORS)],
-            edgecolor="#9a9a9a" if is_last else "none",
-            hatch="////" if is_last else None,
-            linewidth=0,
-            label=name,
-        )
-        bottom = bottom + amount
+def allocated_at_moment(timeline: StepTimeline) -> int:
+    """Bytes in blocks at the moment marked."""
+    column = int(np.searchsorted(timeline.at, timeline.moment, side="right")) - 1
+    return sum(of_category[column] for of_category in list(timeline.size_bytes.values())[:-1])
 
 
-def _name_phases(axes: Any, timeline: Timeline, usable: float) -> None:
-    entries = len(next(iter(timeline.bands.values())))
-    for span in timeline.spans:
+def innermost(place: str) -> str:
+    """The last line of several: "b.py:7" of "a.py:3 > b.py:7"."""
+    return place.rsplit(" > ", 1)[-1]
+
+
+def _name_phases(axes: Any, timeline: StepTimeline, usable: float) -> None:
+    for span in timeline.phases:
         if span.start:
             axes.axvline(span.start, ymax=usable * 1.10 / (usable * 1.14), color="#707070", linewidth=0.8)
-        if span.stop - span.start >= _LEAST_SPAN * entries:
+        if span.stop - span.start >= _LEAST_SPAN * timeline.events:
             middle = (span.start + span.stop) / 2
-            axes.text(middle, usable * 1.10, span.name, ha="center", va="top", fontsize=10, color="#404040")
+            axes.text(middle, usable * 1.10, span.phase, ha="center", va="top", fontsize=10, color="#404040")
 
 
-def _point_at_moment(axes: Any, timeline: Timeline, height: float, usable: float) -> None:
-    entries = len(next(iter(timeline.bands.values())))
-    to_the_left = timeline.moment > entries / 2
+def _point_at_moment(axes: Any, timeline: StepTimeline, note: str, usable: float, unit: int) -> None:
+    to_the_left = timeline.moment > timeline.events / 2
+    height = allocated_at_moment(timeline) / unit
     axes.annotate(
-        timeline.note,
+        note,
         xy=(timeline.moment, height),
         xytext=(-18 if to_the_left else 18, 32 if height < 0.8 * usable else -40),
         textcoords="offset points",

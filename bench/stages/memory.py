@@ -73,12 +73,28 @@ def _simulated(cell: Cell, trace: Trace, card: Card) -> CardResult:
     edges: dict[Bound, Edge] = {}
     for workspace in Workspace:
         edges[workspace.value] = _edge(largest_batch(SimulatedEngine(trace, card, workspace, best.config)))
-    if best.workspaces is not None and best.knows_workspaces(1):
-        boundary = largest_batch(best)
-        if all(best.knows_workspaces(probe.batch) for probe in boundary.probes):
-            edges["exact"] = _edge(boundary)
-            return _result(card, edges, best.workspaces.cudnn_version)
-    return _result(card, edges, None)
+    exact = _exact_boundary(best)
+    if exact is None or best.workspaces is None:
+        return _result(card, edges, None)
+    return _result(card, {**edges, "exact": _edge(exact)}, best.workspaces.cudnn_version)
+
+
+def shown(cell: Cell, trace: Trace, card: Card) -> tuple[Bound, SimulatedEngine, Boundary]:
+    """What tables show of a card: the exact answer if there is one, else that of the chosen bound."""
+    best = simulated_engine(cell, trace, card)
+    exact = _exact_boundary(best)
+    if exact is not None:
+        return "exact", best, exact
+    bounded = SimulatedEngine(trace, card, Workspace(cell.memory.workspace), best.config)
+    return cell.memory.workspace, bounded, largest_batch(bounded)
+
+
+def _exact_boundary(engine: SimulatedEngine) -> Boundary | None:
+    """The largest batch, where all of cuDNN's workspaces are known around it."""
+    if not engine.knows_workspaces(1):
+        return None
+    boundary = largest_batch(engine)
+    return boundary if all(engine.knows_workspaces(probe.batch) for probe in boundary.probes) else None
 
 
 def _measured(cell: Cell, trace: Trace, card: Card) -> CardResult:

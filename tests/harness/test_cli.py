@@ -148,7 +148,10 @@ def test_help_needs_no_torch(bench):
         ),
         (("--engine", "abacus"), "memory.engine: Input should be 'simulated' or 'cuda' (got 'abacus')"),
         (("--alloc-conf", "expandable:True"), "memory.alloc_conf"),
-        (("--stages", "memory,time"), "suite.stages.1: Input should be 'memory', 'timing' or 'accuracy' (got 'time')"),
+        (
+            ("--stages", "memory,time"),
+            "suite.stages.1: Input should be 'memory', 'profile', 'timing' or 'accuracy' (got 'time')",
+        ),
         (("--stages", "timing", "--preset", "tiniest"), "unknown preset 'tiniest': known are paper, demo, tiny"),
         (("--config", "nowhere.toml"), "no configuration file at nowhere.toml"),
         (("--config", "not.toml"), "not.toml is not TOML"),

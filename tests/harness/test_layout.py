@@ -14,7 +14,14 @@ ALLOWED = {
     "operators": ("operators",),
     "models": ("operators", "models"),
     "bench/memory": ("bench.memory", "bench.units"),
-    "bench/report": ("bench.report", "bench.records", "bench.memory.explain", "bench.units", *PURE),
+    "bench/report": (
+        "bench.report",
+        "bench.records",
+        "bench.module_names",
+        "bench.memory.explain",
+        "bench.units",
+        *PURE,
+    ),
     "bench/data": ("bench.data", "bench.errors", "operators"),
 }
 

@@ -151,6 +151,13 @@ def test_a_killed_cell_becomes_a_failed_record_and_the_others_are_kept(bench, tm
     assert again.returncode == 0
     assert "1 of 2 cells taken from" in again.stderr
 
+    (path,) = (tmp_path / "results/runs/records").glob("knee--*.json")
+    good = path.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(memory, "measure", killed_on_knee)
+        assert bench("run", "--jobs", "2", "--architecture", "LUSER-SW", "--gpu-cap", "4GB").returncode == 3
+    assert path.read_bytes() == good  # a failure on another card costs nothing of what was known
+
 
 @pytest.mark.parametrize(
     ("listed", "count", "expected"),

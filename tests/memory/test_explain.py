@@ -128,6 +128,46 @@ def test_sources_name_module_line_operation_and_owner():
     assert {s.phase for s in sources if s.step == 0} == {Phase.SETUP}
 
 
+class Methods(nn.Module):
+    """A network that never calls its layers: it runs their methods, and functions made in them."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(Layer() for _ in range(2))
+
+    def forward(self, image):
+        for layer in self.layers:
+            image = layer.made()(layer.doubled(image))
+        return torch.neg(image)
+
+
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def doubled(self, image):
+        return torch.mul(image, 2.0)
+
+    def made(self):
+        return lambda image: torch.mul(image, self.scale)
+
+
+def test_a_module_is_the_one_whose_method_runs():
+    def make_step(batch, device):
+        with device:
+            network = Methods()
+        return lambda: network(torch.rand(batch, 100, device=device)).sum().backward()
+
+    sources = locate(make_step, record(make_step), 2)
+    forward = [(s.module, s.short_op) for s in sources if s.step == 1 and s.phase is Phase.FORWARD]
+    assert forward[:5] == [
+        *(("layers.0", "mul.Tensor"), ("layers.0", "mul.Tensor")),
+        *(("layers.1", "mul.Tensor"), ("layers.1", "mul.Tensor")),
+        ("Methods", "neg"),
+    ]
+
+
 class Double(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):

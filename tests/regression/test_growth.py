@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.records import Composition
 from bench.regression.growth import ALLOCATORS, why
-from bench.regression.measured import Composition
 
 
 def composition(size_bytes, places=None):
@@ -34,6 +34,16 @@ def test_what_grew_and_where():
     assert told.largest(grew=True).what == "net, relu"
     assert told.largest(grew=False) is None
     assert why(after, before).largest(grew=False).what == "net, relu"
+
+
+def test_modules_that_differ_in_numbers_grow_together():
+    before = composition({"saved activations": {"blocks.0, relu": 10, "blocks.1, relu": 10, "blocks.2, relu": 10}})
+    after = composition(
+        {"saved activations": {"blocks.0, relu": 15, "blocks.1, relu": 16, "blocks.2, relu": 10}},
+        {"saved activations": {"blocks.0, relu": ["net.py:3"], "blocks.1, relu": ["net.py:3", "net.py:4"]}},
+    )
+    (growth,) = why(before, after).growths
+    assert tuple(growth) == ("saved activations", "blocks.*, relu", 20, 31, ("net.py:3", "net.py:4"))
 
 
 sizes = st.dictionaries(

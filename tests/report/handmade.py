@@ -1,16 +1,21 @@
 """Records written by hand, with numbers that can be checked by heart."""
 
 from bench.records import (
+    FULL_SIZE,
     Accuracy,
     Calls,
     CardResult,
+    Composition,
     DataSets,
     Edge,
     Memory,
     Parameters,
     Point,
+    Profile,
     Provenance,
     Record,
+    Span,
+    StepTimeline,
     Timing,
     Training,
 )
@@ -24,7 +29,7 @@ def record(stage, architecture="LU-DnCNN", task="ct", *, loss="final", preset="d
     values = {
         "key": "0123456789",
         "stage": stage,
-        "preset": None if stage == "memory" else preset,
+        "preset": None if stage in FULL_SIZE else preset,
         "image_shape": (1, 48, 48),
         "architecture": architecture,
         "task": task,
@@ -155,3 +160,47 @@ def memory(architecture, per_image, parameters=500_000, *, task="ct", cards=("8G
         parameters=Parameters(trainable=parameters, paper=parameters),
         **given,
     )
+
+
+def made_of(batch, convolutions, normalisations, *, parameters=3 * MiB, fragmentation=20 * MiB):
+    """The composition of a peak: so many bytes of each."""
+    saved = {"net.0, convolution": convolutions // 2, "net.1, convolution": convolutions - convolutions // 2}
+    return Composition(
+        batch=batch,
+        peak_allocated_bytes=parameters + convolutions + normalisations,
+        peak_reserved_bytes=parameters + convolutions + normalisations + fragmentation,
+        size_bytes={
+            "parameters": {"net": parameters},
+            "saved activations": saved | {"net.0.norm, native_batch_norm": normalisations},
+            "fragmentation": {"in all": fragmentation},
+        },
+    )
+
+
+def profile(architecture, per_image=GiB, *, task="ct", total_bytes=24 * GiB, fits=True, **given):
+    """Of a step that saves so much per image, two thirds of it convolutions."""
+    usable = total_bytes - 500 * MiB
+    batch = usable // per_image if fits else 1
+    saved = batch * per_image
+    names = ("parameters", "saved activations", "fragmentation")
+    result = Profile(
+        card=f"{total_bytes // GiB}GB",
+        total_bytes=total_bytes,
+        context_bytes=500 * MiB,
+        usable_bytes=usable,
+        workspace="high",
+        fits=fits,
+        composition=made_of(batch, 2 * saved // 3, saved - 2 * saved // 3),
+        timeline=StepTimeline(
+            step=2,
+            events=10,
+            at=[0, 4, 9],
+            size_bytes=dict(zip(names, ([3, 3, 3], [0, saved, 0], [saved, 0, saved]), strict=True)),
+            phases=[Span(phase="forward", start=0, stop=5), Span(phase="backward", start=5, stop=10)],
+            moment=4,
+            operation="convolution",
+            place="net.py:1 > layers.py:2",
+        ),
+        reference=made_of(16, 2 * GiB, GiB),
+    )
+    return record("profile", architecture, task, profile=result, **given)

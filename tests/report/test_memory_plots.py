@@ -50,35 +50,8 @@ def test_points_that_are_exact_are_full():
     assert axes.lines[1].get_markerfacecolor() == axes.lines[1].get_color()
 
 
-def test_the_composition_adds_up_to_context_and_peak():
-    batch, sizes = memory_plots._stack(SMALL, "24GB")
-    assert batch == 47
-    assert sum(sizes.values()) == 500 * MiB + 47 * 512 * MiB + 20 * MiB
-    assert sizes["CUDA context"] == 500 * MiB
-    assert sizes["parameters, operator"] == 100 * MiB + 2_000_000
-    assert sizes["reserved beside blocks"] == 20 * MiB
-    assert sizes["inside kernels"] == 0  # the handmade bounds have equal peaks
-    assert memory_plots._stack(LARGE, "8GB") is None  # no batch fits
-
-
-def test_what_kernels_take_is_the_difference_of_the_bounds_at_the_same_batch():
-    result, images = SMALL.memory.cards[1], 50
-    low = result.edges["low"].model_copy(update={"largest_batch": images, "peak_allocated_bytes": 1000 + 10 * images})
-    memory = SMALL.memory.model_copy(update={"peak_bytes_per_image": {"low": 10, "high": 15}})
-    result = result.model_copy(update={"edges": result.edges | {"low": low}})
-    assert memory_plots._inside_kernels(memory, result, 40, 1000 + 15 * 40) == 5 * 40
-    assert memory_plots._inside_kernels(memory, result.model_copy(update={"edges": {}}), 40, 2000) == 0
-
-
-def test_the_composition_is_of_the_largest_card():
-    with style.style():
-        (axes,) = memory_plots.composition([LARGE, SMALL]).axes
-    assert axes.get_title("left") == "ct, 24GB"
-    assert texts(axes) == ["batch 2", "batch 47"]
-
-
 def test_nothing_is_drawn_of_nothing():
-    for draw in (memory_plots.largest_batch, memory_plots.memory_by_batch, memory_plots.composition):
+    for draw in (memory_plots.largest_batch, memory_plots.memory_by_batch):
         assert draw([]) is None
 
 
@@ -87,9 +60,6 @@ def test_a_cell_that_fits_no_card_leaves_the_pictures_empty():
     with style.style():
         (bars,) = memory_plots.largest_batch([record]).axes
         (lines,) = memory_plots.memory_by_batch([record]).axes
-        (stacks,) = memory_plots.composition([record]).axes
         style.as_files(lines.figure, ["png"])
-        style.as_files(stacks.figure, ["png"])
     assert texts(bars) == ["none", "none"]
     assert texts(lines) == ["8GB", "24GB"]
-    assert texts(stacks) == []

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from handmade import ARCHITECTURES, accuracy, memory, points, timing, training
+from handmade import ARCHITECTURES, accuracy, memory, points, profile, timing, training
 
 from bench.report import plots, style
 from bench.units import MiB
@@ -26,8 +26,9 @@ def test_what_was_measured_is_plotted_and_what_was_not_is_named(bench, folder):
     code, said = done.returncode, done.stderr
     assert code == 0
     assert {path.name for path in (folder / "plots").iterdir()} == {
-        *("largest-batch.png", "memory-by-batch.png", "composition.png", "time-against-memory.png"),
+        *("largest-batch.png", "memory-by-batch.png", "time-against-memory.png"),
     }
+    assert "bench: timeline left out: `bench run --stages profile` measures what it shows\n" in said
     assert "bench: figure-2 left out: `bench run --stages accuracy` measures what it shows\n" in said
     assert "psnr-against-time left out: `bench run --stages timing,accuracy`" in said
 
@@ -40,7 +41,7 @@ def test_selected_plots_in_every_format(bench, folder):
         "--output",
         output,
         "--select",
-        "composition",
+        "largest-batch",
         "--formats",
         "png,svg,pdf",
     )
@@ -51,13 +52,13 @@ def test_selected_plots_in_every_format(bench, folder):
 
 def test_nothing_is_overwritten_without_force(bench, folder):
     (folder / "plots").mkdir()
-    there = folder / "plots" / "composition.png"
+    there = folder / "plots" / "largest-batch.png"
     there.write_text("mine")
     done = bench("plot", "--records", folder)
     code, said = done.returncode, done.stderr
     assert (code, there.read_text(), list((folder / "plots").iterdir())) == (2, "mine", [there])
-    assert re.fullmatch(r"bench: \S*composition.png exists: give --force .*; nothing written\n", said)
-    assert bench("plot", "--records", folder, "--force", "--select", "composition").returncode == 0
+    assert re.fullmatch(r"bench: \S*largest-batch.png exists: give --force .*; nothing written\n", said)
+    assert bench("plot", "--records", folder, "--force", "--select", "largest-batch").returncode == 0
     assert there.read_bytes().startswith(b"\x89PNG")
 
 
@@ -65,8 +66,8 @@ def test_nothing_is_overwritten_without_force(bench, folder):
     ("arguments", "sentence"),
     [
         (
-            ["--select", "composition,pie"],
-            "unknown plot 'pie': known are largest-batch, memory-by-batch, composition, ",
+            ["--select", "largest-batch,pie"],
+            "unknown plot 'pie': known are largest-batch, memory-by-batch, composition, timeline, ",
         ),
         (["--formats", "png,bmp"], "unknown format 'bmp': known are png, svg, pdf"),
         (["--records", "empty"], "no records in empty: give the output folder of `bench run`"),
@@ -91,7 +92,7 @@ def test_a_damaged_record(bench, folder):
 def test_damaged_reconstructions_leave_nothing_half_written(bench, folder):
     stored(folder, accuracy("DEQ4IP", training(), reconstructions="x.safetensors"))
     (folder / "x.safetensors").write_text("nonsense")
-    done = bench("plot", "--records", folder, "--select", "figure-2,composition")
+    done = bench("plot", "--records", folder, "--select", "figure-2,largest-batch")
     code, said = done.returncode, done.stderr
     assert (code, said.count("\n")) == (2, 1)
     assert "x.safetensors is damaged" in said
@@ -100,7 +101,7 @@ def test_damaged_reconstructions_leave_nothing_half_written(bench, folder):
 
 def test_missing_reconstructions_cost_figure_2_alone(bench, folder):
     stored(folder, accuracy("DEQ4IP", training(), reconstructions="x.safetensors"))
-    done = bench("plot", "--records", folder, "--select", "figure-2,composition")
+    done = bench("plot", "--records", folder, "--select", "figure-2,largest-batch")
     code, said = done.returncode, done.stderr
     assert code == 0
     assert "x.safetensors is not there" in said
@@ -116,8 +117,13 @@ def test_nothing_to_plot(bench, folder):
 
 def test_the_same_records_give_the_same_bytes():
     curve = [point.model_copy(update={"validation_psnr_db": 30.0}) for point in points([1.0] * 5)]
-    records = [memory("DEQ4IP", 400 * MiB), timing("DEQ4IP", 1, 1), accuracy("DEQ4IP", training(curve=curve))]
-    for name in ("largest-batch", "psnr-against-memory", "training-curves"):
+    records = [
+        memory("DEQ4IP", 400 * MiB),
+        profile("DEQ4IP"),
+        timing("DEQ4IP", 1, 1),
+        accuracy("DEQ4IP", training(curve=curve)),
+    ]
+    for name in ("largest-batch", "timeline", "psnr-against-memory", "training-curves"):
         first, second = (plots.files(name, records, None, style.FORMATS) for _ in range(2))
         assert first == second
         assert set(first) == set(style.FORMATS)
