@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.records import Record, RecordStore, read_record
+from bench.records import Record
+from bench.store import RecordStore, read_record
 
 MADE_BY = ("seconds", "provenance")
 """How a record came about, which says nothing of its results."""

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from bench.errors import UsageError
-from bench.records import write_atomically
 from bench.sharding import Shard
+from bench.store import write_atomically
 
 if TYPE_CHECKING:
     from submitit import Job

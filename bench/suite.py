@@ -20,7 +20,8 @@ from bench.memory import Card, NotRecordableError
 from bench.memory.cuda import ProbeFailedError
 from bench.progress import Progress, told_to
 from bench.provenance import provenance
-from bench.records import FULL_SIZE, Record, RecordStore, Stage
+from bench.records import FULL_SIZE, Record, Stage
+from bench.store import RecordStore
 from bench.units import format_bytes
 from bench.workers import Died, message, side_by_side
 

@@ -18,8 +18,9 @@ from bench.errors import UsageError
 from bench.memory import CARDS, Card, Probe, Trace, largest_batch, record
 from bench.memory.cuda import Device, ProbeFailedError
 from bench.provenance import provenance
-from bench.records import Peak, Row, Validation, write_atomically
+from bench.records import Peak, Row, Validation
 from bench.stages.memory import cuda_engine, simulated_engine
+from bench.store import write_atomically
 
 
 def load(path: Path) -> Validation | None:

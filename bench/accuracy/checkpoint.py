@@ -13,7 +13,7 @@ import torch
 
 from bench.cell import Cell
 from bench.errors import StorageError
-from bench.records import write_atomically
+from bench.store import write_atomically
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from safetensors.torch import save
 from bench.accuracy.evaluation import Reconstruct
 from bench.accuracy.splits import Batch
 from bench.cell import Cell
-from bench.records import write_atomically
+from bench.store import write_atomically
 from operators.base import LinearOperator
 
 SHOWN = 4

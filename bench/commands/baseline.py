@@ -37,8 +37,8 @@ def update(
     from bench.config import load
     from bench.errors import CellsFailedError, UsageError
     from bench.pool import available_cores
-    from bench.records import write_atomically
     from bench.regression import baseline, fresh
+    from bench.store import write_atomically
 
     refuse_existing(output, force)
     settings = load(config)

@@ -26,9 +26,9 @@ def plot(
     """
     from bench.errors import NotComparableError, UsageError
     from bench.pool import available_cores, pool
-    from bench.records import read_records, write_atomically
     from bench.report.plots import PLOTS, files, shown
     from bench.report.style import FORMATS
+    from bench.store import read_records, write_atomically
 
     suffixes = _known("format", formats, FORMATS)
     names = _known("plot", select, list(PLOTS)) if select else list(PLOTS)

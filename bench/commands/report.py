@@ -62,8 +62,8 @@ def _known(what: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
 
 def _read(folders: Sequence[Path]) -> list[Record]:
     from bench.errors import NotComparableError
-    from bench.records import read_records
     from bench.report.chosen import joined
+    from bench.store import read_records
 
     if all(folder.is_dir() and not any(folder.rglob("*.json")) for folder in folders):
         raise NotComparableError(f"nothing to report: no records in {_names(folders)}; `bench run` makes them")
@@ -145,7 +145,7 @@ def _files(made: Report, wanted: Iterable[str]) -> dict[str, bytes]:
 def _write(files: dict[str, bytes], folder: Path, *, force: bool) -> None:
     """Write them all, or none where one with other content stands in the way."""
     from bench.errors import UsageError
-    from bench.records import write_atomically
+    from bench.store import write_atomically
 
     if not files:
         return

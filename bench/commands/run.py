@@ -14,7 +14,8 @@ if TYPE_CHECKING:  # torch and pandas take over a second to import: only a run p
     from bench.cell import Cell
     from bench.config import Config
     from bench.memory import Card
-    from bench.records import Record, RecordStore, Stage
+    from bench.records import Record, Stage
+    from bench.store import RecordStore
 
 DEFAULT_OUTPUT = Path("results/runs")
 
@@ -63,8 +64,9 @@ def run(
     """
     from bench import suite
     from bench.config import load
-    from bench.records import FULL_SIZE, RecordStore, to_json
+    from bench.records import FULL_SIZE
     from bench.sharding import Shard
+    from bench.store import RecordStore, to_json
 
     part = Shard.parse(shard) if shard else None
     given: dict[str, dict[str, object]] = {

@@ -41,9 +41,9 @@ def train(
     from bench.accuracy.checkpoint import Checkpoint
     from bench.commands.run import at_preset, check_none_failed, measured, say_what_diverged, warn
     from bench.config import load
-    from bench.records import RecordStore
     from bench.report import table2
     from bench.report.terminal import print_table
+    from bench.store import RecordStore
 
     given: dict[str, dict[str, object]] = {
         "suite": {"preset": preset},

@@ -14,8 +14,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import UsageError
-from bench.records import read_records
 from bench.regression.measured import Measured, all_reduced
+from bench.store import read_records
 
 
 class Baseline(BaseModel):

@@ -17,6 +17,7 @@ ALLOWED = {
     "bench/report": (
         "bench.report",
         "bench.records",
+        "bench.store",
         "bench.module_names",
         "bench.memory.explain",
         "bench.units",

@@ -4,7 +4,8 @@ import os
 import pytest
 
 from bench.errors import UsageError
-from bench.records import Record, RecordStore, read_records, write_atomically
+from bench.records import Record
+from bench.store import RecordStore, read_records, write_atomically
 
 
 def test_a_full_disk_leaves_the_old_content_whole(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ import models
 from bench import config, progress, suite
 from bench.config import load
 from bench.errors import StorageError
-from bench.records import RecordStore
+from bench.store import RecordStore
 
 TINY = """
 [suite]
