@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import sys
@@ -24,7 +23,6 @@ def pool(processes: int) -> Iterator[ProcessPoolExecutor]:
 
     Left by an exception, as when the user interrupts, it stops the workers at once.
     """
-    gc.freeze()  # else every worker's collector walks, and so copies, all that this process has
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     workers = ProcessPoolExecutor(processes, context, begin, (os.getpid(),))
     try:

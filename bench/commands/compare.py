@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.garbage import collector_paused
+
 if TYPE_CHECKING:  # torch and pandas take over a second to import: only a comparison pays for them
     from bench.regression.verdicts import Outcome, Verdict
 
@@ -19,6 +21,7 @@ AllowImprovement = Annotated[bool, typer.Option("--allow-improvement", help="Exi
 ConfigFile = Annotated[Path | None, typer.Option(help="The suite, as a TOML file like bench.toml.")]
 
 
+@collector_paused()
 def compare(
     a: Annotated[Path, typer.Argument(help="Before: a folder of records, or a baseline's file.")],
     b: Annotated[Path, typer.Argument(help="After: a folder of records, or a baseline's file.")],

@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from bench.commands.run import DEFAULT_OUTPUT
+from bench.garbage import collector_paused
 
 
+@collector_paused()
 def plot(
     records: Annotated[Path, typer.Option(help="The output folder of `bench run`.")] = DEFAULT_OUTPUT,
     output: Annotated[

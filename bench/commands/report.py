@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.garbage import collector_paused
+
 if TYPE_CHECKING:  # pandas takes a second to import: only a report pays for it
     from concurrent.futures import Executor, Future
 
@@ -20,6 +22,7 @@ DEFAULT_OUTPUT = Path("results/report")
 MOST_TASKS_DRAWN = 8
 
 
+@collector_paused()
 def report(
     records: Annotated[
         list[Path] | None,
