@@ -4,24 +4,14 @@ pytest benchmarks/test_table_speed.py --benchmark-only
 """
 
 import resource
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
+from cold import cold
 
 from bench import config, suite
 from bench.memory import SimulatedEngine, card_of_capacity, largest_batch, record
 from bench.workload import recorded_evaluations
-
-COMMAND = [sys.executable, "-c", "from bench.cli import main; main()"]
-
-
-def cold(benchmark, *arguments, rounds):
-    """A new process per round: imports are included."""
-    benchmark.pedantic(
-        lambda: subprocess.run([*COMMAND, *arguments], check=True, capture_output=True), rounds=rounds, warmup_rounds=1
-    )
 
 
 def test_help(benchmark):

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from bench.commands.conclusion import AllowImprovement, ConfigFile, Force, Json, Junit, conclude, refuse_existing
+from bench.garbage import collector_paused
 
 Jobs = Annotated[int | None, typer.Option(min=1, help="Cells measured side by side. [default: one per core]")]
 
 
+@collector_paused()
 def check(
     baseline: Annotated[Path | None, typer.Option(help="Its file. [default: that of the configuration]")] = None,
     records: Annotated[

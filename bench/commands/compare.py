@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from bench.commands.conclusion import AllowImprovement, ConfigFile, Force, Json, Junit, conclude, refuse_existing
+from bench.garbage import collector_paused
 
 
+@collector_paused()
 def compare(
     a: Annotated[Path, typer.Argument(help="Before: a folder of records, or a baseline's file.")],
     b: Annotated[Path, typer.Argument(help="After: a folder of records, or a baseline's file.")],

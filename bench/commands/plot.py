@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from bench.commands.run import DEFAULT_OUTPUT
+from bench.garbage import collector_paused
 
 
+@collector_paused()
 def plot(
     records: Annotated[Path, typer.Option(help="The output folder of `bench run`.")] = DEFAULT_OUTPUT,
     output: Annotated[
@@ -38,8 +40,8 @@ def plot(
     _refuse_existing([output / f"{name}.{suffix}" for name in names for suffix in suffixes], force)
     pictures: dict[Path, bytes] = {}
     with pool(min(available_cores(), len(names))) as workers:
-        drawn = {name: workers.submit(files, name, found, folder, suffixes) for name in names}
-        for name, future in drawn.items():
+        drawn = {name: workers.submit(files, name, found, folder, suffixes) for name in reversed(names)}
+        for name, future in reversed(drawn.items()):  # the last ones take longest, and were begun first
             try:
                 by_suffix = future.result()
             except FileNotFoundError as error:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.garbage import collector_paused
+
 if TYPE_CHECKING:  # pandas takes a second to import: only a report pays for it
     from concurrent.futures import Executor, Future
 
@@ -20,6 +22,7 @@ DEFAULT_OUTPUT = Path("results/report")
 MOST_TASKS_DRAWN = 8
 
 
+@collector_paused()
 def report(
     records: Annotated[
         list[Path] | None,
@@ -91,7 +94,7 @@ def _report(records: list[Record], selected: list[str], folders: Sequence[Path],
 def _start_drawing(
     workers: Executor, records: list[Record], selected: list[str], folder: Path
 ) -> dict[str, Future[dict[str, bytes]]]:
-    """The plots of the stages that the selected tables show, by name."""
+    """The plots of the stages that the selected tables show, by name; the last ones, which take longest, begin."""
     from bench.report.plots import PLOTS, files, shown
     from bench.report.tables import TABLES
 
@@ -104,16 +107,16 @@ def _start_drawing(
     found = shown(records)
     return {
         name: workers.submit(files, name, found, run, ["svg"])
-        for name, plot in PLOTS.items()
+        for name, plot in reversed(PLOTS.items())
         if stages.issuperset(plot.needs.split(","))
     }
 
 
 def _figures(drawn: dict[str, Future[dict[str, bytes]]]) -> Iterator[Figure]:
-    """The plots that there are data for, with a word on those whose files are missing or damaged."""
+    """The plots that there are data for, in their order, with a word on those whose files are missing or damaged."""
     from bench.report.formats import Figure
 
-    for name, future in drawn.items():
+    for name, future in reversed(drawn.items()):
         try:
             svg = future.result().get("svg")
         except (OSError, ValueError) as error:

@@ -211,6 +211,8 @@ def rank_test(before: Sequence[float], after: Sequence[float]) -> tuple[float, f
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
     """The leaves in which two trees differ, in words."""
+    if before == after:
+        return None
     old, new = dict(_leaves(before)), dict(_leaves(after))
     names = [name for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
     if not names:

@@ -24,7 +24,7 @@ def draw(records: Sequence[Record]) -> Figure | None:
         return None
     tasks = by_task(trained)
     look = looks(label(record, trained) for record in trained)
-    figure = new_figure(3.4 * len(tasks), 5.4)
+    figure = new_figure(3.4 * len(tasks), 5.1)
     grid = figure.subplots(2, len(tasks), squeeze=False, sharex="col")
     for (task, of_task), (above, beneath) in zip(tasks.items(), grid.T, strict=True):
         for record in of_task:

@@ -38,7 +38,7 @@ def composition(records: Sequence[Record]) -> Figure | None:
     if not records:
         return None
     tasks = by_task(records)
-    figure = new_figure(3.7 * len(tasks), 6.6)
+    figure = new_figure(3.7 * len(tasks), 5.8)
     grid = figure.subplots(2, len(tasks), squeeze=False)
     for (task, of_task), (above, below) in zip(tasks.items(), grid.T, strict=True):
         profiles = {label(record, records): record.profile for record in of_task if record.profile}
@@ -102,7 +102,7 @@ def timeline(records: Sequence[Record]) -> Figure | None:
         return None
     tasks = by_task(records)
     methods = list(dict.fromkeys(label(record, records) for record in records))
-    figure = new_figure(3.6 * len(tasks), 1.9 * len(methods) + 0.8)
+    figure = new_figure(3.6 * len(tasks), 1.9 * len(methods))
     grid = figure.subplots(len(methods), len(tasks), squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()

@@ -88,10 +88,10 @@ def _as_file(figure: Figure, suffix: str) -> bytes:
 def task_grid(
     tasks: Sequence[str], width_inches: float = 3.4, height_inches: float = 3.0
 ) -> tuple[Figure, dict[str, Any]]:
-    """A figure with one panel per task, four in a row, and room for a legend beneath; and the axes by task."""
+    """A figure with one panel per task, four in a row; and the axes by task."""
     columns = min(len(tasks), 4)
     rows = -(-len(tasks) // columns)
-    figure = new_figure(width_inches * columns, height_inches * rows + 0.4)
+    figure = new_figure(width_inches * columns, height_inches * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for task, each in zip(tasks, axes, strict=False):
         each.set_title(task)
@@ -101,18 +101,27 @@ def task_grid(
 
 
 def finish(figure: Figure) -> None:
-    """Lay the panels out, above one legend that has each label once. To be called when all is drawn."""
+    """Lay the panels out, and add one legend beneath that has each label once. To be called when all is drawn."""
     handles: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
-    rows = 0
+    figure.tight_layout()
+    figure.set_layout_engine(None)  # it is done: saving need not draw twice
     if handles:
         entry_inches = 0.6 + 0.075 * max(map(len, handles))  # its line and its letters
         columns = max(1, int(figure.get_figwidth() / entry_inches))
         rows = -(-len(handles) // columns)
+        _extend_beneath(figure, 0.1 + 0.21 * rows)
         figure.legend(list(handles.values()), list(handles), loc="lower center", ncols=columns)
-    figure.tight_layout(rect=(0, (0.1 + 0.21 * rows) / figure.get_figheight(), 1, 1))
+
+
+def _extend_beneath(figure: Figure, inches: float) -> None:
+    """Make a figure higher by an empty strip at its foot; its panels keep their sizes."""
+    panels, old = figure.subplotpars, figure.get_figheight()
+    new = old + inches
+    figure.set_figheight(new)
+    figure.subplots_adjust(bottom=(panels.bottom * old + inches) / new, top=(panels.top * old + inches) / new)
 
 
 def log_scale(axes: Any, which: Literal["x", "y", "both"]) -> None:
