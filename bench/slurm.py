@@ -8,7 +8,6 @@ the same command, and what is done is not. Jobs are listed in OUTPUT/jobs/submit
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import os
 import re
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 Cluster = Literal["slurm", "local"]
 State = Literal["pending", "running", "done", "failed"]
 
-# SLURM's words for a job, as squeue has them. Of one that has ended, or is no longer listed, the result decides.
+# SLURM's words for a job, as squeue has them. One that ended without a result, or with an error, has failed.
 _WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD"}
 _ENDED = {
     "BOOT_FAIL",
@@ -67,12 +66,13 @@ class ShardRun:
     def __call__(self) -> None:
         """Run the shard; its exit code decides whether the job is done or failed.
 
-        SLURM may send submitit's signal to all processes of the job; it is not meant for the run.
+        Signals that announce the job's end are meant for submitit; where SLURM sends them to all processes, the run
+        ignores them, and goes on until it is killed.
         """
         subprocess.run(
             [sys.executable, "-c", "from bench.cli import main; main()", *self.arguments],
             check=True,
-            preexec_fn=functools.partial(signal.signal, signal.SIGUSR2, signal.SIG_IGN),
+            preexec_fn=_ignore_announcements,
         )
 
     def checkpoint(self) -> Any:
@@ -80,6 +80,11 @@ class ShardRun:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def _ignore_announcements() -> None:
+    for announcement in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(announcement, signal.SIG_IGN)
 
 
 def run_arguments(shard: Shard, options: Sequence[str], output: Path) -> list[str]:
@@ -221,15 +226,16 @@ def _told(job_ids: Iterable[str]) -> dict[str, str]:
 
 
 def _state(submitted: Submitted, job: Job[None], told: str | None) -> State:
-    if told in _WAITING:
+    ended = job.paths.result_pickle.exists()
+    if ended and job.exception() is None:
+        return "done"
+    if told in _WAITING:  # an error is that of an attempt before
         return "pending"
-    if told is not None and told not in _ENDED:  # a result is left of an attempt before
+    if told is not None and told not in _ENDED:
         return "running"
-    if job.paths.result_pickle.exists():
-        return "done" if job.exception() is None else "failed"
-    if submitted.cluster == "local":
+    if submitted.cluster == "local" and not ended:
         return "running" if _is_alive(int(submitted.job_id)) else "failed"
-    return "running" if told == "COMPLETED" else "failed"  # its result is on its way through the file system
+    return "running" if told == "COMPLETED" and not ended else "failed"  # the result is on its way to this machine
 
 
 def _one_line(messages: str) -> str:
