@@ -7,11 +7,15 @@ the same command, and what is done is not. Jobs are listed in OUTPUT/jobs/submit
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,9 +31,19 @@ if TYPE_CHECKING:
 Cluster = Literal["slurm", "local"]
 State = Literal["pending", "running", "done", "failed"]
 
-# What SLURM says of a job; UNKNOWN is submitit's word for one that SLURM does not list yet.
-_WAITING = ("PENDING", "REQUEUED", "UNKNOWN", "PREEMPTED")
-_RUNNING = ("RUNNING", "COMPLET")  # COMPLETED, too: its result is on its way through the file system
+# SLURM's words for a job, as squeue has them. One that ended without a result, or with an error, has failed.
+_WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD"}
+_ENDED = {
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "TIMEOUT",
+}
 
 
 class Submitted(BaseModel):
@@ -50,14 +64,27 @@ class ShardRun:
         self.arguments = list(arguments)
 
     def __call__(self) -> None:
-        """Run the shard; its exit code decides whether the job is done or failed."""
-        subprocess.run([sys.executable, "-c", "from bench.cli import main; main()", *self.arguments], check=True)
+        """Run the shard; its exit code decides whether the job is done or failed.
+
+        Signals that announce the job's end are meant for submitit; where SLURM sends them to all processes, the run
+        ignores them, and goes on until it is killed.
+        """
+        subprocess.run(
+            [sys.executable, "-c", "from bench.cli import main; main()", *self.arguments],
+            check=True,
+            preexec_fn=_ignore_announcements,
+        )
 
     def checkpoint(self) -> Any:
         """The same again: records keep what is done."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def _ignore_announcements() -> None:
+    for announcement in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(announcement, signal.SIG_IGN)
 
 
 def run_arguments(shard: Shard, options: Sequence[str], output: Path) -> list[str]:
@@ -77,7 +104,7 @@ def require(cluster: Cluster) -> None:
         raise UsageError(
             f"submitting jobs needs {error.name}, which is not installed: pip install 'bench-inverse[slurm]'"
         ) from error
-    missing = [name for name in ("sbatch", "srun", "sacct") if shutil.which(name) is None]
+    missing = [name for name in ("sbatch", "srun", "squeue") if shutil.which(name) is None]
     if cluster == "slurm" and missing:
         raise UsageError(
             f"submitting jobs needs SLURM, but there is no {missing[0]} here: submit where there is, or run each shard "
@@ -116,11 +143,12 @@ def submit(
         executor = AutoExecutor(folder, cluster=cluster)
         executor.update_parameters(name="bench", **parameters)
         runs = [ShardRun(run_arguments(shard, options, output.absolute())) for shard in shards]
-        submitted = executor.submit_array(runs)
+        with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what it raises
+            submitted = executor.submit_array(runs)
     except OSError as error:
         raise UsageError(f"cannot write to the output folder {output}: {error.strerror}") from error
     except (FailedJobError, FailedSubmissionError) as error:
-        raise UsageError(f"SLURM refuses the jobs: {' '.join(str(error).split())}") from error
+        raise UsageError(f"SLURM refuses the jobs: {_one_line(str(error))}") from error
     new = [
         Submitted(shard=str(shard), options=list(options), cluster=cluster, job_id=job.job_id)
         for shard, job in zip(shards, submitted, strict=True)
@@ -162,13 +190,14 @@ def jobs(output: Path) -> list[tuple[Submitted, State, Path]]:
     """The jobs of an output folder, what has become of each, and the file with its messages.
 
     Raises:
-        UsageError: the list is damaged, or submitit or SLURM is not there to ask.
+        UsageError: the list is damaged, or submitit or SLURM is not there to ask, or SLURM does not answer.
     """
     known = listed(output)
     for cluster in {each.cluster for each in known}:
         require(cluster)
-    asked = [_job(each, output) for each in known]  # all before the first is asked: SLURM then tells of all at once
-    return [(each, _state(each, job), Path(job.paths.stderr)) for each, job in zip(known, asked, strict=True)]
+    told = _told([each.job_id for each in known if each.cluster == "slurm"])
+    found = [(each, _job(each, output)) for each in known]
+    return [(each, _state(each, job, told.get(each.job_id)), Path(job.paths.stderr)) for each, job in found]
 
 
 def _job(submitted: Submitted, output: Path) -> Job[None]:
@@ -178,15 +207,40 @@ def _job(submitted: Submitted, output: Path) -> Job[None]:
     return kind(jobs_folder(output), submitted.job_id)
 
 
-def _state(submitted: Submitted, job: Job[None]) -> State:
-    if job.paths.result_pickle.exists():
-        return "done" if job.exception() is None else "failed"
-    if submitted.cluster == "local":
-        return "running" if _is_alive(int(submitted.job_id)) else "failed"
-    told = job.state.upper()
-    if told.startswith(_WAITING):
+def _told(job_ids: Iterable[str]) -> dict[str, str]:
+    """The state of each job that SLURM lists, which it does for some minutes after the job's end.
+
+    submitit would ask sacct, which not every cluster has, and which lists a job of an array that runs as waiting, too.
+
+    Raises:
+        UsageError: SLURM does not answer.
+    """
+    arrays = sorted({job_id.partition("_")[0] for job_id in job_ids})
+    if not arrays:
+        return {}
+    question = ["squeue", "--all", "--array", "--states=all", "--noheader", "--format=%i %T"]
+    asked = subprocess.run([*question, f"--jobs={','.join(arrays)}"], capture_output=True, text=True)
+    if asked.returncode and "Invalid job id" not in asked.stderr:  # which it says of a single job it no longer lists
+        raise UsageError(f"SLURM does not tell what became of the jobs: {_one_line(asked.stderr)}: try again later")
+    return dict(line.split(maxsplit=1) for line in asked.stdout.splitlines())
+
+
+def _state(submitted: Submitted, job: Job[None], told: str | None) -> State:
+    ended = job.paths.result_pickle.exists()
+    if ended and job.exception() is None:
+        return "done"
+    if told in _WAITING:  # an error is that of an attempt before
         return "pending"
-    return "running" if told.startswith(_RUNNING) else "failed"
+    if told is not None and told not in _ENDED:
+        return "running"
+    if submitted.cluster == "local" and not ended:
+        return "running" if _is_alive(int(submitted.job_id)) else "failed"
+    return "running" if told == "COMPLETED" and not ended else "failed"  # the result is on its way to this machine
+
+
+def _one_line(messages: str) -> str:
+    """What a program of SLURM says, without its own name in front of every line."""
+    return "; ".join(re.sub(r"^\w+: (error: )?", "", line) for line in messages.splitlines() if line)
 
 
 def _is_alive(process_id: int) -> bool:

@@ -128,8 +128,8 @@ class _Worker:
         return Died(self._process.exitcode)
 
     def stop(self) -> None:
-        """End it, whatever it is at."""
-        self._process.terminate()
+        """End it, whatever it is at, even where SIGTERM is ignored, as in a job of SLURM."""
+        self._process.kill()
         self._process.join()
         self.connection.close()
 

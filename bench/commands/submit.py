@@ -23,7 +23,7 @@ def submit(
     cluster: Annotated[
         Literal["slurm", "local"], typer.Option(help="slurm, or local: processes on this machine, to try it out.")
     ] = "slurm",
-    time: Annotated[int, typer.Option(min=1, metavar="MINUTES", help="Of each job, before it is queued again.")] = 240,
+    time: Annotated[int, typer.Option(min=5, metavar="MINUTES", help="Of each job, before it is queued again.")] = 240,
     partition: Annotated[str | None, typer.Option(help="SLURM's, for the jobs.")] = None,
     gpus_per_task: Annotated[int | None, typer.Option(min=0, help="GPUs of each job: one cell on each.")] = None,
     cpus_per_task: Annotated[int | None, typer.Option(min=1, help="Cores of each job.")] = None,
