@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from cold import cold
 
-from bench.records import Record, RecordStore, read_records
+from bench.records import Record
 from bench.regression import baseline
 from bench.regression.measured import reduced
+from bench.store import RecordStore, read_records
 
 DEMO = Path(__file__).parents[1] / "results" / "demo"
 RECORDS = 1000

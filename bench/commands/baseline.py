@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from bench.commands.check import Jobs
-from bench.commands.conclusion import ConfigFile, Force, refuse_existing
+from bench.commands.common import ConfigFile, say
+from bench.commands.conclusion import Force, refuse_existing
 
 app = typer.Typer(help="What `bench check` takes for given.", no_args_is_help=True)
 
@@ -33,7 +34,7 @@ def update(
     from rich.console import Console
 
     from bench import suite
-    from bench.commands.run import chosen_cards
+    from bench.commands.measuring import chosen_cards
     from bench.config import load
     from bench.errors import CellsFailedError, UsageError
     from bench.pool import available_cores
@@ -61,7 +62,7 @@ def update(
         )
     text = baseline.text(measured)
     if path.is_file() and path.read_bytes() == text.encode():
-        typer.echo(f"bench: {path} says so already: {len(cells)} cells, nothing changed", err=True)
+        say(f"{path} says so already: {len(cells)} cells, nothing changed")
         return
     write_atomically(path, text)
-    typer.echo(f"bench: wrote {path}: {len(cells)} cells", err=True)
+    say(f"wrote {path}: {len(cells)} cells")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.conclusion import AllowImprovement, ConfigFile, Force, Json, Junit, conclude, refuse_existing
+from bench.commands.common import ConfigFile
+from bench.commands.conclusion import AllowImprovement, Force, Json, Junit, conclude, refuse_existing
 from bench.garbage import collector_paused
 
 

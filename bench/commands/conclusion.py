@@ -17,7 +17,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON i
 Junit = Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML, one test case per cell.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")]
 AllowImprovement = Annotated[bool, typer.Option("--allow-improvement", help="Exit with 0 where cells are better.")]
-ConfigFile = Annotated[Path | None, typer.Option(help="The suite, as a TOML file like bench.toml.")]
 
 
 def refuse_existing(path: Path | None, force: bool) -> None:

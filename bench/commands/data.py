@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bench.commands.common import say
+
 app = typer.Typer(help="The images there are, and small real ones to fetch.", no_args_is_help=True)
 
 
@@ -22,7 +24,7 @@ def list_sets(
     folder = folder or data_folder()
     table, reasons = overview(folder)
     for reason in reasons:
-        typer.echo(f"bench: {reason}", err=True)
+        say(reason)
     print_table(table, f"Images (subjects) per split. Data folder: {folder}; `bench data fetch` fills it.")
 
 

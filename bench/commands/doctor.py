@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.run import DEFAULT_OUTPUT
+from bench.commands.common import DEFAULT_OUTPUT
 
 
 def doctor(

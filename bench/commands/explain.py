@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.commands.common import ConfigFile, say
+
 if TYPE_CHECKING:  # torch, pandas and matplotlib take over a second to import: only an explanation pays for them
     from bench.cell import Cell
     from bench.memory import Card
@@ -20,7 +22,7 @@ def explain(
     gpu_cap: Annotated[str | None, typer.Option(help="The card's memory, such as 8GB (= 8 GiB) or 8000MB.")] = None,
     gpu: Annotated[str | None, typer.Option(help="A named card: see `bench list`.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images. [default: as many as fit, or 1]")] = None,
-    config: Annotated[Path | None, typer.Option(help="The suite, as a TOML file like bench.toml.")] = None,
+    config: ConfigFile = None,
     top: Annotated[int, typer.Option(help="Rows of the breakdown by module and line; 0 for none.")] = 10,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of the tables.")] = False,
     timeline: Annotated[Path | None, typer.Option(help="Draw memory over the step: .png, .svg or .pdf.")] = None,
@@ -35,7 +37,7 @@ def explain(
 
     _check(gpu_cap, gpu, batch, top, timeline)
     from bench import suite
-    from bench.commands.run import chosen_cards
+    from bench.commands.measuring import chosen_cards
     from bench.config import load
     from bench.memory import NotRecordableError
     from bench.report import composition
@@ -64,7 +66,7 @@ def explain(
             print_table(composition.breakdown(explanation, top), composition.breakdown_caption(explanation, top))
     sentence = composition.why_it_does_not_fit(explanation)
     if sentence:
-        _warn(sentence)
+        say(sentence)
 
 
 def _check(gpu_cap: str | None, gpu: str | None, batch: int | None, top: int, timeline: Path | None) -> None:
@@ -130,8 +132,4 @@ def _write(path: Path, write: Callable[[], None]) -> None:
         write()
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
-    _warn(f"wrote {path}")
-
-
-def _warn(message: str) -> None:
-    typer.echo(f"bench: {message}", err=True)
+    say(f"wrote {path}")

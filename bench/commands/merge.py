@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from bench.commands.common import say
+
 if TYPE_CHECKING:  # torch and pandas take over a second to import: only a merge pays for them
     from bench.config import Config
     from bench.records import Record, Stage
@@ -29,7 +31,7 @@ def merge(
     import tempfile
 
     from bench import merging
-    from bench.commands.run import report, report_all
+    from bench.commands.tables import report, report_all
     from bench.config import load
     from bench.errors import UsageError
 
@@ -54,7 +56,7 @@ def merge(
         report(stage, records, cards, settings, None)
     if len(by_stage) > 1:
         report_all(every, None)
-    typer.echo(f"bench: {len(stored)} records of {len(folders)} folders are in {output}", err=True)
+    say(f"{len(stored)} records of {len(folders)} folders are in {output}")
 
 
 def _tabulated(records: list[Record], settings: Config) -> dict[Stage, list[Record]]:
@@ -66,7 +68,7 @@ def _tabulated(records: list[Record], settings: Config) -> dict[Stage, list[Reco
         of_stage = sorted((record for record in records if record.stage == stage), key=_order(settings))
         twice = _measured_twice(of_stage)
         if twice:
-            typer.echo(f"bench: no table of the stage {stage}: {twice}", err=True)
+            say(f"no table of the stage {stage}: {twice}")
         elif of_stage:
             by_stage[stage] = of_stage
     return by_stage

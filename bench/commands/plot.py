@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.run import DEFAULT_OUTPUT
+from bench.commands.common import DEFAULT_OUTPUT, known, say
 from bench.garbage import collector_paused
 
 
@@ -32,8 +32,8 @@ def plot(
     from bench.report.style import FORMATS
     from bench.store import read_records, write_atomically
 
-    suffixes = _known("format", formats, FORMATS)
-    names = _known("plot", select, list(PLOTS)) if select else list(PLOTS)
+    suffixes = known("format", formats, FORMATS)
+    names = known("plot", select, PLOTS) if select else list(PLOTS)
     found = shown(read_records(records))
     folder = records.parent if records.name == "records" else records
     output = output or folder / "plots"
@@ -45,31 +45,21 @@ def plot(
             try:
                 by_suffix = future.result()
             except FileNotFoundError as error:
-                _say(f"{name} left out: {error.filename} is not there; the cell trained again has it")
+                say(f"{name} left out: {error.filename} is not there; the cell trained again has it")
                 continue
             except OSError as error:
                 raise UsageError(f"cannot read {error.filename}: {error.strerror}") from error
             except ValueError as error:
                 raise UsageError(str(error)) from error
             if not by_suffix:
-                _say(f"{name} left out: `bench run --stages {PLOTS[name].needs}` measures what it shows")
+                say(f"{name} left out: `bench run --stages {PLOTS[name].needs}` measures what it shows")
             pictures |= {output / f"{name}.{suffix}": content for suffix, content in by_suffix.items()}
     if not pictures:
         raise NotComparableError(f"nothing to plot: the records in {records} have the data of none of the plots")
     _make(output)
     for path, content in pictures.items():
         write_atomically(path, content)
-        _say(f"wrote {path}")
-
-
-def _known(what: str, given: str, known: Sequence[str]) -> list[str]:
-    from bench.errors import UsageError
-
-    names = [name.strip().lower() for name in given.split(",")]
-    for name in names:
-        if name not in known:
-            raise UsageError(f"unknown {what} {name!r}: known are {', '.join(known)}")
-    return list(dict.fromkeys(names))
+        say(f"wrote {path}")
 
 
 def _refuse_existing(paths: Sequence[Path], force: bool) -> None:
@@ -91,7 +81,3 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to the output folder {folder}: {error.strerror}") from error
-
-
-def _say(message: str) -> None:
-    typer.echo(f"bench: {message}", err=True)

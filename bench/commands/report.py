@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.commands.common import DEFAULT_OUTPUT, known, say
 from bench.garbage import collector_paused
 
 if TYPE_CHECKING:  # pandas takes a second to import: only a report pays for it
@@ -17,8 +18,7 @@ if TYPE_CHECKING:  # pandas takes a second to import: only a report pays for it
     from bench.report.formats import Figure, Report
 
 TERMINAL = "terminal"
-DEFAULT_RECORDS = Path("results/runs")
-DEFAULT_OUTPUT = Path("results/report")
+DEFAULT_REPORT = Path("results/report")
 MOST_TASKS_DRAWN = 8
 
 
@@ -34,33 +34,23 @@ def report(
     select: Annotated[
         str | None, typer.Option(help="Of table2,table3,table4,profile,timing, those that are wanted. [default: all]")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Folder for the files.")] = DEFAULT_OUTPUT,
+    output: Annotated[Path, typer.Option(help="Folder for the files.")] = DEFAULT_REPORT,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files of another report.")] = False,
 ) -> None:
     """The paper's tables from any set of records: on the terminal, as files, and as one page for a browser."""
     from bench.report.formats import FORMATS
     from bench.report.tables import TABLES
 
-    wanted = _known("format", formats.split(","), (TERMINAL, *FORMATS))
-    selected = _known("table", select.split(",") if select else TABLES, TABLES)
-    folders = records or [DEFAULT_RECORDS]
+    wanted = known("format", formats, (TERMINAL, *FORMATS))
+    selected = known("table", select, TABLES) if select else list(TABLES)
+    folders = records or [DEFAULT_OUTPUT]
     made = _report(_read(folders), selected, folders, with_figures="html" in wanted)
     files = _files(made, wanted)
     _write(files, output, force=force)
     if TERMINAL in wanted:
         _print(made)
     if files:
-        _warn(f"wrote {', '.join(sorted(files))} into {output}")
-
-
-def _known(what: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
-    from bench.errors import UsageError
-
-    chosen = [name.strip() for name in names]
-    for name in chosen:
-        if name not in known:
-            raise UsageError(f"unknown {what} {name!r}: known are {', '.join(known)}")
-    return list(dict.fromkeys(chosen))
+        say(f"wrote {', '.join(sorted(files))} into {output}")
 
 
 def _read(folders: Sequence[Path]) -> list[Record]:
@@ -100,7 +90,7 @@ def _start_drawing(
 
     tasks = {record.task for record in records}
     if len(tasks) > MOST_TASKS_DRAWN:
-        _warn(f"no figures: they have a panel per task, and {len(tasks)} are more than {MOST_TASKS_DRAWN}")
+        say(f"no figures: they have a panel per task, and {len(tasks)} are more than {MOST_TASKS_DRAWN}")
         return {}
     stages = {stage for name in selected for stage in TABLES[name].stages}
     run = folder.parent if folder.name == "records" else folder
@@ -120,7 +110,7 @@ def _figures(drawn: dict[str, Future[dict[str, bytes]]]) -> Iterator[Figure]:
         try:
             svg = future.result().get("svg")
         except (OSError, ValueError) as error:
-            _warn(f"{name} left out: {error}")
+            say(f"{name} left out: {error}")
             continue
         if svg:
             caption = name.replace("-", " ").replace("psnr", "PSNR")
@@ -177,7 +167,3 @@ def _print(made: Report) -> None:
 
 def _names(folders: Iterable[Path]) -> str:
     return ", ".join(map(str, folders))
-
-
-def _warn(message: str) -> None:
-    typer.echo(f"bench: {message}", err=True)

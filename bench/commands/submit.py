@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from bench.commands import run as run_command
+from bench.commands.common import DEFAULT_OUTPUT, say
 
 
 def submit(
@@ -19,7 +20,7 @@ def submit(
     ] = None,
     output: Annotated[
         Path, typer.Option(help="Folder for the records of all jobs, on a disk that all share.")
-    ] = run_command.DEFAULT_OUTPUT,
+    ] = DEFAULT_OUTPUT,
     cluster: Annotated[
         Literal["slurm", "local"], typer.Option(help="slurm, or local: processes on this machine, to try it out.")
     ] = "slurm",
@@ -57,17 +58,16 @@ def submit(
     if chosen:
         slurm.submit(chosen, options, output, cluster=cluster, parameters=parameters)
     left = f"; {shards - len(chosen)} are done or under way" if len(chosen) < shards else ""
-    typer.echo(f"bench: {len(chosen)} of {shards} shards submitted{left}", err=True)
-    typer.echo(
-        f"bench: `bench jobs --output {output}` lists them; when all are done, "
-        f"`{shlex.join(['bench', 'run', *options, '--output', str(output)])}` prints the tables",
-        err=True,
+    say(f"{len(chosen)} of {shards} shards submitted{left}")
+    say(
+        f"`bench jobs --output {output}` lists them; when all are done, "
+        f"`{shlex.join(['bench', 'run', *options, '--output', str(output)])}` prints the tables"
     )
 
 
 def jobs(
     output: Annotated[Path, typer.Option(help="The output folder that was given to `bench submit`.")] = (
-        run_command.DEFAULT_OUTPUT
+        DEFAULT_OUTPUT
     ),
 ) -> None:
     """The jobs that `bench submit` submitted, and what has become of them."""

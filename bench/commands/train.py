@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands.run import DEFAULT_OUTPUT
+from bench.commands.common import DEFAULT_OUTPUT, ConfigFile, say
 
 if TYPE_CHECKING:
     from bench.config import Config
@@ -25,7 +25,7 @@ def train(
     ] = None,
     data: Annotated[str | None, typer.Option(help="Images, of `bench data list`. [default: the task's]")] = None,
     data_folder: Annotated[Path | None, typer.Option(help="Where the images are. [default: the data folder]")] = None,
-    config: Annotated[Path | None, typer.Option(help="The suite, as a TOML file like bench.toml.")] = None,
+    config: ConfigFile = None,
     output: Annotated[Path, typer.Option(help="Folder for checkpoints, records, reconstructions.")] = DEFAULT_OUTPUT,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Trainings side by side on a CPU. [default: one per core]")
@@ -39,7 +39,7 @@ def train(
     """
     from bench import suite
     from bench.accuracy.checkpoint import Checkpoint
-    from bench.commands.run import at_preset, check_none_failed, measured, say_what_diverged, warn
+    from bench.commands.measuring import at_preset, check_none_failed, measured, say_what_diverged
     from bench.config import load
     from bench.report import table2
     from bench.report.terminal import print_table
@@ -51,14 +51,14 @@ def train(
     }
     settings = with_data(at_preset(load(config, given), config, given), data, data_folder)
     cells = suite.cells(settings, architecture, task, stage="accuracy")
-    records = measured(cells, RecordStore(output / "records", warn), fresh, jobs)
+    records = measured(cells, RecordStore(output / "records", say), fresh, jobs)
     frame = table2.tidy(records)
     print_table(table2.arranged(frame), table2.caption(frame))
     say_what_diverged(records)
     for cell, record in zip(cells, records, strict=True):
         if record.parameters:
             for training in cell.accuracy.seeds:
-                warn(f"weights of {cell.architecture} on {cell.task}: {Checkpoint.of(cell, training, output).path}")
+                say(f"weights of {cell.architecture} on {cell.task}: {Checkpoint.of(cell, training, output).path}")
     check_none_failed(records)
 
 

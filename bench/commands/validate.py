@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bench.commands.common import ConfigFile, say
+
 
 def validate(
     gpu_cap: Annotated[
@@ -14,7 +16,7 @@ def validate(
     ] = None,
     architecture: Annotated[list[str] | None, typer.Option(help="Only this architecture. May be repeated.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="Only this task. May be repeated.")] = None,
-    config: Annotated[Path | None, typer.Option(help="The suite, as a TOML file like bench.toml.")] = None,
+    config: ConfigFile = None,
     output: Annotated[Path, typer.Option(help="Folder for the result.")] = Path("results/validation"),
     time_limit: Annotated[float, typer.Option(min=1, help="Begin no row after so many seconds.")] = float("inf"),
 ) -> None:
@@ -24,20 +26,16 @@ def validate(
     the same command goes on where the last one stopped.
     """
     from bench import suite, validation
-    from bench.commands.run import chosen_cards
+    from bench.commands.measuring import chosen_cards, gpu_for
     from bench.config import load
-    from bench.errors import CellsFailedError, UsageError
-    from bench.memory.cuda import NoGpuError, require_gpu
+    from bench.errors import CellsFailedError
     from bench.report import validation as report
     from bench.report.terminal import print_table
 
     settings = load(config)
     cards = chosen_cards(settings, gpu_cap or [], [])
     cells = suite.cells(settings, architecture or [], task or [])
-    try:
-        device_name = require_gpu(max(card.usable_bytes for card in cards))
-    except NoGpuError as error:
-        raise UsageError(str(error)) from error
+    device_name = gpu_for(cards)
     path = output / f"{device_name.replace(' ', '-').lower()}.json"
     rows = []
     for row, is_new in validation.run(cells, cards, path, device_name, time_limit_seconds=time_limit):
@@ -47,7 +45,7 @@ def validate(
             typer.echo(f"{row.architecture} on {row.task}, {row.cap}: {verdict} ({row.seconds} s)", err=True)
     print_table(report.table(rows), report.caption(rows, device_name))
     if len(rows) < len(cells) * len(cards):
-        typer.echo(f"bench: {len(rows)} of {len(cells) * len(cards)} rows done: the same command goes on", err=True)
+        say(f"{len(rows)} of {len(cells) * len(cards)} rows done: the same command goes on")
     failed = [row for row in rows if row.status == "failed"]
     if failed:
         raise CellsFailedError(f"{len(failed)} of {len(rows)} rows failed; the first: {failed[0].reason}")

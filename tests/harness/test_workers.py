@@ -176,7 +176,7 @@ def test_gpus_are_named_as_cuda_visible_devices_names_them(monkeypatch, listed, 
 
 def test_cells_share_out_gpus_only_if_they_run_on_them(monkeypatch, tmp_path):
     from bench import devices, suite
-    from bench.commands.run import _side_by_side
+    from bench.commands.measuring import _side_by_side
     from bench.config import load
 
     monkeypatch.setattr(devices, "visible_gpus", lambda: ["0", "1"])

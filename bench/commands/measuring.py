@@ -1,0 +1,140 @@
+"""Cells of a suite measured for a command: which cards and preset, with bars, and what went wrong in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.commands.common import say
+
+if TYPE_CHECKING:  # torch takes over a second to import: only a measurement pays for it
+    from bench.cell import Cell
+    from bench.config import Config
+    from bench.memory import Card
+    from bench.records import Record, Stage
+    from bench.store import RecordStore
+
+
+def chosen_cards(settings: Config, gpu_caps: list[str], gpus: list[str]) -> list[Card]:
+    """The cards asked for on the command line, or the configuration's."""
+    from bench.errors import UsageError
+    from bench.memory.gpus import card_named, card_of_capacity
+
+    if not gpu_caps and not gpus:
+        gpu_caps, gpus = list(settings.suite.gpu_caps), list(settings.suite.gpus)
+    try:
+        cards = [card_of_capacity(text) for text in gpu_caps] + [card_named(name) for name in gpus]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if not cards:
+        raise UsageError("no card to answer for: give --gpu-cap 8GB, --gpu NAME, or gpu_caps in the configuration")
+    return list({card.name: card for card in cards}.values())
+
+
+def gpu_for(cards: list[Card]) -> str:
+    """The name of the GPU, which has the memory of every card.
+
+    Raises:
+        UsageError: there is no such GPU.
+    """
+    from bench.errors import UsageError
+    from bench.memory.cuda import NoGpuError, require_gpu
+
+    try:
+        return require_gpu(max(card.usable_bytes for card in cards))
+    except NoGpuError as error:
+        raise UsageError(str(error)) from error
+
+
+def at_preset(settings: Config, path: Path | None, given: Mapping[str, Mapping[str, object]]) -> Config:
+    """The configuration once more, with its preset laid upon it: "auto" is demo on a CPU, paper on a GPU."""
+    import torch
+
+    from bench.config import load
+
+    name = settings.suite.preset
+    if name == "auto":
+        name = "paper" if torch.cuda.is_available() else "demo"
+    return load(path, {**given, "suite": {**given.get("suite", {}), "preset": name}}, preset=name)
+
+
+def measured(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int | None) -> list[Record]:
+    """The cells' records, measured as far as they are not stored, each with its bar where stderr is a terminal.
+
+    Raises:
+        InterruptedRunError: by the user; what is done is stored.
+        StorageError: a record or checkpoint cannot be used or written.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from bench import progress as progress_of
+    from bench import suite
+    from bench.errors import InterruptedRunError
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
+    )
+    records: dict[int, Record] = {}
+    measured = 0
+    try:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            bars = [progress.add_task(f"{cell.architecture} on {cell.task}", total=None, status="") for cell in cells]
+
+            def show(place: int, heard: progress_of.Progress) -> None:
+                progress.update(bars[place], total=heard.total, completed=heard.done, status=heard.status)
+
+            gpus = suite.gpus(cells)
+            at_a_time = _side_by_side(cells[0].stage, jobs, gpus) if cells else 1
+            made = suite.run(cells, store, fresh=fresh, jobs=at_a_time, gpus=gpus, listener=show)
+            for place, record, is_new in made:
+                records[place] = record
+                measured += is_new
+                progress.update(
+                    bars[place], total=1, completed=1, status=record.status if is_new else "recorded before"
+                )
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"interrupted with {len(records)} of {len(cells)} cells in {store.folder}: "
+            "the same command goes on from there"
+        ) from None
+    if measured < len(cells):
+        say(f"{len(cells) - measured} of {len(cells)} cells taken from {store.folder} (--fresh measures them again)")
+    return [records[place] for place in sorted(records)]
+
+
+def _side_by_side(stage: Stage, jobs: int | None, gpus: Sequence[str]) -> int:
+    """How many cells are measured at a time: one per GPU; on the CPU one per core, or, when time is measured, one."""
+    from bench.pool import available_cores
+
+    if gpus:
+        return min(jobs or len(gpus), len(gpus))
+    return 1 if stage == "timing" else jobs or available_cores()
+
+
+def say_what_diverged(records: list[Record]) -> None:
+    """Name each training that diverged, and where, on stderr."""
+    for record in records:
+        for training in record.accuracy.trainings if record.accuracy else ():
+            if training.status == "diverged":
+                say(f"{record.architecture} on {record.task}, seed {training.seed}, diverged: {training.reason}")
+
+
+def check_none_failed(records: list[Record]) -> None:
+    """End the command with the reasons of the cells that failed, if there are any.
+
+    Raises:
+        CellsFailedError: some have.
+    """
+    from bench.errors import CellsFailedError
+
+    failed = [record for record in records if record.status == "failed"]
+    if failed:
+        reasons = "; ".join(f"{record.architecture} on {record.task}: {record.reason}" for record in failed)
+        raise CellsFailedError(f"{len(failed)} of {len(records)} cells failed: {reasons}")
