@@ -87,11 +87,11 @@ def _share(cell: pd.DataFrame, category: str) -> str:
 
 def _largest(cell: pd.DataFrame) -> str:
     shown = merged(cell["group"])
-    sizes: Counter[str] = Counter()
+    sizes: Counter[tuple[str, str]] = Counter()
     for category, group, size in cell[["category", "group", "size_bytes"]].itertuples(index=False):
-        sizes[f"{category}: {shown[group]}"] += size
-    ((what, size),) = sizes.most_common(1)
-    return f"{size / _reserved(cell):.0%} {what}"
+        sizes[category, shown[group]] += size
+    (((_, group), size),) = sizes.most_common(1)
+    return f"{size / _reserved(cell):.0%} {group}"
 
 
 def caption(frame: pd.DataFrame) -> str:

@@ -17,6 +17,7 @@ from bench.units import GiB
 
 _CONTEXT = "CUDA context"
 _SAVED = "saved activations"
+_THINNEST = 300  # of the card's memory: what takes less than this part of it in every event cannot be seen
 _LABELS = {"fragmentation": "reserved beside blocks"}
 _LOOKS: dict[str, dict[str, Any]] = {
     _CONTEXT: {"facecolor": "#8c8c8c"},
@@ -121,7 +122,7 @@ def _draw_step(axes: Any, profile: Profile, name: str) -> None:
     step, usable = profile.timeline, profile.usable_bytes / GiB
     axes.set_axis_on()
     axes.grid(visible=False)
-    bands(axes, step, GiB, _LABELS)
+    bands(axes, step, GiB, _LABELS, least_bytes=profile.usable_bytes // _THINNEST)
     axes.axhline(usable, color="#b00020", linestyle=(0, (6, 3)), linewidth=1.2, label="usable on the card")
     height = allocated_at_moment(step) / GiB
     marker = {"marker": "v", "linestyle": "none", "color": "black", "markersize": 5}

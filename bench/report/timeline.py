@@ -74,24 +74,21 @@ def draw(
     figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def bands(axes: Any, timeline: StepTimeline, unit: int, labels: Mapping[str, str]) -> None:
-    """Draw a band for every category that is not empty, and the reserved bytes as a line above them."""
-    bottom = np.zeros(len(timeline.at))
-    for name, size_bytes in timeline.size_bytes.items():
-        top = bottom + np.array(size_bytes) / unit
-        if any(size_bytes):
-            look = RESERVED_ALONE if name == "fragmentation" else {"edgecolor": "none"}
-            axes.fill_between(
-                *(timeline.at, bottom, top),
-                step="post",
-                facecolor=COLORS[name],
-                linewidth=0,
-                label=labels.get(name, name),
-                **look,
-            )
-        bottom = top
-    axes.step(timeline.at, bottom, where="post", color="black", linewidth=1, marker="", label="reserved")
-    axes.set_xlim(timeline.at[0], max(timeline.at[-1], timeline.at[0] + 1))
+def bands(axes: Any, timeline: StepTimeline, unit: int, labels: Mapping[str, str], least_bytes: int = 1) -> None:
+    """Draw a band for every category that reaches `least_bytes`, and the reserved bytes as a line above them.
+
+    Each is drawn down to the axis, behind the ones below it: that takes half as many points as its own two edges.
+    """
+    edges = [*timeline.at, timeline.events]
+    tops = np.cumsum(np.array(list(timeline.size_bytes.values())), axis=0) / unit
+    for place, (name, size_bytes) in enumerate(timeline.size_bytes.items()):
+        if max(size_bytes) >= least_bytes:
+            look = RESERVED_ALONE if name == "fragmentation" else {}
+            color, order = COLORS[name], 1 - place / len(tops)
+            label = labels.get(name, name)
+            axes.stairs(tops[place], edges, fill=True, facecolor=color, linewidth=0, label=label, zorder=order, **look)
+    axes.stairs(tops[-1], edges, baseline=None, color="black", linewidth=1, label="reserved")
+    axes.set_xlim(edges[0], edges[-1])
 
 
 def allocated_at_moment(timeline: StepTimeline) -> int:
