@@ -34,12 +34,13 @@ def merge(
     from bench.commands.tables import report, report_all
     from bench.config import load
     from bench.errors import UsageError
+    from bench.report.chosen import cards_of
 
     settings = load(config)
     stored = merging.gathered(folders)
     by_stage = _tabulated([each.record for each in stored], settings)
     every = [record for records in by_stage.values() for record in records]
-    cards = _cards(by_stage.get("memory", []))
+    cards = cards_of(by_stage.get("memory", []))
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output, prefix=".merge-") as scratch:
@@ -94,8 +95,3 @@ def _measured_twice(records: Sequence[Record]) -> str | None:
             why = f"torch {' and '.join(versions)}" if len(versions) > 1 else "other settings or sources"
             return f"{one.architecture} on {one.task} has several results ({why})"
     return None
-
-
-def _cards(records: Sequence[Record]) -> list[str]:
-    """All cards that any of the records answers for."""
-    return list(dict.fromkeys(card.card for record in records if record.memory for card in record.memory.cards))

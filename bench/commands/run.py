@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.commands.common import DEFAULT_OUTPUT, ConfigFile, say
+
+if TYPE_CHECKING:  # torch takes over a second to import: only a run pays for it
+    from bench.cell import Cell
+    from bench.records import Stage
+    from bench.sharding import Shard
 
 
 def run(
@@ -93,12 +98,7 @@ def run(
     }
     note = ""
     if part:
-        all_cells = [cell for of_stage in cells.values() for cell in of_stage]
-        of_part = part.part(all_cells)
-        cells = {stage: [cell for cell in of_part if cell.stage == stage] for stage in cells}
-        note = f" Shard {part} alone, {len(of_part)} of {len(all_cells)} cells: `bench merge` makes the whole."
-        if not of_part:
-            say(f"shard {part} has nothing to do: the run has {len(all_cells)} cells")
+        cells, note = _of_shard(part, cells)
     store = RecordStore(output / "records", say)
     records = []
     for stage, of_stage in cells.items():
@@ -115,3 +115,13 @@ def run(
     if json:
         print(to_json(records))
     check_none_failed(records)
+
+
+def _of_shard(part: Shard, cells: dict[Stage, list[Cell]]) -> tuple[dict[Stage, list[Cell]], str]:
+    """The shard's cells by stage, and a note for below their tables."""
+    every = [cell for of_stage in cells.values() for cell in of_stage]
+    mine = part.part(every)
+    if not mine:
+        say(f"shard {part} has nothing to do: the run has {len(every)} cells")
+    note = f" Shard {part} alone, {len(mine)} of {len(every)} cells: `bench merge` makes the whole."
+    return {stage: [cell for cell in mine if cell.stage == stage] for stage in cells}, note

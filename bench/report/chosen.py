@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from bench.records import Record
+from bench.records import Record, Stage
 from bench.report.methods import in_order
 
 
@@ -29,11 +29,16 @@ def _with_cards_of(earlier: Record, record: Record) -> Record:
     return record.model_copy(update={"memory": record.memory.model_copy(update={"cards": list(cards.values())})})
 
 
-def newest_memory(records: Iterable[Record]) -> tuple[list[Record], int]:
-    """The memory records, of those of one cell with different settings the newest; and how many are left out."""
-    of_memory = [record for record in records if record.stage == "memory"]
+def one_per_cell(records: Iterable[Record], stage: Stage) -> tuple[list[Record], int]:
+    """The records of a stage, of those of one cell with different settings the newest; and how many are left out."""
+    of_stage = [record for record in records if record.stage == stage]
     newest: dict[tuple[str, str], Record] = {}
-    for record in of_memory:
+    for record in of_stage:
         cell = (record.task, record.architecture)
         newest[cell] = max(newest.get(cell, record), record, key=lambda each: each.provenance.created)
-    return list(newest.values()), len(of_memory) - len(newest)
+    return list(newest.values()), len(of_stage) - len(newest)
+
+
+def cards_of(records: Iterable[Record]) -> list[str]:
+    """All cards that any of the records answers for."""
+    return list(dict.fromkeys(card.card for record in records if record.memory for card in record.memory.cards))

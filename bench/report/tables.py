@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from bench.records import Record, Stage
-from bench.report import table3
 from bench.report.cells import Better, best, one_line
-from bench.report.chosen import newest_memory
+from bench.report.chosen import cards_of, one_per_cell
 from bench.report.formats import Table
 
 
@@ -31,6 +30,8 @@ TABLES = {
 }
 """What can be selected; each name is that of a module."""
 
+_ONE_PER_CELL = ("table3", "profile")  # which have one place for each cell
+
 
 def tables(records: Sequence[Record], select: Iterable[str] = TABLES) -> list[Table]:
     """The selected tables that there are records for."""
@@ -40,7 +41,12 @@ def tables(records: Sequence[Record], select: Iterable[str] = TABLES) -> list[Ta
 
 def _table(name: str, records: Sequence[Record]) -> Table | None:
     module: Any = importlib.import_module(f"bench.report.{name}")
-    frame, note = _table3(records) if name == "table3" else (module.tidy(records), "")
+    note = ""
+    if name in _ONE_PER_CELL:
+        (stage,) = TABLES[name].stages
+        records, left_out = one_per_cell(records, stage)
+        note = f" Not shown: {left_out} older records of these cells, with other settings." if left_out else ""
+    frame = module.tidy(records, cards_of(records)) if name == "table3" else module.tidy(records)
     if frame.empty:
         return None
     arranged = module.arranged(frame).fillna("").map(one_line).rename(columns=one_line)
@@ -53,14 +59,6 @@ def _table(name: str, records: Sequence[Record]) -> Table | None:
         best=_BEST[name](arranged),
         labels=max(1, list(arranged.columns).index("")) if "" in arranged.columns else 1,
     )
-
-
-def _table3(records: Sequence[Record]) -> tuple[pd.DataFrame, str]:
-    """Its tidy frame for all cards there are, and a word on what it has no place for."""
-    shown, left_out = newest_memory(records)
-    cards = dict.fromkeys(card.card for record in shown if record.memory for card in record.memory.cards)
-    note = f" Not shown: {left_out} older records of these cells, with other settings." if left_out else ""
-    return table3.tidy(shown, list(cards)), note
 
 
 Marks = Callable[[pd.DataFrame], pd.DataFrame]
