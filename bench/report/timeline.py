@@ -50,28 +50,27 @@ def draw(
     Raises:
         OSError: it cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from bench.report.style import as_files, new_figure, style
 
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
     unit, unit_name = (GiB, "GiB") if usable_bytes >= GiB else (MiB, "MiB")
-    bands(axes, timeline, unit, {name: f"{name}, {format_bytes(size)}" for name, size in size_bytes.items()})
     usable = usable_bytes / unit
-    axes.axhline(usable, color="#b00020", linestyle=(0, (6, 3)), linewidth=1.5, label="usable on the card")
-    axes.set_ylim(0, usable * 1.14)
-    _name_phases(axes, timeline, usable)
-    _point_at_moment(axes, timeline, f"{note}\n{timeline.operation} at {innermost(timeline.place)}", usable, unit)
-    axes.set_xlabel("allocations and frees of the step, in order")
-    axes.set_ylabel(unit_name)
-    axes.set_title(title, loc="left", fontsize=12, pad=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    handles, labels = axes.get_legend_handles_labels()
-    legend = axes.legend(handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
-    legend.set_title("at the moment marked")
-    legend.set_alignment("left")
-    figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    with style():
+        figure = new_figure(11, 5.2)
+        figure.set_layout_engine("constrained")
+        axes = figure.add_subplot()
+        bands(axes, timeline, unit, {name: f"{name}, {format_bytes(size)}" for name, size in size_bytes.items()})
+        axes.axhline(usable, color="#b00020", linestyle=(0, (6, 3)), label="usable on the card")
+        axes.set_ylim(0, usable * 1.14)
+        axes.grid(visible=False)
+        _name_phases(axes, timeline, usable)
+        _point_at_moment(axes, timeline, f"{note}\n{timeline.operation} at {innermost(timeline.place)}", usable, unit)
+        axes.set(xlabel="allocations and frees of the step, in order", ylabel=unit_name, title=title)
+        handles, labels = axes.get_legend_handles_labels()
+        legend = axes.legend(handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.01, 1))
+        legend.set_title("at the moment marked")
+        legend.set_alignment("left")
+        suffix = path.suffix.lower().removeprefix(".")
+        path.write_bytes(as_files(figure, [suffix])[suffix])
 
 
 def bands(axes: Any, timeline: StepTimeline, unit: int, labels: Mapping[str, str], least_bytes: int = 1) -> None:
