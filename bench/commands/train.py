@@ -24,7 +24,10 @@ def train(
         list[int] | None, typer.Option(help="One training each. May be repeated. [default: the preset's]")
     ] = None,
     data: Annotated[str | None, typer.Option(help="Images, of `bench data list`. [default: the task's]")] = None,
-    data_folder: Annotated[Path | None, typer.Option(help="Where the images are. [default: the data folder]")] = None,
+    data_folder: Annotated[
+        Path | None,
+        typer.Option(help="Where they are: the set's folder, or one that has it. [default: the data folder]"),
+    ] = None,
     config: ConfigFile = None,
     output: Annotated[Path, typer.Option(help="Folder for checkpoints, records, reconstructions.")] = DEFAULT_OUTPUT,
     jobs: Annotated[
@@ -70,6 +73,7 @@ def with_data(settings: Config, name: str | None, folder: Path | None) -> Config
         if name is not None:
             changes |= {"data": name, "data_options": {}}
         if folder is not None:
-            changes["data_options"] = {"folder": str(folder)}
+            own = folder / str(changes.get("data", task.data))  # as `bench data fetch --folder` lays sets out
+            changes["data_options"] = {"folder": str(own if own.is_dir() else folder)}
         tasks[task_name] = task.model_copy(update=changes)
     return settings.model_copy(update={"task": tasks})

@@ -279,3 +279,14 @@ def test_the_demo_reduces_sizes_and_sets_the_schedule():
         assert changed.task[name].operator == base.task[name].operator
         assert changed.task[name].noise == base.task[name].noise
         assert changed.task[name].data == base.task[name].data
+
+
+def test_the_folder_of_the_images_is_the_sets_own_or_one_that_has_it(tmp_path):
+    from bench.commands.train import with_data
+    from bench.config import load
+
+    (tmp_path / "fetched-ct").mkdir()
+    for given, found in (("fetched-ct", tmp_path / "fetched-ct"), ("fetched-mri", tmp_path), (None, tmp_path)):
+        task = with_data(load(), given, tmp_path).task["ct"]
+        assert task.data_options["folder"] == str(found)
+        assert task.data == (given or "ct-phantoms")
