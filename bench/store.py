@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from bench.errors import StorageError, UsageError
+from bench.errors import NotComparableError, StorageError, UsageError
 from bench.records import Record, Stage
 
 
@@ -75,12 +75,15 @@ def read_records(folder: Path) -> list[Record]:
     Of several records of the same task, architecture, stage and settings, the newest is kept.
 
     Raises:
-        UsageError: there is no such folder, it has no records, or one of them is damaged or of another format.
+        UsageError: there is no such folder, or a record is damaged or of another format.
+        NotComparableError: it has no records.
     """
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}: give the output folder of `bench run`")
     inner = folder / "records"
     paths = sorted((inner if inner.is_dir() else folder).glob("*.json"))
     if not paths:
-        raise UsageError(f"no records in {folder}: give the output folder of `bench run`")
+        raise NotComparableError(f"no records in {folder}: give the output folder of `bench run`, which makes them")
     records = sorted((read_record(path) for path in paths), key=lambda record: record.provenance.created)
     newest = {
         (record.task, record.architecture, record.stage, json.dumps(record.settings, sort_keys=True)): record

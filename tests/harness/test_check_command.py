@@ -242,6 +242,14 @@ def test_records_of_a_part_of_the_baseline(bench, tmp_path):
     assert bench("compare", "baseline.json", "records").returncode == 0
 
 
+def test_an_empty_set_of_records(bench, tmp_path, baseline):
+    (tmp_path / "records").mkdir()
+    for arguments in (("check", "--records", "records"), ("compare", "records", "baseline.json")):
+        result = bench(*arguments)
+        assert (result.returncode, result.stdout) == (4, "")
+        assert one_sentence(result.stderr).startswith("bench: no records in records: ")
+
+
 def test_records_without_memory(bench, tmp_path):
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "timing.json").write_text(timing("LU-DnCNN", 1.0, 1.0, task="blur").model_dump_json())
@@ -277,10 +285,9 @@ def test_a_cell_that_fails_now_is_worse_and_makes_no_baseline(bench, tmp_path, m
         (("check", "--baseline", "list.json"), "list.json is no baseline (Input should be an object"),
         (("check", "--baseline", "empty.json"), "the baseline empty.json has no cells"),
         (("check", "--baseline", "twice.json"), "the baseline twice.json has DEQ4IP on blur 2 times"),
-        (("check", "--records", "missing"), "no records in missing"),
+        (("check", "--records", "missing"), "there is no folder missing"),
         (("check", "--junit", "bench.toml"), "bench.toml exists: give --force to overwrite it"),
         (("check", "--junit", "missing/check.xml"), "cannot write missing/check.xml: there is no folder missing"),
-        (("compare", "folder", "baseline.json"), "no records in folder"),
         (("compare", "mixed", "baseline.json"), "is a record of format 1"),
         (("compare", "baseline.json", "missing"), "no baseline at missing"),
         (("baseline", "update", "--output", "bench.toml"), "bench.toml exists: give --force to overwrite it"),
@@ -301,8 +308,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(bench, tmp_path, baseline, ar
         "cuda.toml": SMALL + '\n[memory]\nengine = "cuda"\n',
         "wrong.toml": SMALL + "\n[check.limits]\nsped = { absolute = 1 }\n",
     }
-    for folder in ("folder", "mixed"):
-        (tmp_path / folder).mkdir()
+    (tmp_path / "mixed").mkdir()
     (tmp_path / "mixed" / "old.json").write_text('{"format": 1}')
     for name, content in files.items():
         (tmp_path / name).write_text(content)

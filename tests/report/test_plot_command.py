@@ -70,7 +70,7 @@ def test_nothing_is_overwritten_without_force(bench, folder):
             "unknown plot 'pie': known are largest-batch, memory-by-batch, composition, timeline, ",
         ),
         (["--formats", "png,bmp"], "unknown format 'bmp': known are png, svg, pdf"),
-        (["--records", "empty"], "no records in empty: give the output folder of `bench run`"),
+        (["--records", "empty"], "there is no folder empty: give the output folder of `bench run`"),
     ],
 )
 def test_arguments_that_cannot_be_used(bench, folder, arguments, sentence):

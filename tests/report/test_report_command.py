@@ -122,7 +122,7 @@ def test_an_output_of_other_content_stands_until_force(bench, runs, tmp_path):
         (["--formats", "html,word"], ["unknown format 'word'", "terminal, markdown, csv, parquet, latex, html"]),
         (["--formats", ""], ["unknown format ''"]),
         (["--select", "table5"], ["unknown table 'table5'", "table2, table3, table4, timing"]),
-        (["--records", "nowhere"], ["no records in nowhere"]),
+        (["--records", "nowhere"], ["there is no folder nowhere: give the output folder of `bench run`"]),
         (["--output", "file"], ["cannot write to the output folder file"]),
     ],
 )
@@ -147,7 +147,11 @@ def test_a_record_that_cannot_be_read(bench, runs, tmp_path, content, words):
 
 def test_an_empty_set_of_records(bench, tmp_path):
     (tmp_path / "empty/records").mkdir(parents=True)
-    refused(bench("report", "--records", "empty"), 4, "nothing to report: no records in empty")
+    refused(
+        bench("report", "--records", "empty"),
+        4,
+        "no records in empty: give the output folder of `bench run`, which makes them",
+    )
 
 
 def test_records_that_fill_none_of_the_tables(bench, tmp_path):
