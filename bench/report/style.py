@@ -12,7 +12,7 @@ import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from bench.report.table3 import paper_tables
 
@@ -21,6 +21,7 @@ FORMATS = ("png", "svg", "pdf")
 _STYLE_FILE = Path(__file__).with_name("bench.mplstyle")
 _HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---", "ooo", "+++")
 _FEW_NUMBERS = 150  # a logarithmic axis that spans less has 2 and 5 beside 1
+_NO_DECADE = 5  # one that spans less is no more than a part of a decade
 _UNDATED: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
@@ -130,6 +131,9 @@ def log_scale(axes: Any, which: Literal["x", "y", "both"]) -> None:
         axes.set(**{f"{name}scale": "log"})
         low, high = getattr(axes, f"get_{name}lim")()
         axis = getattr(axes, f"{name}axis")
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < _FEW_NUMBERS * low else (1,)))
+        if high < _NO_DECADE * low:  # a LogLocator would name every number, one over the other
+            axis.set_major_locator(MaxNLocator(4))
+        else:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < _FEW_NUMBERS * low else (1,)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
