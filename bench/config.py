@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
+import bench
 from bench.errors import UsageError
 from bench.memory.allocator import AllocatorConfig
+from bench.models.architectures.base import ModelOptions
+from bench.models.implicit import gradient_called
 from bench.records import Metric, Stage
-from models.architectures.base import ModelOptions
-from models.implicit import gradient_called
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -203,10 +204,8 @@ class Config(_Section):
 
 
 def default_path() -> Path:
-    """The default suite: at the top of a checkout, or inside the installed package."""
-    package = Path(__file__).parent
-    installed = package / FILE_NAME
-    return installed if installed.exists() else package.parent / FILE_NAME
+    """The default suite, which travels inside the package (in a checkout without links: beside it)."""
+    return Path(bench.__path__[-1]) / FILE_NAME
 
 
 def load(

@@ -12,8 +12,7 @@ from pathlib import Path
 import torch
 
 import bench
-import models
-import operators
+from bench import models, operators
 from bench.records import Provenance, Stage
 
 _OF_STAGE: dict[Stage, tuple[str, ...]] = {

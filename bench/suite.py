@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import models
-import operators
-from bench import devices
+from bench import devices, models, operators
 from bench.accuracy.checkpoint import forget
 from bench.cell import Cell
 from bench.config import Config

@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-import models
-import operators
+from bench import models, operators
 from bench.config import Task, TrainingSection
-from models.anderson import SolverOptions
-from models.architectures.base import Architecture, ModelOptions, Reconstruction
+from bench.models.anderson import SolverOptions
+from bench.models.architectures.base import Architecture, ModelOptions, Reconstruction
 
 
 @dataclass(frozen=True)

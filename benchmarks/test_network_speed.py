@@ -18,15 +18,15 @@ import torch
 from side_by_side import side_by_side
 from torch import nn
 
-import models
+from bench import models
 from bench.memory import SimulatedEngine, card_of_capacity, record
+from bench.models.anderson import SolverOptions
+from bench.models.architectures.base import ModelOptions
+from bench.operators.base import LinearOperator
+from bench.operators.blur import GaussianBlur
+from bench.operators.mri import MRI
+from bench.operators.radon import Radon
 from bench.units import MiB
-from models.anderson import SolverOptions
-from models.architectures.base import ModelOptions
-from operators.base import LinearOperator
-from operators.blur import GaussianBlur
-from operators.mri import MRI
-from operators.radon import Radon
 
 OPTIONS = ModelOptions(stages=4, solver=SolverOptions(max_evaluations=10, tolerance=0))
 TASKS = {

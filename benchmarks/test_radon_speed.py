@@ -14,9 +14,9 @@ import torch
 from side_by_side import side_by_side
 from torch import Tensor
 
-from operators.equivariant import SparseRows
-from operators.parallel_beam import hat_rows
-from operators.radon import Radon
+from bench.operators.equivariant import SparseRows
+from bench.operators.parallel_beam import hat_rows
+from bench.operators.radon import Radon
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from models.architectures.base import Architecture
+    from .architectures.base import Architecture
 
 __all__ = ["get", "names"]
 
@@ -39,8 +39,8 @@ def _discovered() -> dict[str, type[Architecture]]:
     import importlib
     import pkgutil
 
-    from models import architectures
-    from models.architectures.base import Architecture
+    from . import architectures
+    from .architectures.base import Architecture
 
     found: set[type[Architecture]] = set()
     for file in pkgutil.iter_modules(architectures.__path__, f"{architectures.__name__}."):

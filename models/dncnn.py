@@ -9,7 +9,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import BatchNorm, Layer, conv3x3, run, scale_residual, stack, weights_of
+from .layers import BatchNorm, Layer, conv3x3, run, scale_residual, stack, weights_of
 
 
 class DnCNN(nn.Module):

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from models.anderson import SolverOptions, SolveStatistics, solve
+from .anderson import SolverOptions, SolveStatistics, solve
 
 Map = Callable[[Tensor], Tensor]
 """z -> f(z), shape (B, ...) to the same shape; no side effects."""

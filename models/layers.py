@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.spectral import SpectralConv2d
+from .spectral import SpectralConv2d
 
 Activation = Callable[[Tensor], Tensor]
 

@@ -11,7 +11,7 @@ import pkgutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from operators.base import LinearOperator
+    from .base import LinearOperator
 
 
 class UnknownOperatorError(KeyError):
@@ -42,6 +42,6 @@ def _registry() -> dict[str, type[LinearOperator]]:
     """Every registered class by name, after each module of the package has had its chance to register."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
-    from operators.base import registry
+    from .base import registry
 
     return registry

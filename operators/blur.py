@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from operators.base import LinearOperator, register
+from .base import LinearOperator, register
 
 
 @register

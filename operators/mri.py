@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from operators.base import LinearOperator, register
+from .base import LinearOperator, register
 
 
 @register

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from operators.equivariant import Integers, Orbits, SparseRows
+from .equivariant import Integers, Orbits, SparseRows
 
 Floats = NDArray[np.float64]
 

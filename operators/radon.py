@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from operators.base import LinearOperator, register
-from operators.equivariant import EquivariantMatrix
-from operators.parallel_beam import ParallelBeam, hat_rows, unfilled_rows
+from .base import LinearOperator, register
+from .equivariant import EquivariantMatrix
+from .parallel_beam import ParallelBeam, hat_rows, unfilled_rows
 
 
 @register

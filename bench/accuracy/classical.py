@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.accuracy.evaluation import Reconstruct
-from operators.base import LinearOperator
+from bench.operators.base import LinearOperator
 
 TV_ITERATIONS = 200
 

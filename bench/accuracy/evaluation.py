@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.accuracy.metrics import Metrics
 from bench.accuracy.splits import Batch
-from models.architectures.base import Architecture
+from bench.models.architectures.base import Architecture
 
 Reconstruct = Callable[[Tensor], Tensor]
 """Measurements [B, *measurement_shape] to images [B, C, H, W]."""

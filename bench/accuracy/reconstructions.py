@@ -10,8 +10,8 @@ from safetensors.torch import save
 from bench.accuracy.evaluation import Reconstruct
 from bench.accuracy.splits import Batch
 from bench.cell import Cell
+from bench.operators.base import LinearOperator
 from bench.store import write_atomically
-from operators.base import LinearOperator
 
 SHOWN = 4
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.utils.data import default_collate
 
-import operators
-from bench import data
+from bench import data, operators
 from bench.accuracy.metrics import Metrics
 from bench.config import AccuracySection, Task
 from bench.data import ImageSet, MeasuredSet, Noise, Split
 from bench.errors import UsageError
+from bench.operators.base import LinearOperator
 from bench.records import DataSets
-from operators.base import LinearOperator
 
 Batch = tuple[Tensor, Tensor]
 """Images [B, C, H, W] and their measurements [B, *measurement_shape]."""

@@ -20,9 +20,9 @@ from bench.accuracy.evaluation import mean_psnr_db, network
 from bench.accuracy.splits import Splits, batch_of
 from bench.config import AccuracySection
 from bench.data.base import seed_of
+from bench.models.anderson import SolveStatistics
 from bench.records import Point
 from bench.workload import Workload
-from models.anderson import SolveStatistics
 
 EXPLODED = 100.0  # times the loss of the first step: 20 dB worse than at the start
 CURVE_POINTS = 1000  # at about so many steps of a long training the curve has a point

@@ -12,8 +12,7 @@ def list_known(
     config: Annotated[Path | None, typer.Option(help="The suite, as a TOML file like bench.toml.")] = None,
 ) -> None:
     """The architectures, operators, tasks and cards that there are to choose from."""
-    import models
-    import operators
+    from bench import models, operators
     from bench.config import load
     from bench.memory.gpus import CARDS
     from bench.units import format_bytes

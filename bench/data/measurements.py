@@ -11,9 +11,9 @@ from torch.utils.data import Dataset
 from bench.data.attenuation import MAX_ATTENUATION
 from bench.data.base import ImageSet, seed_of
 from bench.errors import UsageError
-from operators.base import LinearOperator
-from operators.mri import MRI
-from operators.radon import Radon
+from bench.operators.base import LinearOperator
+from bench.operators.mri import MRI
+from bench.operators.radon import Radon
 
 LEAST_COUNT = 0.1  # what a detector cell without a photon is taken to have counted, as in LoDoPaB-CT
 

@@ -241,6 +241,7 @@ class _Watch:
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 _OPTIMIZERS = str(Path(_TORCH) / "optim") + os.sep
 _HERE = str(Path(__file__).parent) + os.sep
+_BENCH = str(Path(__file__).parents[1])
 _ENGINE = torch.autograd.graph._engine_run_backward.__code__
 _FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)')
 
@@ -274,6 +275,9 @@ def _is_users(file: str) -> bool:
 
 @functools.cache
 def _relative(file: str) -> str:
-    """The file as seen from the folder in which Python found its package."""
-    roots = [root for root in map(os.path.abspath, sys.path) if file.startswith(root + os.sep)]
+    """The file as seen from the folder in which Python found its package; links inside bench are followed first."""
+    if file.startswith(_BENCH + os.sep):
+        file = os.path.realpath(file)
+    folders = [os.path.dirname(_BENCH), *map(os.path.abspath, sys.path)]
+    roots = [folder for folder in folders if file.startswith(folder + os.sep)]
     return file[len(max(roots, key=len)) + 1 :] if roots else os.path.basename(file)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 
-import operators
-from bench import devices, progress
+from bench import devices, operators, progress
 from bench.accuracy import splits as splits_of
 from bench.accuracy.checkpoint import Checkpoint
 from bench.accuracy.classical import METHODS

@@ -18,11 +18,11 @@ from bench.cell import Cell
 from bench.config import TimingSection
 from bench.errors import UsageError
 from bench.memory import largest_batch, record
+from bench.models.anderson import SolveStatistics
+from bench.models.architectures.base import Architecture
 from bench.pool import available_cores
 from bench.records import Calls, Record, Timing
 from bench.stages.memory import simulated_engine
-from models.anderson import SolveStatistics
-from models.architectures.base import Architecture
 
 LEAST_REPEATS = 3
 Result = TypeVar("Result")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from models.anderson import SolverOptions, SolveStatistics
-from models.implicit import gradient_called
-from models.luser_block import WIDTH
+from ..anderson import SolverOptions, SolveStatistics
+from ..implicit import gradient_called
+from ..luser_block import WIDTH
 
 if TYPE_CHECKING:
-    from operators.base import LinearOperator
+    from bench.operators.base import LinearOperator
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.architectures.base import DEFAULTS, Architecture, ModelOptions, Reconstruction
-from models.dncnn import DnCNN
-from models.implicit import Map, fixed_point
+from ..dncnn import DnCNN
+from ..implicit import Map, fixed_point
+from .base import DEFAULTS, Architecture, ModelOptions, Reconstruction
 
 if TYPE_CHECKING:
-    from operators.base import LinearOperator
+    from bench.operators.base import LinearOperator
 
 _MOMENTUM = 0.1
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from models.architectures.base import DEFAULTS, Architecture, ModelOptions, Reconstruction
-from models.dncnn import DnCNN
+from ..dncnn import DnCNN
+from .base import DEFAULTS, Architecture, ModelOptions, Reconstruction
 
 if TYPE_CHECKING:
-    from operators.base import LinearOperator
+    from bench.operators.base import LinearOperator
 
 
 class LUDnCNN(Architecture):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from models.anderson import SolveStatistics
-from models.architectures.base import DEFAULTS, Architecture, ModelOptions, Reconstruction
-from models.implicit import fixed_point
-from models.luser_block import LuserBlock
+from ..anderson import SolveStatistics
+from ..implicit import fixed_point
+from ..luser_block import LuserBlock
+from .base import DEFAULTS, Architecture, ModelOptions, Reconstruction
 
 if TYPE_CHECKING:
-    from operators.base import LinearOperator
+    from bench.operators.base import LinearOperator
 
 
 class _LUSER(Architecture):

@@ -9,9 +9,9 @@ from skimage.restoration import denoise_tv_chambolle
 
 from bench.accuracy.classical import METHODS, differences, differences_adjoint, gradient_descent, total_variation
 from bench.config import Classical
-from operators.base import LinearOperator
-from operators.blur import GaussianBlur
-from operators.mri import MRI
+from bench.operators.base import LinearOperator
+from bench.operators.blur import GaussianBlur
+from bench.operators.mri import MRI
 
 
 class Dense(LinearOperator):

@@ -7,8 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-import models
-from bench import config
+from bench import config, models
 from bench.accuracy import splits as splits_of
 from bench.accuracy.checkpoint import Checkpoint
 from bench.accuracy.training import DivergedError, Trainer

@@ -8,9 +8,9 @@ import torch
 from bench.data import MeasuredSet, Noise, load
 from bench.data.attenuation import MAX_ATTENUATION
 from bench.errors import UsageError
-from operators.blur import GaussianBlur
-from operators.mri import MRI
-from operators.radon import Radon
+from bench.operators.blur import GaussianBlur
+from bench.operators.mri import MRI
+from bench.operators.radon import Radon
 
 CASES = {
     "photographs": GaussianBlur((3, 32, 32)),

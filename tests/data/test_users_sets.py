@@ -8,7 +8,7 @@ from PIL import Image
 
 from bench.data import load
 from bench.errors import UsageError
-from operators.mri import MRI
+from bench.operators.mri import MRI
 
 
 def refused(name, split, shape, folder, *says):

@@ -9,9 +9,9 @@ import pytest
 from handmade import timing
 
 from bench.cli import main
+from bench.models.architectures import lu_dncnn
+from bench.models.dncnn import DnCNN
 from bench.regression import fresh
-from models.architectures import lu_dncnn
-from models.dncnn import DnCNN
 
 SMALL = """
 [suite]

@@ -27,7 +27,7 @@ def test_the_default_suite_is_the_papers(write):
 
 def test_the_default_suite_spells_out_the_defaults_of_the_code(write):
     """bench.toml shows a reader every value; it must not say something else than models' own defaults."""
-    from models.architectures.base import ModelOptions
+    from bench.models.architectures.base import ModelOptions
 
     assert load().model == ModelOptions()
 

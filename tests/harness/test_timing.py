@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import models
-from bench import devices, suite
+from bench import devices, models, suite
 from bench.config import TimingSection, default_path, load
 from bench.errors import UsageError
 from bench.memory.gpus import card_of_capacity

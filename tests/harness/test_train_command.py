@@ -11,8 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import models
-from bench import config, progress, suite
+from bench import config, models, progress, suite
 from bench.config import load
 from bench.errors import StorageError
 from bench.store import RecordStore

@@ -7,13 +7,11 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import models
-import operators
-from bench import config
+from bench import config, models, operators
 from bench.config import Task
 from bench.memory.recording import record_events
+from bench.models.anderson import SolverOptions
 from bench.workload import Workload, recorded_evaluations
-from models.anderson import SolverOptions
 
 DEFAULT = config.load(config.default_path())
 TASKS = {

@@ -3,7 +3,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from toys import Ops
 
-from models.anderson import SolverOptions, _weights, solve
+from bench.models.anderson import SolverOptions, _weights, solve
 
 TIGHT = SolverOptions(tolerance=1e-12, max_evaluations=400, check_every=1)
 

@@ -5,16 +5,16 @@ import pytest
 import torch
 from toys import LiveBytes, Ops, difference
 
-import models
-from models import spectral
-from models.anderson import SolverOptions
-from models.architectures.base import ModelOptions
-from models.dncnn import DnCNN
-from models.implicit import GRADIENTS
-from models.layers import BatchNorm
-from operators.blur import GaussianBlur
-from operators.mri import MRI
-from operators.radon import Radon
+from bench import models
+from bench.models import spectral
+from bench.models.anderson import SolverOptions
+from bench.models.architectures.base import ModelOptions
+from bench.models.dncnn import DnCNN
+from bench.models.implicit import GRADIENTS
+from bench.models.layers import BatchNorm
+from bench.operators.blur import GaussianBlur
+from bench.operators.mri import MRI
+from bench.operators.radon import Radon
 
 try:
     import tomllib

@@ -9,13 +9,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import models
-from models.anderson import SolverOptions
-from models.architectures.base import ModelOptions
-from models.implicit import GRADIENTS
-from operators.blur import GaussianBlur
-from operators.mri import MRI
-from operators.radon import Radon
+from bench import models
+from bench.models.anderson import SolverOptions
+from bench.models.architectures.base import ModelOptions
+from bench.models.implicit import GRADIENTS
+from bench.operators.blur import GaussianBlur
+from bench.operators.mri import MRI
+from bench.operators.radon import Radon
 
 TASKS = {
     "deblurring": lambda device: GaussianBlur((3, 8, 8), device=device),

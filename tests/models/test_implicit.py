@@ -5,8 +5,8 @@ import pytest
 import torch
 from toys import LiveBytes, contraction, difference
 
-from models.anderson import SolverOptions
-from models.implicit import GRADIENTS, fixed_point
+from bench.models.anderson import SolverOptions
+from bench.models.implicit import GRADIENTS, fixed_point
 
 TIGHT = SolverOptions(tolerance=1e-14, max_evaluations=120)
 EXACT = [name for name in GRADIENTS if name != "jacobian-free"]

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-import models
-from models import architectures
+from bench import models
+from bench.models import architectures
 
 NEW = """
-from models.architectures.base import Architecture
+from bench.models.architectures.base import Architecture
 
 class Identity(Architecture):
     name = "Identity"
@@ -43,12 +43,12 @@ def test_unknown_name_lists_the_known_ones():
 def test_an_architecture_is_one_more_file(fresh, tmp_path: Path, monkeypatch):
     (tmp_path / "new.py").write_text(NEW)
     monkeypatch.setattr(architectures, "__path__", [*architectures.__path__, str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "models.architectures.new", raising=False)
+    monkeypatch.delitem(sys.modules, "bench.models.architectures.new", raising=False)
     assert models.names() == ["LU-DnCNN", "DEQ4IP", "LUSER-SW", "LUSER-DW", "Identity"]
     assert models.get("Identity").name == "Identity"
-    sys.modules.pop("models.architectures.new")
+    sys.modules.pop("bench.models.architectures.new")
 
 
 def test_import_without_torch():
-    code = "import sys, models; assert 'torch' not in sys.modules"
+    code = "import sys; from bench import models; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(models.__file__).parents[1])

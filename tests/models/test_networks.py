@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.dncnn import DnCNN
-from models.luser_block import LuserBlock
+from bench.models.dncnn import DnCNN
+from bench.models.luser_block import LuserBlock
 
 
 def count(module):

@@ -1,6 +1,6 @@
 import torch
 
-from models.spectral import SpectralConv2d
+from bench.models.spectral import SpectralConv2d
 
 
 def test_sigma_is_the_largest_singular_value():

@@ -6,12 +6,12 @@ import pytest
 import straightforward
 import torch
 
-import models
-from models.anderson import SolverOptions
-from models.architectures.base import ModelOptions
-from operators.blur import GaussianBlur
-from operators.mri import MRI
-from operators.radon import Radon
+from bench import models
+from bench.models.anderson import SolverOptions
+from bench.models.architectures.base import ModelOptions
+from bench.operators.blur import GaussianBlur
+from bench.operators.mri import MRI
+from bench.operators.radon import Radon
 
 TASKS = {
     "deblurring": lambda: GaussianBlur((3, 12, 10), dtype=torch.float64),

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from models.spectral import SpectralConv2d
+from bench.models.spectral import SpectralConv2d
 
 
 def contraction(channels: int = 2, width: int = 6, seed: int = 0) -> tuple[Callable, list[Tensor]]:

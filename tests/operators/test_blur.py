@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from operators.blur import GaussianBlur
+from bench.operators.blur import GaussianBlur
 
 
 def dense_convolution(kernel: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

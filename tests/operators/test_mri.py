@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from operators.mri import MRI, column_mask
+from bench.operators.mri import MRI, column_mask
 
 
 def centred_dft(size: int) -> np.ndarray:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import operators
-from operators.base import LinearOperator
+from bench import operators
+from bench.operators.base import LinearOperator
 
 # At least one small case per registered operator.
 CASES = {

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-import operators
-from operators.base import LinearOperator
+from bench import operators
+from bench.operators.base import LinearOperator
 
 
 def test_names_and_classes():
@@ -25,5 +25,5 @@ def test_unknown_name_lists_the_known_ones():
 
 
 def test_importing_the_package_does_not_import_torch():
-    code = "import sys, operators; sys.exit('torch' in sys.modules)"
+    code = "import sys; from bench import operators; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

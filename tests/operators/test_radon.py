@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from skimage.transform import radon as skimage_radon
 from torch import Tensor
 
-from operators.equivariant import SparseRows
-from operators.parallel_beam import hat_rows
-from operators.radon import Radon
+from bench.operators.equivariant import SparseRows
+from bench.operators.parallel_beam import hat_rows
+from bench.operators.radon import Radon
 
 
 def grid(size: int, side: float) -> tuple[Tensor, Tensor]:
