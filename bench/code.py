@@ -37,8 +37,10 @@ LEFT_OUT = {
 
 
 class _Module(NamedTuple):
+    """A hash of its content, and the names of those modules that it imports of bench and of its own package."""
+
     digest: str
-    imports: list[tuple[str, str | None]]
+    imports: list[str]
 
 
 class Code:
@@ -75,43 +77,67 @@ class Code:
         todo = list(entries)
         for name in todo:
             if self._file(name) is None:
-                raise UsageError(
-                    f"{name} is in no file, and records are named by the code they are of: put it in one"
-                )
-        ours = {"bench", *(name.partition(".")[0] for name in todo)}
+                raise UsageError(f"{name} is in no file, and records are named by the code they are of: put it in one")
         found: set[str] = set()
         while todo:
             name = todo.pop()
-            if name in found or name in LEFT_OUT or self._file(name) is None:
-                continue
-            found.add(name)
-            todo += [target for target in self._targets(name) if target.partition(".")[0] in ours]
+            if name not in found and name not in LEFT_OUT and self._module(name):
+                found.add(name)
+                todo += self._modules[name].imports
         return found
 
-    def _targets(self, name: str) -> Iterator[str]:
-        """The modules that one imports. A package counts only where something that is no module is taken from it."""
-        for module, taken in self._module(name).imports:
-            inner = f"{module}.{taken}"
-            yield inner if taken and self._file(inner) else module
+    def _module(self, name: str) -> _Module | None:
+        """The module, read at most once; None if it is in no file.
 
-    def _module(self, name: str) -> _Module:
+        Raises:
+            UsageError: the file cannot be read, or is not Python.
+        """
         if name not in self._modules:
             path = self._file(name)
-            assert path is not None
-            self._modules[name] = _read(name, path)
+            if path is None:
+                return None
+            try:
+                self._modules[name] = self._read(name, Path(path))
+            except (OSError, SyntaxError, ValueError) as error:
+                raise UsageError(f"cannot read the code of {name} in {path}: {error}") from error
         return self._modules[name]
 
-    def _file(self, name: str) -> Path | None:
+    def _read(self, name: str, path: Path) -> _Module:
+        content = path.read_bytes()
+        if path.suffix != ".py":  # compiled
+            return _Module(hashlib.sha256(content).hexdigest(), [])
+        tree = _Tree(ast.parse(content))
+        digest = hashlib.sha256(tree.text.encode())
+        for file in sorted(
+            tree.strings & _listed(str(path.parent))
+        ):  # its name stands in the module, which then reads it
+            if not file.endswith(".py") and (path.parent / file).is_file():
+                digest.update(file.encode() + (path.parent / file).read_bytes())
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        imports = [(_absolute(module, package), taken) for module, taken in tree.imports]
+        ours = ("bench", name.partition(".")[0])
+        return _Module(
+            digest.hexdigest(),
+            [self._imported(module, taken) for module, taken in imports if module.partition(".")[0] in ours],
+        )
+
+    def _imported(self, module: str, taken: str | None) -> str:
+        """The module that `taken` is if it is one, else the one that it is taken from."""
+        inner = f"{module}.{taken}"
+        return inner if taken and self._file(inner) else module
+
+    def _file(self, name: str) -> str | None:
+        """Where a module lies, whether it is imported or not."""
         top, *inner = name.split(".")
         loaded = sys.modules.get(top)
         folders = [self._folders[top]] if top in self._folders else getattr(loaded, "__path__", ())
         for folder in folders:
-            place = Path(folder, *inner)
-            for path in (place / "__init__.py", place.parent / f"{place.name}.py"):
-                if path.name in _listed(path.parent):
+            place = os.path.join(folder, *inner)
+            for path in (os.path.join(place, "__init__.py"), f"{place}.py"):
+                if os.path.basename(path) in _listed(os.path.dirname(path)):
                     return path
-        file = getattr(sys.modules.get(name), "__file__", None)
-        return Path(file) if file and top not in self._folders else None
+        file: str | None = getattr(sys.modules.get(name), "__file__", None)
+        return file if top not in self._folders else None
 
 
 HERE = Code()
@@ -119,33 +145,12 @@ HERE = Code()
 
 
 @functools.cache
-def _listed(folder: Path) -> frozenset[str]:
+def _listed(folder: str) -> frozenset[str]:
     """The names in a folder, letter by letter, which a file system that ignores case would not tell apart."""
     try:
         return frozenset(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return frozenset()
-
-
-def _read(name: str, path: Path) -> _Module:
-    """A module, and of the files in its folder those whose names are texts in it: it reads them.
-
-    Raises:
-        UsageError: the file cannot be read, or is not Python.
-    """
-    try:
-        content = path.read_bytes()
-        if path.suffix != ".py":  # compiled
-            return _Module(hashlib.sha256(content).hexdigest(), [])
-        tree = _Tree(ast.parse(content))
-        digest = hashlib.sha256(tree.text.encode())
-        for file in sorted(tree.strings & _listed(path.parent)):
-            if not file.endswith(".py") and (path.parent / file).is_file():
-                digest.update((path.parent / file).read_bytes())
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UsageError(f"cannot read the code of {name} in {path}: {error}") from error
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    return _Module(digest.hexdigest(), [(_absolute(module, package), taken) for module, taken in tree.imports])
 
 
 def _absolute(module: str, package: str) -> str:
@@ -190,30 +195,31 @@ class _Tree:
         add(f"({type(node).__name__}")
         for name in node._fields:  # a field that is new in some Python is empty where it is not used
             value = getattr(node, name)
-            if value is None or value == [] or isinstance(value, ast.expr_context):
+            if value is None or value == [] or name == "ctx":
                 continue
             add(name)
-            if isinstance(value, ast.AST):
-                self._node(value)
-            elif isinstance(value, list):
-                self._list(value)
+            if isinstance(value, list):
+                add("[")
+                for item in _running(value) if name in _BLOCKS else value:
+                    self._value(item)
+                add("]")
             else:
-                add(ascii(value))
+                self._value(value)
         return add(")")
 
-    def _list(self, values: list[object]) -> None:
-        self._words.append("[")
-        for value in _running(values):
-            if isinstance(value, ast.AST):
-                self._node(value)
-            else:
-                self._words.append(ascii(value))
-        self._words.append("]")
+    def _value(self, value: object) -> None:
+        if isinstance(value, ast.AST):
+            self._node(value)
+        else:
+            self._words.append("-" if value is None else ascii(value))
 
 
-def _running(nodes: Iterable[object]) -> Iterator[object]:
-    """The nodes that do something: no texts on their own, as docstrings are, and nothing for type checkers alone."""
-    for node in nodes:
+_BLOCKS = ("body", "orelse", "finalbody")
+
+
+def _running(block: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements that do something: no texts on their own, as docstrings are, and nothing for type checkers."""
+    for node in block:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             continue
         if isinstance(node, ast.If) and _is_type_checking(node.test):
