@@ -56,7 +56,7 @@ def examine(output: Path) -> list[Part]:
 
 def versions() -> list[Part]:
     """Python, bench and torch, whose release decides which allocator is replayed."""
-    here = provenance("memory")
+    here = provenance(source="")
     known = sorted(CUDNN_OF_TORCH)
     span = " to ".join(".".join(map(str, release)) for release in (known[0], known[-1]))
     release = ".".join(map(str, installed_release()))
@@ -162,10 +162,8 @@ def extras() -> list[Part]:
 
 def data() -> list[Part]:
     """The sets of real images that `bench data fetch` fetches."""
-    try:
-        from bench.data import base, fetch
-    except ModuleNotFoundError as error:
-        return [Part("data", "missing", f"not known: {error.name} is not installed", EXTRAS["accuracy"][1])]
+    from bench.data import base, fetch
+
     folder = base.data_folder()
     fetched = {
         name: all(fetch.is_complete(part.place(folder)) for part in parts) for name, parts in fetch.PARTS.items()

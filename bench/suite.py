@@ -184,7 +184,7 @@ def _record(cell: Cell, results: dict[str, object], reason: str | None, seconds:
             "status": "ok" if reason is None else "failed",
             "reason": reason,
             "seconds": round(seconds, 3),
-            "provenance": provenance(cell.stage),
+            "provenance": provenance(cell.source),
         }
         | results
     )

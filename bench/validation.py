@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from bench import code
 from bench.cell import Cell
 from bench.errors import UsageError
 from bench.memory import CARDS, Card, Probe, Trace, largest_batch, record
@@ -52,7 +53,8 @@ def run(
     `time_limit_seconds`: the same call goes on from there.
     """
     start = time.monotonic()
-    stored = load(path) or Validation(device=device_name, provenance=provenance("memory"))
+    source = code.HERE.fingerprint(["bench.stages.memory", "bench.workload"])
+    stored = load(path) or Validation(device=device_name, provenance=provenance(source))
     rows = {(row.architecture, row.task, row.cap, row.key): row for row in stored.rows if row.status == "ok"}
     for cell in cells:
         trace = None
@@ -65,7 +67,7 @@ def run(
                 return
             trace = trace or record(cell.workload.for_recording().make_step, cell.memory.steps)
             rows[identity] = validate(cell, card, trace, device_name, device)
-            result = Validation(device=device_name, rows=list(rows.values()), provenance=provenance("memory"))
+            result = Validation(device=device_name, rows=list(rows.values()), provenance=provenance(source))
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, result.model_dump_json(indent=1) + "\n")
             yield rows[identity], True

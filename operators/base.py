@@ -86,6 +86,15 @@ class LinearOperator(torch.nn.Module):
         """The image x_0 from which a reconstruction starts: A^T y unless the operator knows better."""
         return self.adjoint(measurement)
 
+    def where_measured(self, noise: Tensor) -> Tensor:
+        """Noise of the measurement's shape, zero where nothing is measured."""
+        return noise
+
+    @property
+    def attenuation_scale(self) -> float | None:
+        """Measurement over line integral in metres; None where a measurement is not the attenuation of rays."""
+        return None
+
     def norm(self, iterations: int = 100, tolerance: float = 1e-6, seed: int = 0) -> float:
         """||A||, the largest singular value, by power iteration on A^T A.
 

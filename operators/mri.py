@@ -67,6 +67,10 @@ class MRI(LinearOperator):
         # Real and imaginary part as a last axis: .to(dtype) would drop the imaginary part of a complex buffer.
         self._constant("phase", torch.view_as_real(phase).to(self._like))
 
+    def where_measured(self, noise: Tensor) -> Tensor:
+        """Noise [..., H, W] in the measured columns alone."""
+        return noise * self.mask
+
     def _apply_forward(self, image: Tensor) -> Tensor:
         phase = torch.view_as_complex(self.phase)
         spectrum = torch.fft.fft2(_to_complex(image).mul_(phase), norm="ortho")

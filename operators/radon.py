@@ -79,6 +79,11 @@ class Radon(LinearOperator):
             self.backprojection.weights *= self.scale
         self.to(device)
 
+    @property
+    def attenuation_scale(self) -> float:
+        """Measurement over line integral in metres."""
+        return self.scale
+
     def filtered_backprojection(self, sinogram: Tensor) -> Tensor:
         """The classical reconstruction, [B, C, angles, D] -> [B, C, N, N]: ramp filter, then backprojection.
 

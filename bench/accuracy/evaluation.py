@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from bench.accuracy.metrics import Metrics
-from bench.accuracy.splits import Batch
-from bench.models.architectures.base import Architecture
+if TYPE_CHECKING:
+    from bench.accuracy.metrics import Metrics
+    from bench.accuracy.splits import Batch
+    from bench.models.architectures.base import Architecture
 
 Reconstruct = Callable[[Tensor], Tensor]
 """Measurements [B, *measurement_shape] to images [B, C, H, W]."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from bench import data, operators
 from bench.accuracy.metrics import Metrics
-from bench.config import AccuracySection, Task
 from bench.data import ImageSet, MeasuredSet, Noise, Split
 from bench.errors import UsageError
-from bench.operators.base import LinearOperator
 from bench.records import DataSets
+
+if TYPE_CHECKING:
+    from bench.config import AccuracySection, Task
+    from bench.operators.base import LinearOperator
 
 Batch = tuple[Tensor, Tensor]
 """Images [B, C, H, W] and their measurements [B, *measurement_shape]."""

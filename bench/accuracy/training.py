@@ -10,19 +10,21 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from bench.accuracy.checkpoint import Checkpoint
 from bench.accuracy.evaluation import mean_psnr_db, network
 from bench.accuracy.splits import Splits, batch_of
-from bench.config import AccuracySection
 from bench.data.base import seed_of
-from bench.models.anderson import SolveStatistics
 from bench.records import Point
-from bench.workload import Workload
+
+if TYPE_CHECKING:
+    from bench.accuracy.checkpoint import Checkpoint
+    from bench.config import AccuracySection
+    from bench.models.anderson import SolveStatistics
+    from bench.workload import Workload
 
 EXPLODED = 100.0  # times the loss of the first step: 20 dB worse than at the start
 CURVE_POINTS = 1000  # at about so many steps of a long training the curve has a point

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,6 +71,7 @@ def run(
     from bench.config import load
     from bench.records import FULL_SIZE
     from bench.sharding import Shard
+    from bench.stale import told
     from bench.store import RecordStore, to_json
 
     part = Shard.parse(shard) if shard else None
@@ -100,6 +102,8 @@ def run(
     if part:
         cells, note = _of_shard(part, cells)
     store = RecordStore(output / "records", say)
+    if not fresh and (stale := told(chain.from_iterable(cells.values()), store)):
+        say(stale)
     records = []
     for stage, of_stage in cells.items():
         made = measured(of_stage, store, fresh, jobs)

@@ -46,6 +46,7 @@ def train(
     from bench.config import load
     from bench.report import table2
     from bench.report.terminal import print_table
+    from bench.stale import told
     from bench.store import RecordStore
 
     given: dict[str, dict[str, object]] = {
@@ -54,7 +55,10 @@ def train(
     }
     settings = with_data(at_preset(load(config, given), config, given), data, data_folder)
     cells = suite.cells(settings, architecture, task, stage="accuracy")
-    records = measured(cells, RecordStore(output / "records", say), fresh, jobs)
+    store = RecordStore(output / "records", say)
+    if not fresh and (stale := told(cells, store)):
+        say(stale)
+    records = measured(cells, store, fresh, jobs)
     frame = table2.tidy(records)
     print_table(table2.arranged(frame), table2.caption(frame))
     say_what_diverged(records)

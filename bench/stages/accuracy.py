@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,10 +14,12 @@ from bench.accuracy.checkpoint import Checkpoint
 from bench.accuracy.classical import METHODS
 from bench.accuracy.evaluation import evaluate, mean_psnr_db, network
 from bench.accuracy.reconstructions import keep
-from bench.accuracy.splits import Splits
 from bench.accuracy.training import DivergedError, Tell, Trainer
-from bench.cell import Cell
 from bench.records import Accuracy, Parameters, Record, Training
+
+if TYPE_CHECKING:
+    from bench.accuracy.splits import Splits
+    from bench.cell import Cell
 
 
 def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, object]:

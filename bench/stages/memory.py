@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from bench.cell import Cell
 from bench.memory import Boundary, Card, SimulatedEngine, Trace, largest_batch, record
 from bench.memory.allocator import AllocatorConfig
 from bench.memory.cuda import CudaEngine, Device
@@ -15,6 +15,9 @@ from bench.memory.cudnn import workspaces
 from bench.memory.simulated import installed_release
 from bench.memory.trace import Workspace
 from bench.records import Bound, CardResult, Edge, Memory, Parameters, Record
+
+if TYPE_CHECKING:
+    from bench.cell import Cell
 
 REFERENCE_BATCH = 16  # where the bytes that one more image adds are read off
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..anderson import SolverOptions, SolveStatistics
 from ..implicit import gradient_called
-from ..luser_block import WIDTH
+from ..layers import WIDTH
 
 if TYPE_CHECKING:
     from bench.operators.base import LinearOperator
