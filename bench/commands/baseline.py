@@ -34,7 +34,7 @@ def update(
     from rich.console import Console
 
     from bench import suite
-    from bench.commands.measuring import chosen_cards
+    from bench.commands.measuring import chosen_cards, say_that_environment_is_ignored
     from bench.config import load
     from bench.errors import CellsFailedError, UsageError
     from bench.pool import available_cores
@@ -42,6 +42,7 @@ def update(
     from bench.store import write_atomically
 
     refuse_existing(output, force)
+    say_that_environment_is_ignored()
     settings = load(config)
     if settings.memory.engine != "simulated":
         raise UsageError(f'a baseline is simulated, got engine = "{settings.memory.engine}" in [memory]')

@@ -37,13 +37,13 @@ def explain(
 
     _check(gpu_cap, gpu, batch, top, timeline)
     from bench import suite
-    from bench.commands.measuring import chosen_cards
+    from bench.commands.measuring import chosen_cards, with_environment
     from bench.config import load
     from bench.memory import NotRecordableError
     from bench.report import composition
     from bench.report.terminal import print_table
 
-    settings = load(config)
+    settings = load(config, with_environment(config, {}))
     card = chosen_cards(settings, [gpu_cap] if gpu_cap else [], [gpu] if gpu else [])[0]
     (cell,) = suite.cells(settings, [architecture], [task])
     try:

@@ -66,10 +66,12 @@ def run(
         gpu_for,
         measured,
         say_what_diverged,
+        with_environment,
     )
     from bench.commands.tables import report, report_all
     from bench.config import load
     from bench.records import FULL_SIZE
+    from bench.report.terminal import print_json
     from bench.sharding import Shard
     from bench.stale import told
     from bench.store import RecordStore, to_json
@@ -84,6 +86,7 @@ def run(
             "deterministic": deterministic,
         },
     }
+    given = with_environment(config, given)
     settings = load(config, given)
     cards = chosen_cards(settings, gpu_cap or [], gpu or [])
     if settings.memory.engine == "cuda" and "memory" in settings.suite.stages:
@@ -117,7 +120,7 @@ def run(
         report_all(records, output, printed=not json)
     say_what_diverged(records)
     if json:
-        print(to_json(records))
+        print_json(to_json(records))
     check_none_failed(records)
 
 

@@ -26,12 +26,13 @@ def validate(
     the same command goes on where the last one stopped.
     """
     from bench import suite, validation
-    from bench.commands.measuring import chosen_cards, gpu_for
+    from bench.commands.measuring import chosen_cards, gpu_for, say_that_environment_is_ignored
     from bench.config import load
     from bench.errors import CellsFailedError
     from bench.report import validation as report
     from bench.report.terminal import print_table
 
+    say_that_environment_is_ignored()
     settings = load(config)
     cards = chosen_cards(settings, gpu_cap or [], [])
     cells = suite.cells(settings, architecture or [], task or [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,19 @@ def library(module: str) -> Any:
         raise UsageError(
             f"this data set needs {module}, missing here: pip install 'bench-inverse[accuracy]'"
         ) from error
+
+
+def files_in(folder: Path, suffix: str) -> list[Path]:
+    """The files of a folder that end in `suffix`, sorted; what systems leave beside them, such as ._name, is no file.
+
+    Raises:
+        UsageError: the folder cannot be read.
+    """
+    try:
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    except OSError as error:
+        raise UsageError(f"cannot read the folder {folder}: {error.strerror}") from error
+    return [folder / name for name in names if name.endswith(suffix) and not name.startswith(".")]
 
 
 @contextmanager

@@ -364,7 +364,7 @@ def test_a_baseline_that_matches_nothing(bench, tmp_path):
 
 def test_help_needs_neither_torch_nor_pandas():
     code = (
-        "import sys; from bench.cli import app; app([sys.argv[1], '--help'], standalone_mode=False); "
+        "import sys; from bench.commands.verbs import app; app([sys.argv[1], '--help'], standalone_mode=False); "
         "sys.exit(bool({'torch', 'pandas', 'scipy'} & set(sys.modules)))"
     )
     for verb in ("check", "compare", "baseline"):

@@ -125,7 +125,9 @@ def test_version(bench):
 
 
 def test_help_needs_no_torch(bench):
-    script = "import sys\nfrom bench.cli import app\nprint({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+    script = (
+        "import sys\nfrom bench.commands.verbs import app\nprint({'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+    )
     assert subprocess.check_output([sys.executable, "-c", script], text=True) == "set()\n"
     assert bench("--help").returncode == bench("run", "--help").returncode == 0
 

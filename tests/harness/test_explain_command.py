@@ -110,7 +110,7 @@ def test_errors_are_one_sentence_and_exit_code_2(explain, arguments, words):
 
 def test_help_needs_neither_torch_nor_matplotlib():
     code = (
-        "import sys; from bench.cli import app; app(['explain', '--help'], standalone_mode=False); "
+        "import sys; from bench.commands.verbs import app; app(['explain', '--help'], standalone_mode=False); "
         "sys.exit(bool({'torch', 'pandas', 'matplotlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
