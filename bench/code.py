@@ -108,9 +108,8 @@ class Code:
             return _Module(hashlib.sha256(content).hexdigest(), [])
         tree = _Tree(ast.parse(content))
         digest = hashlib.sha256(tree.text.encode())
-        for file in sorted(
-            tree.strings & _listed(str(path.parent))
-        ):  # its name stands in the module, which then reads it
+        named = tree.strings & _listed(str(path.parent))  # a module reads the files that it names
+        for file in sorted(named):
             if not file.endswith(".py") and (path.parent / file).is_file():
                 digest.update(file.encode() + (path.parent / file).read_bytes())
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
