@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 
 from bench import machine
+from bench.extras import how_to_install
 from bench.memory import cudnn_cache
 from bench.memory.convolution import Convolution
 from bench.memory.cudnn import CUDNN_OF_TORCH, LiveCudnn, version_of_torch
@@ -112,7 +113,7 @@ def cudnn() -> list[Part]:
 
 
 def _cudnn_library() -> Part:
-    adds = "workspaces of convolutions that the shipped answers do not hold: pip install 'bench-inverse[cudnn]'"
+    adds = "workspaces of convolutions that the shipped answers do not hold: pip install 'nvidia-cudnn-cu13==9.20.*'"
     origin = "PyTorch's" if torch.backends.cudnn.version() else "the wheel's"
     try:
         library = LiveCudnn("H200")
@@ -155,7 +156,7 @@ def extras() -> list[Part]:
     for name, (modules, adds) in EXTRAS.items():
         absent = [module for module in modules if find_spec(module) is None]
         found = f"not installed: {', '.join(absent)}" if absent else "installed"
-        remedy = f"{adds}: pip install 'bench-inverse[{name}]'"
+        remedy = f"{adds}: {how_to_install(*absent)}"
         parts.append(Part(f"extra {name}", "missing" if absent else "fine", found, remedy if absent else ""))
     return parts
 

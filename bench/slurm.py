@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from bench.errors import UsageError
+from bench.extras import how_to_install
 from bench.sharding import Shard
 from bench.store import write_atomically
 
@@ -102,7 +103,7 @@ def require(cluster: Cluster) -> None:
         import submitit  # noqa: F401
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"submitting jobs needs {error.name}, which is not installed: pip install 'bench-inverse[slurm]'"
+            f"submitting jobs needs {error.name}, which is not installed: {how_to_install(str(error.name))}"
         ) from error
     missing = [name for name in ("sbatch", "srun", "squeue") if shutil.which(name) is None]
     if cluster == "slurm" and missing:

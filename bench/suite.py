@@ -34,7 +34,7 @@ def cells(
 ) -> list[Cell]:
     """The cells of a suite, task by task; `architectures` and `tasks` replace the configuration's own.
 
-    In the stage accuracy classical methods come before the architectures.
+    In the stage accuracy classical methods come after the architectures, so that training begins at once.
 
     Raises:
         UsageError: an unknown architecture, task or operator; the message lists the known ones.
@@ -46,7 +46,7 @@ def cells(
     if stage == "accuracy":
         stood_for = [config.task[name].stands_for or (name,) for name in chosen_tasks]
         chosen_tasks = [_known("task", name, list(config.task)) for names in stood_for for name in names]
-        chosen_architectures = [*config.accuracy.classical, *chosen_architectures]
+        chosen_architectures = [*chosen_architectures, *config.accuracy.classical]
     for name in chosen_tasks:
         _known(f"operator of task {name}:", config.task[name].operator, operators.names())
     return [

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from bench.commands.check import Jobs
-from bench.commands.common import ConfigFile, say
+from bench.commands.common import ConfigFile, Verbs, say
 from bench.commands.conclusion import Force, refuse_existing
 
-app = typer.Typer(help="What `bench check` takes for given.", no_args_is_help=True)
+app = Verbs(help="What `bench check` takes for given.", no_args_is_help=True)
 
 
 @app.callback()

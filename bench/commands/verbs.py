@@ -21,11 +21,12 @@ from bench.commands import run as run_command
 from bench.commands import submit as submit_command
 from bench.commands import train as train_command
 from bench.commands import validate as validate_command
+from bench.commands.common import Verbs
 
 BadCommandError: Any = typer.BadParameter.__base__
 """What the parser raises on a command that it cannot read: `show()` prints it, with the usage."""
 
-app = typer.Typer(
+app = Verbs(
     name="bench",
     help="Will this network train on my card, at what batch size, how fast, how well? To the byte, without a GPU.",
     no_args_is_help=True,

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from bench.errors import UsageError
+from bench.extras import how_to_install
 
 
 def library(module: str) -> Any:
@@ -26,9 +27,7 @@ def library(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise UsageError(
-            f"this data set needs {module}, missing here: pip install 'bench-inverse[accuracy]'"
-        ) from error
+        raise UsageError(f"this data set needs {module}, which is not installed: {how_to_install(module)}") from error
 
 
 def files_in(folder: Path, suffix: str) -> list[Path]:

@@ -83,4 +83,6 @@ def read_set(path: Path) -> tuple[Measured, ...]:
     Raises:
         UsageError: neither, or something in it cannot be read.
     """
+    if not path.exists():
+        raise UsageError(f"there is no {path}: give a folder of records, as `bench run` makes, or a baseline's file")
     return tuple(all_reduced(read_records(path))) if path.is_dir() else read(path)

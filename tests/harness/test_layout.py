@@ -23,7 +23,7 @@ ALLOWED = {
         "bench.units",
         *PURE,
     ),
-    "bench/data": ("bench.data", "bench.errors", "bench.operators"),
+    "bench/data": ("bench.data", "bench.errors", "bench.extras", "bench.operators"),
 }
 
 

@@ -232,6 +232,41 @@ def test_a_step_that_reads_a_value_is_refused():
         record(reading)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("no metadata in this file"), NotImplementedError("meta.load: later")])
+def test_an_error_of_the_user_that_speaks_of_meta_is_told_as_it_is(error):
+    def raising(batch, device):
+        def step():
+            raise error
+
+        return step
+
+    with pytest.raises(type(error)) as told:
+        record(raising)
+    assert told.value is error
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        lambda x: x.sum().item(),
+        lambda x: bool((x > 0).any()),
+        lambda x: x.cpu(),
+        lambda x: x.tolist(),
+        lambda x: x[x > 0],
+        lambda x: torch.unique(x),
+        lambda x: torch.equal(x, x),
+        lambda x: torch.masked_select(x, x > 0),
+        lambda x: x + torch.zeros(3),
+    ],
+)
+def test_every_way_to_ask_for_a_value_is_refused(reading):
+    def make_step(batch, device):
+        return lambda: reading(torch.zeros(3, device=device))
+
+    with pytest.raises(NotRecordableError, match="needs the value of a tensor"):
+        record(make_step)
+
+
 def test_errors_of_the_step_itself_pass_through():
     def broken(batch, device):
         return lambda: torch.zeros(batch, 3, device=device) @ torch.zeros(4, 2, device=device)

@@ -164,5 +164,5 @@ def test_parquet_without_its_library(bench, runs, tmp_path, monkeypatch):
         raise ModuleNotFoundError(f"No module named {name!r}", name="pyarrow")
 
     monkeypatch.setattr("bench.report.formats.format_named", missing)
-    refused(bench("report", "--formats", "parquet"), 2, "parquet needs pyarrow", "pip install 'bench-inverse[report]'")
+    refused(bench("report", "--formats", "parquet"), 2, "parquet needs pyarrow", "pip install pyarrow")
     assert not (tmp_path / "results/report").exists()
