@@ -76,13 +76,18 @@ def test_allocator_options_that_cannot_be_obeyed_are_2(bench, monkeypatch, text)
     assert result.stderr.count("\n") == 1
 
 
-def test_the_gate_compares_under_the_configurations_options_alone(bench, monkeypatch):
-    arguments = ("baseline", "update", "--output", "b.json", "--force")
-    assert bench(*arguments).returncode == 0
+@pytest.mark.parametrize("arguments", [("check", "--baseline", "nowhere.json"), ("baseline", "update", "--jobs", "1")])
+def test_the_gate_compares_under_the_configurations_options_alone(bench, monkeypatch, arguments):
+    conditions = []
+    monkeypatch.setattr(
+        "bench.regression.fresh.measure_composed", lambda cell: conditions.append(cell.memory.alloc_conf)
+    )
+    monkeypatch.setattr("bench.regression.fresh.side_by_side", lambda work, jobs, cells: [*map(work, cells)][:0])
     monkeypatch.setenv(CUDA, EXPANDABLE)
     result = bench(*arguments)
-    assert f"{CUDA} in the environment is ignored here" in result.stderr
-    assert "b.json says so already: 4 cells, nothing changed" in result.stderr
+    assert f"bench: {CUDA} in the environment is ignored here" in result.stderr
+    assert set(conditions) <= {""}
+    assert bool(conditions) == (arguments[0] == "baseline")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
