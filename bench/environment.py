@@ -7,9 +7,19 @@ import os
 import sys
 import warnings
 
+from bench.errors import UsageError
+
 
 def prepare() -> None:
-    """Make sure of what libraries look at when they are imported; workers inherit it."""
+    """Make sure of what libraries look at when they are imported; workers inherit it.
+
+    Raises:
+        UsageError: the working folder was deleted, without which torch's libraries end the process.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError(f"the working folder cannot be used ({error.strerror}): change into another one") from error
     os.environ["MPLBACKEND"] = "agg"  # pictures are files: a notebook's backend, say, may not even be installed
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # without a home it tells of its temporary folder
     # Warnings are said, whatever PYTHONWARNINGS wants; libraries warn at every import.
