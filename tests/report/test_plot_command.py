@@ -67,9 +67,9 @@ def test_nothing_is_overwritten_without_force(bench, folder):
     [
         (
             ["--select", "largest-batch,pie"],
-            "unknown plot 'pie': known are largest-batch, memory-by-batch, composition, timeline, ",
+            "--select: unknown plot 'pie': known are largest-batch, memory-by-batch, composition, timeline, ",
         ),
-        (["--formats", "png,bmp"], "unknown format 'bmp': known are png, svg, pdf"),
+        (["--formats", "png,bmp"], "--formats: unknown format 'bmp': known are png, svg, pdf"),
         (["--records", "empty"], "there is no folder empty: give the output folder of `bench run`"),
     ],
 )
