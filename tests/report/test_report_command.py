@@ -120,7 +120,7 @@ def test_an_output_of_other_content_stands_until_force(bench, runs, tmp_path):
     ("options", "words"),
     [
         (["--formats", "html,word"], ["unknown format 'word'", "terminal, markdown, csv, parquet, latex, html"]),
-        (["--formats", ""], ["unknown format ''"]),
+        (["--formats", ""], ["--formats: got '', expected at least one name"]),
         (["--select", "table5"], ["unknown table 'table5'", "table2, table3, table4, timing"]),
         (["--records", "nowhere"], ["there is no folder nowhere: give the output folder of `bench run`"]),
         (["--output", "file"], ["cannot write to the output folder file"]),
