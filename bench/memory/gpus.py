@@ -89,7 +89,7 @@ def card_of_capacity(text: str, context_bytes: int = ASSUMED_CONTEXT_BYTES) -> C
         raise ValueError(
             f"a cap of {text} leaves nothing to train in: the CUDA context alone takes {format_bytes(context_bytes)}"
         )
-    return Card(text, total_bytes, context_bytes, None, None, "capacity as given; context assumed")
+    return Card(text.strip(), total_bytes, context_bytes, None, None, "capacity as given; context assumed")
 
 
 def card_named(name: str) -> Card:
