@@ -213,7 +213,7 @@ def _unusable(path: Path, content: bytes, error: ValidationError) -> StorageErro
     if found is not None and found != ours:
         what = f"a record of format {found}, and this bench reads format {ours}"
         if found > ours:
-            return StorageError(f"{path} is {what}: update bench, or give another --output")
+            return StorageError(f"{path} is {what}: update bench, or run this one into another folder")
         return DamagedRecordError(path, what, "make it again with `bench run`")
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"]))
