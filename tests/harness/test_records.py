@@ -261,7 +261,7 @@ def test_a_record_of_a_newer_format_stays_and_is_not_replaced(opened):
     path = opened.folder / name_of(record())
     path.write_text('{"format": 3}')
     for attempt in (load, lambda opened, record: opened.save(record)):
-        says = f"{path} is a record of format 3, and this bench reads format 2: update bench, or run this one into another folder"
+        says = f"{path} is a record of format 3, and this bench reads format 2: update bench, or run this one into"
         with pytest.raises(StorageError, match=says):
             attempt(opened, record())
     assert [each.name for each in opened.folder.iterdir() if each.name != ".lock"] == [path.name]
