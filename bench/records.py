@@ -190,8 +190,8 @@ class Composition(_Part):
 
     batch: Positive
     peak_allocated_bytes: Count
-    peak_reserved_bytes: Positive
-    size_bytes: dict[Category, Annotated[dict[str, Count], Field(min_length=1)]] = Field(min_length=1)
+    peak_reserved_bytes: Count
+    size_bytes: dict[Category, dict[str, Count]]
     places: dict[str, dict[str, list[str]]] = {}
 
 
@@ -253,6 +253,13 @@ class Profile(_Part):
     composition: Composition
     timeline: StepTimeline
     reference: Composition
+
+    @model_validator(mode="after")
+    def _has_something_in_it(self) -> Profile:
+        for made_of in (self.composition, self.reference):
+            if not made_of.peak_reserved_bytes or not any(made_of.size_bytes.values()):
+                raise ValueError("expected compositions of something")
+        return self
 
 
 class Calls(_Part):
