@@ -16,24 +16,29 @@ from pydantic import ValidationError
 from bench import code
 from bench.cell import Cell
 from bench.errors import UsageError
+from bench.files import read_regular, write_atomically
 from bench.memory import CARDS, Card, Probe, Trace, largest_batch, record
 from bench.memory.cuda import Device, ProbeFailedError
 from bench.provenance import provenance
 from bench.records import Peak, Row, Validation
 from bench.stages.memory import cuda_engine, simulated_engine
-from bench.store import write_atomically
+from bench.units import MiB
+
+LARGEST_BYTES = 256 * MiB
 
 
 def load(path: Path) -> Validation | None:
     """A stored validation, or None.
 
     Raises:
-        UsageError: the file is there but damaged.
+        UsageError: the file is there but cannot be read, or is damaged.
     """
     try:
-        return Validation.model_validate_json(path.read_bytes())
+        return Validation.model_validate_json(read_regular(path, LARGEST_BYTES))
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
         raise UsageError(f"{path} is no validation ({error.errors()[0]['msg']}): move it away to start anew") from error
 

@@ -13,12 +13,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 
 from bench.accuracy.evaluation import mean_psnr_db, network
 from bench.accuracy.splits import Splits, batch_of
 from bench.data.base import seed_of
-from bench.records import Point
+from bench.records import Count, Finite, Point, Seconds
 
 if TYPE_CHECKING:
     from bench.accuracy.checkpoint import Checkpoint
@@ -36,6 +37,15 @@ Tell = Callable[[int, str], None]
 
 class DivergedError(Exception):
     """The training came to numbers that lead nowhere."""
+
+
+class _Progress(BaseModel):
+    """What a checkpoint holds beside tensors."""
+
+    step: Count
+    first_loss: Finite | None
+    curve: list[Point]
+    seconds: Seconds
 
 
 class Trainer:
@@ -78,7 +88,10 @@ class Trainer:
         self._first_loss: float | None = None
         state = checkpoint.load()
         if state is not None:
-            self._restore(state)
+            try:
+                self._restore(state)
+            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                raise checkpoint.unusable("of another network, or of none") from error
 
     def run(self, tell: Tell) -> None:
         """Make the steps that are left, and keep the last state as a checkpoint.
@@ -195,12 +208,13 @@ class Trainer:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
+        progress = _Progress.model_validate({name: state[name] for name in _Progress.model_fields})
+        if progress.step > self.options.steps:
+            raise ValueError(f"step {progress.step} of {self.options.steps}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
-        self._first_loss = state["first_loss"]
-        self.curve = [Point.model_validate(point) for point in state["curve"]]
-        self.seconds = state["seconds"]
+        self.step, self._first_loss = progress.step, progress.first_loss
+        self.curve, self.seconds = progress.curve, progress.seconds
         torch.set_rng_state(state["random"])
 
 

@@ -37,9 +37,9 @@ def update(
     from bench.commands.measuring import chosen_cards, say_that_environment_is_ignored
     from bench.config import load
     from bench.errors import CellsFailedError, UsageError
+    from bench.files import write_atomically
     from bench.pool import available_cores
     from bench.regression import baseline, fresh
-    from bench.store import write_atomically
 
     refuse_existing(output, force)
     say_that_environment_is_ignored()

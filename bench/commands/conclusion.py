@@ -60,9 +60,9 @@ def conclude(
         RegressionError: cells are worse, or better without `allow_improvement`.
         NotComparableError: no cell could be compared, or without `allow_incomparable` not all that was there before.
     """
+    from bench.files import write_atomically
     from bench.regression.gate import levels
     from bench.report import junit as junit_report
-    from bench.store import write_atomically
 
     found = levels(verdicts, allow_improvement=allow_improvement, allow_incomparable=allow_incomparable)
     _print(verdicts, json)

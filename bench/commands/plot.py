@@ -27,10 +27,11 @@ def plot(
     A plot whose data were not measured is left out, and the command that measures them is named.
     """
     from bench.errors import NotComparableError, UsageError
+    from bench.files import write_atomically
     from bench.pool import available_cores, pool
     from bench.report.plots import PLOTS, files, shown
     from bench.report.style import FORMATS
-    from bench.store import read_records, write_atomically
+    from bench.store import read_records
 
     suffixes = known("--formats", "format", formats, FORMATS) or ["png"]
     names = known("--select", "plot", select, PLOTS) or list(PLOTS)

@@ -58,7 +58,7 @@ def _read(folders: Sequence[Path]) -> list[Record]:
     from bench.report.chosen import joined
     from bench.store import read_records
 
-    return joined(record for folder in folders for record in read_records(folder))
+    return joined(*map(read_records, folders))
 
 
 def _report(records: list[Record], selected: list[str], folders: Sequence[Path], *, with_figures: bool) -> Report:
@@ -146,7 +146,7 @@ def _check_installed(wanted: Iterable[str]) -> None:
 def _write(files: dict[str, bytes], folder: Path, *, force: bool) -> None:
     """Write them all, or none where one with other content stands in the way."""
     from bench.errors import UsageError
-    from bench.store import write_atomically
+    from bench.files import write_atomically
 
     if not files:
         return

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.files import write_atomically
 from bench.report.cells import is_numeric
-from bench.store import write_atomically
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -23,13 +23,12 @@ REFERENCE_BATCH = 16  # where the bytes that one more image adds are read off
 
 
 def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, object]:
-    """The record's parts `parameters`, `memory` and `image_shape`; an earlier record's other cards are kept."""
+    """The record's parts `parameters`, `memory` and `image_shape`, for the cards that an earlier record lacks."""
     workload = cell.workload.for_recording()
     model = workload.build(torch.device("meta"))
     trace = record(workload.make_step, cell.memory.steps)
     on_card = _simulated if cell.memory.engine == "simulated" else _measured
-    results = {result.card: result for result in earlier.memory.cards} if earlier and earlier.memory else {}
-    results |= {card.name: on_card(cell, trace, card) for card in cell.cards}
+    cards = [card for card in cell.cards if earlier is None or earlier.card(card.name) is None]
     memory = Memory(
         engine=cell.memory.engine,
         recorded_steps=cell.memory.steps,
@@ -38,7 +37,7 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
         operator_bytes=model.operator.constant_bytes,
         parameter_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
         peak_bytes_per_image={w.value: trace.peak_bytes_per_image(REFERENCE_BATCH, w) for w in Workspace},
-        cards=list(results.values()),
+        cards=[on_card(cell, trace, card) for card in cards],
     )
     parameters = Parameters(trainable=model.trainable_parameters, paper=model.paper_parameters)
     return {"image_shape": model.operator.image_shape, "parameters": parameters, "memory": memory}

@@ -12,7 +12,7 @@ from bench.accuracy import splits as splits_of
 from bench.accuracy.checkpoint import Checkpoint
 from bench.accuracy.training import DivergedError, Trainer
 from bench.config import Task
-from bench.errors import UsageError
+from bench.errors import StorageError, UsageError
 from bench.workload import Workload
 
 DEFAULT = config.load(config.default_path())
@@ -149,6 +149,34 @@ def test_a_loss_that_is_not_finite_ends_a_training(tmp_path, splits, bad, monkey
         failing.run(quiet)
     assert [point.step for point in failing.curve] == [1, 2, 3, 4]
     assert trainer(tmp_path, splits).step == 4  # no checkpoint of what came after
+
+
+def without(state, name):
+    return {key: value for key, value in state.items() if key != name}
+
+
+FOREIGN = {
+    "empty": lambda state: {},
+    "no dictionary": lambda state: [],
+    "no random state": lambda state: without(state, "random"),
+    "no tensors": lambda state: state | {"model": {"weight": 1}},
+    "another network": lambda state: state | {"model": {"x": torch.ones(2)}},
+    "optimiser": lambda state: state | {"optimizer": {}},
+    "a text for a step": lambda state: state | {"step": "x"},
+    "a step too many": lambda state: state | {"step": 10**6},
+    "a curve of something": lambda state: state | {"curve": [{"step": 1}]},
+    "seconds": lambda state: state | {"seconds": float("nan")},
+    "random": lambda state: state | {"random": torch.ones(2)},
+}
+
+
+@pytest.mark.parametrize("change", FOREIGN.values(), ids=FOREIGN)
+def test_a_checkpoint_with_another_state_is_refused_in_one_sentence(tmp_path, splits, change):
+    made = trainer(tmp_path, splits, steps=2)
+    made.checkpoint.save(change(made._state()))
+    with pytest.raises(StorageError, match=r"one\.pt is of another network, or of none: move it away") as refused:
+        trainer(tmp_path, splits, steps=2)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_loss_that_explodes_ends_a_training(tmp_path, splits):

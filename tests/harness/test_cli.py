@@ -282,3 +282,34 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path, bench):
     run.stdout.close()
     assert "Traceback" not in run.stderr.read()
     run.wait(timeout=60)
+
+
+def test_two_runs_at_once_with_other_cards_end_with_the_cards_of_both(bench, tmp_path):
+    caps = ("8GB", "10GB")
+    arguments = ("run", "--architecture", "LUSER-SW", "--task", "blur", "--jobs", "1", "--gpu-cap")
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen(command(*arguments, cap), cwd=tmp_path, **streams) for cap in caps]
+    for process, cap in zip(running, caps, strict=True):
+        stdout, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stderr
+        assert f"| {cap} " in stdout
+    (content,) = records(tmp_path).values()
+    assert {card["card"] for card in json.loads(content)["memory"]["cards"]} == set(caps)
+    assert "--fresh" in bench(*arguments, "8GB", "--gpu-cap", "10GB").stderr  # nothing is left to measure
+
+
+def test_a_record_of_a_newer_bench_ends_a_run_before_anything_is_measured(bench, tmp_path):
+    run = ("run", "--architecture", "LUSER-SW", "--task", "blur")
+    bench(*run)
+    name = min(records(tmp_path))
+    path = tmp_path / "results/runs/records" / name
+    path.write_text('{"format": 3}')
+    before = records(tmp_path)
+    for fresh in ([], ["--fresh"]):
+        result = bench(*run, *fresh)
+        assert result.returncode == 2
+        assert result.stderr == (
+            f"bench: results/runs/records/{name} is a record of format 3, and this bench reads format 2: "
+            "update bench, or run this one into another folder\n"
+        )
+        assert records(tmp_path) == before

@@ -16,6 +16,8 @@ ALLOWED = {
     "bench/memory": ("bench.memory", "bench.units"),
     "bench/report": (
         "bench.report",
+        "bench.ages",
+        "bench.files",
         "bench.records",
         "bench.store",
         "bench.module_names",

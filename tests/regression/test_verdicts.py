@@ -288,7 +288,7 @@ def test_what_is_compared_of_memory():
     """Of a batch of 0 there is no peak; an exact number is one of a version of cuDNN."""
     small = handmade.card("8GB", 1000 * MiB, 250 * MiB, bounds=("high", "exact"))
     small = small.model_copy(update={"cudnn": "9.20", "edges": small.edges | {"high": handmade.edge(0, 1)}})
-    made = handmade.memory("LU-DnCNN", 7, parameters=3, cards=())
+    made = handmade.memory("LU-DnCNN", 7, parameters=3, cards=("8GB",))
     made = made.model_copy(update={"memory": made.memory.model_copy(update={"cards": [small]})})
     made = made.model_copy(update={"settings": {"memory": {"engine": "simulated"}, "shape": (3, 4)}})
     measured = reduced(made)
