@@ -31,7 +31,7 @@ Classical = Literal["initialisation", "gradient descent", "total variation"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SuiteSection(_Section):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Stage = Literal["memory", "profile", "timing", "accuracy"]
 """What a run measures of each cell, in this order."""
@@ -19,8 +20,31 @@ Bound = Literal["exact", "high", "low"]
 """The temporaries inside kernels: as they are (measured, or told by cuDNN), the most they can take, or nothing."""
 
 
+def _from_text(value: object) -> object:
+    """JSON has no infinity: it stands there as text."""
+    return float(value) if value in ("Infinity", "-Infinity", "NaN") else value
+
+
+def _is_psnr(value: float) -> float:
+    if not abs(value) < 10_000 and value != math.inf:
+        raise ValueError("a PSNR is a number below 10,000, or Infinity of an image that is reconstructed exactly")
+    return value
+
+
+AnyFloat = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(_from_text)]
+"""A float that may be infinite or no number."""
+
+PsnrDb = Annotated[AnyFloat, AfterValidator(_is_psnr)]
+"""A PSNR in dB; infinite where the reconstruction is the image, to the last bit."""
+
+Seconds = Annotated[float, Field(gt=0, le=1e9)]
+"""What something took; it never takes no time."""
+
+
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """What is written can be read: every float is finite, or of a type that says otherwise and written as text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, ser_json_inf_nan="strings")
 
 
 class Provenance(_Part):
@@ -176,8 +200,8 @@ class Timing(_Part):
     threads: int | None
     batch: int
     batch_chosen: Literal["stated", "largest"]
-    training_step_seconds: list[float]
-    evaluation_seconds: list[float]
+    training_step_seconds: list[Seconds]
+    evaluation_seconds: list[Seconds]
     training_calls: Calls
     evaluation_calls: Calls
     solver_evaluations: float | None
@@ -210,8 +234,8 @@ class Point(_Part):
     loss: float
     gradient_norm: float
     solver_evaluations: float | None
-    solver_residual: float | None
-    validation_psnr_db: float | None = None
+    solver_residual: AnyFloat | None
+    validation_psnr_db: PsnrDb | None = None
 
 
 class Training(_Part):
@@ -226,10 +250,20 @@ class Training(_Part):
     status: Literal["ok", "diverged"]
     reason: str | None = None
     curve: list[Point]
-    psnr_db: list[float]
+    psnr_db: list[PsnrDb]
     ssim: list[float]
     training_seconds: float
     evaluation_seconds: float
+
+    @model_validator(mode="after")
+    def _is_judged_if_it_ended(self) -> Training:
+        images = len(self.psnr_db) if self.status == "ok" else 0
+        if len(self.psnr_db) != images or len(self.ssim) != images or (self.status == "ok" and not images):
+            raise ValueError(
+                f'status "{self.status}" with {len(self.psnr_db)} PSNR and {len(self.ssim)} SSIM: expected one of each '
+                "test image where the training came to its end, and none where it diverged"
+            )
+        return self
 
 
 class Accuracy(_Part):
@@ -246,6 +280,13 @@ class Accuracy(_Part):
     trainings: list[Training]
     reconstructions: str | None
     chosen: dict[str, float] = {}
+
+    @model_validator(mode="after")
+    def _is_judged_on_the_same_images(self) -> Accuracy:
+        images = {len(training.psnr_db) for training in self.trainings if training.status == "ok"}
+        if len(images) > 1:
+            raise ValueError(f"trainings with {' and '.join(map(str, sorted(images)))} test images: expected the same")
+        return self
 
 
 class Record(_Part):
