@@ -315,6 +315,12 @@ class Record(_Part):
     accuracy: Accuracy | None = None
     provenance: Provenance
 
+    @model_validator(mode="after")
+    def _has_what_it_says(self) -> Record:
+        if self.status == "ok" and getattr(self, self.stage) is None:
+            raise ValueError(f'status "ok" without its part {self.stage}')
+        return self
+
     def card(self, name: str) -> CardResult | None:
         """The answer for one card, if the record has it."""
         return next((card for card in self.memory.cards if card.card == name), None) if self.memory else None
