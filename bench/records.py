@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from itertools import pairwise
 from typing import Annotated, Any, Literal, get_args
 
@@ -10,6 +11,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -37,22 +39,32 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 
 Positive = Annotated[int, Field(ge=1, le=2**53)]
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=1e9)]
+"""What a step or an evaluation took: it never takes no time."""
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Elapsed = Annotated[float, Field(ge=0, le=1e9)]
+"""Seconds that may be too short to tell."""
+
+Repeats = Annotated[list[Seconds], Field(min_length=1)]
+"""Seconds of a run, one number per repeat."""
 
 
-def _number(value: float) -> float:
-    if value != value:
-        raise ValueError("not a number")
+def _from_text(value: object) -> object:
+    """JSON has no infinity: it stands there as text."""
+    return float(value) if value in ("Infinity", "-Infinity", "NaN") else value
+
+
+def _is_psnr(value: float) -> float:
+    if not abs(value) < 10_000 and value != math.inf:
+        raise ValueError("a PSNR is a number below 10,000, or Infinity of an image that is reconstructed exactly")
     return value
 
 
-Decibels = Annotated[float, AfterValidator(_number)]
-"""Infinite where a reconstruction is the image itself."""
+AnyFloat = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(_from_text)]
+"""A float that may be infinite or no number."""
 
-Repeats = Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=1)]
-"""Seconds of a run, one number per repeat: no run takes none."""
+PsnrDb = Annotated[AnyFloat, AfterValidator(_is_psnr)]
+"""A PSNR in dB; infinite where the reconstruction is the image, to the last bit."""
 
 
 _TIME = TypeAdapter(AwareDatetime)
@@ -64,7 +76,9 @@ def _time(text: str) -> str:
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """What is written can be read: every float is finite, or of a type that says otherwise and written as text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, ser_json_inf_nan="strings")
 
 
 class Provenance(_Part):
@@ -284,8 +298,8 @@ class Timing(_Part):
     evaluation_seconds: Repeats
     training_calls: Calls
     evaluation_calls: Calls
-    solver_evaluations: Finite | None
-    backward_evaluations: Finite | None
+    solver_evaluations: float | None
+    backward_evaluations: float | None
 
 
 class DataSets(_Part):
@@ -311,11 +325,11 @@ class Point(_Part):
     """
 
     step: Count
-    loss: Finite
-    gradient_norm: Finite
-    solver_evaluations: Finite | None
-    solver_residual: float | None
-    validation_psnr_db: Decibels | None = None
+    loss: float
+    gradient_norm: float
+    solver_evaluations: float | None
+    solver_residual: AnyFloat | None
+    validation_psnr_db: PsnrDb | None = None
 
 
 class Training(_Part):
@@ -330,17 +344,21 @@ class Training(_Part):
     status: Literal["ok", "diverged"]
     reason: str | None = None
     curve: list[Point]
-    psnr_db: list[Decibels]
-    ssim: list[Finite]
-    training_seconds: Seconds
-    evaluation_seconds: Seconds
+    psnr_db: list[PsnrDb]
+    ssim: list[float]
+    training_seconds: Elapsed
+    evaluation_seconds: Elapsed
 
     @model_validator(mode="after")
-    def _has_metrics_or_a_reason(self) -> Training:
-        if len(self.psnr_db) != len(self.ssim):
-            raise ValueError("psnr_db and ssim: expected one of each per image")
-        if bool(self.psnr_db) != (self.status == "ok") or (self.reason is None) != (self.status == "ok"):
-            raise ValueError("expected metrics of a training that is ok, and the reason of one that diverged")
+    def _is_judged_if_it_ended(self) -> Training:
+        images = len(self.psnr_db) if self.status == "ok" else 0
+        if len(self.psnr_db) != images or len(self.ssim) != images or (self.status == "ok" and not images):
+            raise ValueError(
+                f'status "{self.status}" with {len(self.psnr_db)} PSNR and {len(self.ssim)} SSIM: expected one of each '
+                "test image where the training came to its end, and none where it diverged"
+            )
+        if (self.reason is None) != (self.status == "ok"):
+            raise ValueError("expected the reason of a training that diverged, and of no other")
         return self
 
 
@@ -357,12 +375,13 @@ class Accuracy(_Part):
     data: DataSets
     trainings: list[Training] = Field(min_length=1)
     reconstructions: RelativeName | None
-    chosen: dict[str, Finite] = {}
+    chosen: dict[str, float] = {}
 
     @model_validator(mode="after")
-    def _is_of_the_same_images(self) -> Accuracy:
-        if len({len(training.psnr_db) for training in self.trainings if training.status == "ok"}) > 1:
-            raise ValueError("trainings: expected the metrics of the same images")
+    def _is_judged_on_the_same_images(self) -> Accuracy:
+        images = {len(training.psnr_db) for training in self.trainings if training.status == "ok"}
+        if len(images) > 1:
+            raise ValueError(f"trainings with {' and '.join(map(str, sorted(images)))} test images: expected the same")
         return self
 
 
@@ -449,7 +468,7 @@ class Record(_Part):
     settings: dict[str, Any]
     status: Literal["ok", "failed"]
     reason: str | None = None
-    seconds: Seconds
+    seconds: Elapsed
     parameters: Parameters | None = None
     memory: Memory | None = None
     profile: Profile | None = None
@@ -521,7 +540,7 @@ class Row(_Part):
     predicted: list[Peak] = []
     measured: list[Peak] = []
     measurements: list[dict[str, Any]] = []
-    seconds: Seconds
+    seconds: Elapsed
 
     @property
     def agrees(self) -> bool:

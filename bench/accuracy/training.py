@@ -13,13 +13,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from bench.accuracy.evaluation import mean_psnr_db, network
+from bench.accuracy.evaluation import is_psnr, mean_psnr_db, network
 from bench.accuracy.splits import Splits, batch_of
 from bench.data.base import seed_of
-from bench.records import Count, Finite, Point, Seconds
+from bench.records import Count, Elapsed, Point
 
 if TYPE_CHECKING:
     from bench.accuracy.checkpoint import Checkpoint
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bench.models.anderson import SolveStatistics
     from bench.workload import Workload
 
-EXPLODED = 100.0  # times the loss of the first step: 20 dB worse than at the start
+EXPLODED = 100.0  # times the loss of the first step, if that is not 0: 20 dB worse than at the start
 CURVE_POINTS = 1000  # at about so many steps of a long training the curve has a point
 STEPS_UNREAD = 25  # on a GPU: steps whose numbers wait there until the host asks for them
 
@@ -42,10 +42,12 @@ class DivergedError(Exception):
 class _Progress(BaseModel):
     """What a checkpoint holds beside tensors."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     step: Count
-    first_loss: Finite | None
+    first_loss: float | None
     curve: list[Point]
-    seconds: Seconds
+    seconds: Elapsed
 
 
 class Trainer:
@@ -168,7 +170,7 @@ class Trainer:
             self._first_loss = loss if self._first_loss is None else self._first_loss
             if not math.isfinite(loss) or not math.isfinite(gradient_norm):
                 raise DivergedError(f"loss {loss:.3g} and gradient norm {gradient_norm:.3g} at step {step}")
-            if loss > EXPLODED * self._first_loss:
+            if loss > EXPLODED * self._first_loss > 0:
                 raise DivergedError(
                     f"loss {loss:.3g} at step {step}, over {EXPLODED:g} times the first step's {self._first_loss:.3g}"
                 )
@@ -187,7 +189,7 @@ class Trainer:
     def _validate(self) -> None:
         """Write the validation's PSNR into the last point."""
         psnr_db = mean_psnr_db(network(self.model), self.splits.validation, self.splits.metrics, self.device)
-        if not math.isfinite(psnr_db):
+        if not is_psnr(psnr_db):
             raise DivergedError(f"validation PSNR {psnr_db} dB at step {self.step}")
         self.curve[-1] = self.curve[-1].model_copy(update={"validation_psnr_db": psnr_db})
 

@@ -110,11 +110,12 @@ def _panel(task: str, methods: dict[str, dict[str, Floats]], data: DataSets) -> 
     shown = _shown(truth)[number]
     side = max(min(shown.shape[:2]) // DETAIL, 2)
     low, high = (-1.0, 1.0) if shown.ndim == 3 and data.data_range == 2 else (0.0, float(shown.max()))
+    span = high - low or 1.0  # of an image that is black
     return Panel(
         task=task,
         image_number=number,
-        truth=(shown - low) / (high - low),
-        reconstructions={method: (_shown(image)[number] - low) / (high - low) for method, image in images.items()},
+        truth=(shown - low) / span,
+        reconstructions={method: (_shown(image)[number] - low) / span for method, image in images.items()},
         psnr_db={method: float(values[number]) for method, values in psnr_db.items()},
         start=_most_detailed(shown, side),
         side=side,

@@ -209,3 +209,29 @@ def test_what_the_splits_hold(splits):
 def test_a_task_without_images_cannot_be_trained():
     with pytest.raises(UsageError, match=r"task mri has no images.*\[task.mri\]"):
         splits_of.load("mri", DEFAULT.task["mri"], OPTIONS)
+
+
+@pytest.mark.parametrize(("psnr_db", "ends"), [(math.inf, False), (math.nan, True), (-math.inf, True)])
+def test_a_perfect_validation_is_no_divergence(tmp_path, splits, monkeypatch, psnr_db, ends):
+    monkeypatch.setattr("bench.accuracy.training.mean_psnr_db", lambda *_: psnr_db)
+    watched = trainer(tmp_path, splits, steps=3)
+    if ends:
+        with pytest.raises(DivergedError, match="validation PSNR"):
+            watched.run(quiet)
+        return
+    watched.run(quiet)
+    assert watched.curve[-1].validation_psnr_db == math.inf
+    assert trainer(tmp_path, splits, steps=3).curve == watched.curve  # also from its checkpoint
+
+
+def test_a_first_loss_of_zero_lets_nothing_explode(tmp_path, splits, monkeypatch):
+    exact = trainer(tmp_path, splits)
+    loss_of = Workload.loss
+
+    def loss(self, model, image, measurement):
+        loss, reconstruction = loss_of(self, model, image, measurement)
+        return loss * (0 if exact.step == 0 else 1), reconstruction
+
+    monkeypatch.setattr(Workload, "loss", loss)
+    exact.run(quiet)
+    assert exact.curve[0].loss == 0
