@@ -1,6 +1,7 @@
 """Workspaces of convolutions, from the shipped file and, where it is installed, from cuDNN itself."""
 
 import gzip
+import itertools
 import json
 import os
 import random
@@ -235,6 +236,25 @@ def test_strides_are_those_pytorch_hands_over(images, channels, input_format, we
         (handed_over.output_shape, handed_over.output_stride),
     ):
         assert stride == torch.empty(shape, device="meta", memory_format=wanted).stride()
+
+
+def test_what_counts_as_channels_last_is_pytorch_s_own_answer():
+    """Resizing keeps the format that ATen sees in an image's strides (suggest_memory_format), in its output's."""
+    seen = set()
+    for shape in itertools.product((1, 2), (1, 3), (1, 2), (1, 4)):
+        for order in itertools.permutations(range(4)):
+            for gap in (1, 2):  # 2: every other number of a larger image
+                stride, step = [0] * 4, gap
+                for dimension in order:
+                    stride[dimension], step = step, step * shape[dimension]
+                image = torch.empty_strided(shape, stride)
+                resized = torch.nn.functional.interpolate(image, size=(5, 7))
+                is_channels_last = resized.stride() == cudnn._channels_last(tuple(resized.shape))
+                assert cudnn._is_channels_last(shape, tuple(stride)) is is_channels_last, (shape, stride)
+                seen.add(is_channels_last)
+    assert seen == {True, False}
+    assert not cudnn._is_channels_last((2, 3, 4, 4), (1, 0, 1, 1))  # expanded along the channels
+    assert not cudnn._is_channels_last((0, 3, 4, 4), (48, 1, 12, 3))
 
 
 def test_the_blur_takes_no_workspace_and_an_unknown_call_has_no_answer(monkeypatch):

@@ -233,6 +233,13 @@ def test_what_is_recomputed_in_backward_is_saved_there():
     assert ("convolution", Category.TEMPORARIES) in recomputed
 
 
+def test_of_equal_peaks_the_last_is_explained():
+    explanation = explained(lambda batch, device: lambda: torch.empty(batch, 1000, device=device), 5)
+    assert [entry.allocated_bytes for entry in explanation.history].count(20480) == 2  # 20,000 B in each of two steps
+    assert explanation.source.step == 2
+    assert explanation.history[explanation.moment].allocated_bytes == explanation.peak_allocated_bytes == 20480
+
+
 def test_where_memory_runs_out():
     explanation = explained(two_layers, 100_000)
     assert not explanation.fits
