@@ -58,6 +58,21 @@ def test_default_centre_is_fastmris(acceleration, centre):
     assert masks.bool().all(dim=0).nonzero().flatten().tolist() == list(range(start, start + centre))
 
 
+@pytest.mark.parametrize("width", [1, 2, 3, 8])
+def test_no_acceleration_measures_every_column(width):
+    assert all(column_mask(width, 1, centre / width, seed=0).all() for centre in range(width + 1))
+
+
+def test_mask_needs_no_centre():
+    assert column_mask(1000, 4, 0, seed=0).double().mean().item() == pytest.approx(0.25, abs=0.05)
+
+
+def test_defaults_are_fastmri_knees():
+    mri = MRI()
+    assert mri.image_shape == mri.measurement_shape == (2, 320, 320)
+    assert torch.equal(mri.mask, column_mask(320, 4, 0.08, seed=0).float())
+
+
 def test_mask_is_the_seeds_and_the_projection_is_idempotent():
     assert torch.equal(MRI(seed=3).mask, MRI(seed=3).mask)
     assert not torch.equal(MRI(seed=3).mask, MRI(seed=4).mask)
