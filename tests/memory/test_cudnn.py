@@ -202,6 +202,8 @@ def test_flags_reach_the_answers():
         (conv(dtype="bfloat16"), True),
         (conv(dtype="complex64"), False),
         (conv(dilation=(2, 2)), True),
+        (conv(input_shape=(1, 64, 8, 8, 8), output_shape=(1, 64, 8, 8, 8)), True),
+        (conv(input_shape=(1, 64, 8), output_shape=(1, 64, 8)), False),  # PyTorch hands conv1d over as conv2d
         (conv(images=0), False),
         (conv(images=2**15, channels=(3, 3), groups=3), True),  # more than 2^31 elements
     ],

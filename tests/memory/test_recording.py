@@ -109,6 +109,7 @@ def test_the_cache_of_outputs_changes_nothing():
 def test_one_trace_tells_the_events_of_every_batch():
     step = training(unrolled)
     trace = record(step)
+    assert trace.exceptions == {}
     for batch in (1, 2, 7, 16):
         recorded = [(event.key, event.size_bytes) for event in record_events(step, batch, META)]
         assert trace.at(batch) == recorded
@@ -252,6 +253,13 @@ def test_a_fourier_transform_takes_a_copy_and_a_work_area(transform, op, most_by
     assert not events[0].workspace  # the output comes first
 
 
+def test_only_what_a_backward_pass_calls_is_called_in_autograd_s_thread():
+    events = record_events(training(), 2, META, steps=1)
+    threads = {(e.op, e.in_backward) for e in events if e.call}
+    assert threads == {("aten.convolution.default", False), ("aten.convolution_backward.default", True)}
+    assert not any(e.in_backward for e in events if not e.call)
+
+
 def test_a_step_that_is_not_affine_in_the_batch_is_refused():
     def quadratic(batch, device):
         return lambda: torch.empty(batch * batch, 128, device=device)
@@ -274,6 +282,14 @@ def test_a_step_that_reads_a_value_is_refused():
 
     with pytest.raises(NotRecordableError, match="needs the value of a tensor"):
         record(reading)
+
+
+def test_warnings_of_the_step_that_are_errors_pass_through():
+    def warning(batch, device):
+        raise UserWarning("of the user's own")
+
+    with pytest.raises(UserWarning, match="of the user's own"):
+        record(warning)
 
 
 def test_errors_of_the_step_itself_pass_through():

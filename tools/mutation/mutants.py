@@ -39,6 +39,7 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitOr: ast.BitAnd,
 }
 NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "argmin": "argmax", "argmax": "argmin"}
+MOST = 90  # characters of code in what is said of a change
 DROPPED = (ast.Expr, ast.AugAssign, ast.Raise, ast.Delete, ast.Continue, ast.Break)
 
 
@@ -121,10 +122,10 @@ def _replacements(statement: ast.stmt) -> Iterator[Replacement]:
             yield statement, "pass", f"dropped: {_short(statement)}"
     if isinstance(statement, ast.AugAssign) and type(statement.op) in OPERATORS:
         opposite = _with(statement, op=OPERATORS[type(statement.op)]())
-        yield statement, ast.unparse(opposite), f"{_short(statement)} -> {_short(opposite)}"
+        yield statement, ast.unparse(opposite), _difference(statement, opposite)
     for node in _expressions(statement):
         for changed in _changed(node):
-            yield node, f"({ast.unparse(changed)})", f"{_short(node)} -> {_short(changed)}"
+            yield node, f"({ast.unparse(changed)})", _difference(node, changed)
 
 
 def _expressions(node: ast.AST) -> Iterator[ast.expr]:
@@ -186,6 +187,16 @@ def _is_none(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant) and value.value is None
 
 
-def _short(node: ast.AST, most: int = 90) -> str:
+def _short(node: ast.AST) -> str:
     text = " ".join(ast.unparse(node).split())
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    return text if len(text) <= MOST else f"{text[: MOST - 3]}..."
+
+
+def _difference(node: ast.AST, changed: ast.AST) -> str:
+    """`a < b -> a <= b`; of long code, only what is around the difference."""
+    old, new = (" ".join(ast.unparse(one).split()) for one in (node, changed))
+    if len(old) > MOST:
+        same = next(place for place, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
+        start, end = max(same - MOST // 3, 0), same + MOST // 3
+        old, new = (f"...{text[start:end]}..." for text in (old, new))
+    return f"{old} -> {new}"
