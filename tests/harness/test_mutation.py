@@ -77,6 +77,18 @@ def test_accepted_changes_are_those_of_the_code():
     assert survivors.stale(accepted, made, sorted(changed)) == []
 
 
+def test_a_file_can_be_accepted_in_part_or_whole(tmp_path):
+    (tmp_path / "file.py").write_text("def f():\n    return 1\n")
+    *_, mutant = mutants(tmp_path, "file.py")
+    for change, covered, uncovered in (('["*"]', "all", "all"), (None, None, "all"), ('["other"]', None, None)):
+        (tmp_path / "accepted.toml").write_text(
+            '[[survivor]]\nfile = "file.py"\nreason = "all"\n' + (f"changes = {change}\n" if change else "")
+        )
+        accepted = survivors.read(tmp_path / "accepted.toml")
+        told = [survivors.reason(accepted, mutant, is_covered=is_covered) for is_covered in (True, False)]
+        assert told == [covered, uncovered]
+
+
 def test_what_no_test_notices_is_printed(tmp_path, monkeypatch, capsys):
     pytest.importorskip("coverage")
     from tools.mutation import __main__ as tool

@@ -265,6 +265,8 @@ def test_the_blur_takes_no_workspace_and_an_unknown_call_has_no_answer(monkeypat
     assert source.candidates(conv(size=128, channels=(3, 3), kernel=9, groups=3)) == (0,)
     assert source.candidates(conv(channels=(64, 63))) is None
     assert source.candidates(conv(images=10**6)) is None
+    assert source.candidates(conv(images=0)) is None
+    assert source.candidates(conv(groups=64, dtype="float16")) is None
     assert source.candidates(conv(dtype="complex64")) is None
 
 
@@ -274,6 +276,17 @@ def test_nothing_at_hand(monkeypatch):
         warnings.simplefilter("error")
         assert workspaces("RTX 3080", cudnn_version="9.1.0") is None
         assert workspaces("8GB", cudnn_version="9.20.0") is None
+
+
+def test_the_library_is_asked_for_what_the_file_lacks_alone(monkeypatch):
+    class Live:
+        def configurations(self, call):
+            return [Configuration(7, tensor_core=False, nondeterministic=False)]
+
+    monkeypatch.setattr(cudnn, "LiveCudnn", lambda card_name, **asked: Live())
+    source = workspaces("RTX 3080", cudnn_version="9.20.0")
+    assert source.candidates(conv(channels=(5, 7))) == (7,)
+    assert source.candidates(conv()) == CachedCudnn("RTX 3080", cudnn_version="9.20.0").candidates(conv()) != (7,)
 
 
 def test_what_the_file_lacks_comes_from_the_library(live_version):

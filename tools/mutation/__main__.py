@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="changes tried at the same time")
     parser.add_argument("--sample", type=int, metavar="N", help="of each path, N changes drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument(
+        "--most-seconds", type=float, default=30, metavar="S", help="of tests that a change is held against"
+    )
     parser.add_argument("--survivors", type=Path, default=survivors.PATH, metavar="FILE", help="accepted changes")
     options = parser.parse_args(arguments)
 
@@ -56,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except TestsFailError as error:
             print(error, file=sys.stderr)
             return 2
-        tasks = [reached.task(mutant, folders[packages.package_of(mutant.file)]) for mutant in chosen]
+        most = options.most_seconds
+        tasks = [reached.task(mutant, folders[packages.package_of(mutant.file)], most) for mutant in chosen]
         wrong = report(run(tasks, tree, options.jobs), accepted)
     for survivor in stale:
         print(f"{survivor.file}: accepted, but cannot be made any more: {survivor.change} in {survivor.text!r}")

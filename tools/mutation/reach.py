@@ -36,8 +36,11 @@ class Reach:
     of_line: dict[tuple[str, int], set[str]]
     of_file: dict[str, set[str]]
 
-    def task(self, mutant: Mutant, folders: Sequence[str]) -> Task:
-        """A change with the tests of some folders that run it: file by file, the fastest first."""
+    def task(self, mutant: Mutant, folders: Sequence[str], most_seconds: float) -> Task:
+        """A change with the tests of some folders that run it, as many as `most_seconds` allows.
+
+        They stand file by file: first the file named after the changed one, then the quick ones.
+        """
         first, last = mutant.lines
         tests = set().union(*(self.of_line.get((mutant.file, line), ()) for line in range(first, last + 1)))
         if not mutant.is_local:
@@ -47,8 +50,18 @@ class Reach:
         of_module: dict[str, float] = defaultdict(float)
         for test in tests:
             of_module[_module(test)] += self.seconds[test]
-        ordered = sorted(tests, key=lambda test: (of_module[_module(test)], _module(test), self.seconds[test]))
-        return Task(mutant, ordered, sum(of_module.values()))
+
+        def order(test: str) -> tuple[bool, float, str, float]:
+            module = _module(test)
+            return Path(mutant.file).stem not in module, of_module[module], module, self.seconds[test]
+
+        chosen: list[str] = []
+        seconds = 0.0
+        for test in sorted(tests, key=order):
+            if not chosen or seconds + self.seconds[test] <= most_seconds:
+                chosen.append(test)
+                seconds += self.seconds[test]
+        return Task(mutant, chosen, seconds)
 
 
 def reach(tree: Path, folders: Sequence[str], packages: Sequence[str]) -> Reach:
@@ -73,6 +86,11 @@ def reach(tree: Path, folders: Sequence[str], packages: Sequence[str]) -> Reach:
 
     if in_child(tree, measure, log):
         raise TestsFailError(f"tests fail without a change:\n{log.read_text()}")
+    return read(tree, data_file, notes)
+
+
+def read(tree: Path, data_file: Path, notes: Path) -> Reach:
+    """What the files of a run say."""
     noted = json.loads(notes.read_text())
     of_line: dict[tuple[str, int], set[str]] = {}
     of_file: dict[str, set[str]] = defaultdict(set)

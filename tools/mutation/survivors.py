@@ -18,7 +18,10 @@ PATH = Path(__file__).with_name("survivors.toml")
 
 
 class Survivor(NamedTuple):
-    """A change of a line, known by the line's text; without text: every change of the file that no test runs."""
+    """A change of a line, known by the line's text.
+
+    Without text: every change of the file that no test runs, or, if the change is "*", every change of the file.
+    """
 
     file: str
     text: str | None
@@ -39,12 +42,14 @@ def read(path: Path) -> Accepted:
 
 def reason(accepted: Accepted, mutant: Mutant, *, is_covered: bool) -> str | None:
     """Why a change need not be noticed; None if it must."""
-    of_file = None if is_covered else accepted.get(Survivor(mutant.file, None, None))
-    return accepted.get(Survivor(mutant.file, mutant.text, mutant.change), of_file)
+    known = [Survivor(mutant.file, mutant.text, mutant.change), Survivor(mutant.file, None, "*")]
+    if not is_covered:
+        known.append(Survivor(mutant.file, None, None))
+    return next((accepted[survivor] for survivor in known if survivor in accepted), None)
 
 
 def stale(accepted: Accepted, made: Iterable[Mutant], files: Sequence[str]) -> list[Survivor]:
     """Accepted changes of some files that cannot be made any more."""
     known = {Survivor(mutant.file, mutant.text, mutant.change) for mutant in made}
-    known |= {Survivor(file, None, None) for file in files}
+    known |= {Survivor(file, None, change) for file in files for change in (None, "*")}
     return [survivor for survivor in accepted if survivor.file in files and survivor not in known]
