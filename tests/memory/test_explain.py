@@ -95,6 +95,10 @@ def test_categories_of_a_step_counted_by_hand():
     assert explanation.categories[Category.BUFFERS] == 400
     assert explanation.categories[Category.OPTIMIZER] == 2 * parameters
     assert explanation.categories[Category.BATCH] == plane
+    weights = {row.module: (row.blocks, row.size_bytes) for row in explanation.rows if row.category == "parameters"}
+    assert weights == {"0.weight": (1, 144), "2.weight": (1, 144), "2.bias": (1, 4)}
+    first, second = explanation.sources[:2]
+    assert explanation.located()[0] is first != second
 
     allocated = {entry.key: entry.size_bytes for entry in explanation.history if entry.action == "alloc"}
     in_last_step = dict.fromkeys(Category, 0)
