@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -6,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from bench import suite
 from bench.config import load
 from bench.memory import NotRecordableError, SimulatedEngine, card_of_capacity, record
+from bench.memory import sources as sources_module
 from bench.memory.explain import Category, explain
 from bench.memory.sources import Owner, Phase, locate
 
@@ -130,6 +133,15 @@ def test_sources_name_module_line_operation_and_owner():
     ]
     assert {s.phase for s in sources if s.owner is Owner.OPTIMIZER} == {Phase.UPDATE}
     assert {s.phase for s in sources if s.step == 0} == {Phase.SETUP}
+    assert {s.module for s in sources if s.phase is Phase.INPUT} == {""}
+
+
+def test_a_file_of_ours_is_named_from_the_top_of_the_repository():
+    folder = Path(suite.__file__).parent
+    assert sources_module._relative(str(folder / "suite.py")) == "bench/suite.py"
+    assert sources_module._relative(str(folder / "models" / "anderson.py")).endswith("models/anderson.py")
+    linked = (folder / "models").is_symlink()  # in a checkout, not in an installed wheel
+    assert sources_module._relative(str(folder / "models" / "anderson.py")).startswith("bench/") is not linked
 
 
 class Methods(nn.Module):
