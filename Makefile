@@ -1,13 +1,14 @@
 # Two commands do everything on a fresh machine with Python >= 3.10:
 #   make run     set up, then memory, what it is made of, and times (GPU_CAP=8GB)
 #   make test    set up, then linting, types and the tests
-# and more: make check (memory against results/baseline.json), make demo (training too), make slow, make benchmark
+# and more: make check (memory against results/baseline.json), make demo (training too), make slow, make benchmark,
+#   make mutants (small changes to the code that no test notices; hours)
 PYTHON  ?= python3
 VENV    ?= .venv
 GPU_CAP ?= 8GB
 BIN     := $(VENV)/bin
 
-.PHONY: run test check demo slow benchmark clean
+.PHONY: run test check demo slow benchmark mutants clean
 
 run: $(VENV)/installed
 	$(BIN)/bench run --gpu-cap $(GPU_CAP)
@@ -28,6 +29,9 @@ slow: $(VENV)/installed-dev
 
 benchmark: $(VENV)/installed-dev
 	$(BIN)/pytest benchmarks --benchmark-only
+
+mutants: $(VENV)/installed-dev
+	$(BIN)/python -m tools.mutation
 
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)

@@ -172,7 +172,7 @@ class LinearOperator(torch.nn.Module):
 
     def _check(self, what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
         like = self._like
-        if tensor.shape[1:] != shape or tensor.ndim == 0 or tensor.shape[0] < 1:
+        if tensor.shape[1:] != shape or tensor.shape[0] < 1:
             expected = f"[B, {', '.join(map(str, shape))}] with B >= 1"
             raise ValueError(f"{self._name} got {what} of shape {list(tensor.shape)}, expected {expected}")
         if tensor.dtype != like.dtype:
