@@ -30,6 +30,8 @@ CODES: dict[str, set[int]] = {
 }
 """Of each verb; 130 as well for one that was interrupted."""
 
+_GROUPS = ("", "baseline", "data")
+
 INTERRUPTED = 130
 TERMINATED = 143
 STDOUT_FULL = 74
@@ -56,7 +58,10 @@ def faults(verb: str, end: End, *, in_colour: bool = False, stdout_is_full: bool
         yield f"{verb}: exit code {end.code}"
     elif end.code == 1 and not re.search("worse|better", end.stdout):
         yield f"{verb}: exit code 1 without a verdict"
-    yield from (f"{verb}: {fault}" for fault in _faults_of_stderr(stderr, end.code or 0))
+    if not (
+        verb in _GROUPS and end.code == 2 and stderr.lstrip().startswith("Usage: ")
+    ):  # a group alone tells its help
+        yield from (f"{verb or 'bench'}: {fault}" for fault in _faults_of_stderr(stderr, end.code or 0))
 
 
 def _faults_of_stderr(stderr: str, code: int) -> Iterator[str]:
