@@ -167,7 +167,7 @@ def test_a_kill_that_costs_a_record_is_noticed(tmp_path, monkeypatch):
 def test_results_are_without_time_and_place(tmp_path):
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "a.json").write_text(
-        '{"seconds": 1, "provenance": {}, "x": {"cards": [{"card": "8GB"}, {"card": "4GB", "step_seconds": 1}]}}'
+        '{"provenance": 2, "sequence": 3, "x": {"cards": [{"card": "8GB"}, {"card": "4GB", "seconds": 1}]}}'
     )
     found = results(tmp_path)
     assert found == {"a.json": {"x": {"cards": [{"card": "4GB"}, {"card": "8GB"}]}}}

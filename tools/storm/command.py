@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,6 +196,9 @@ def _be_bench(arguments: Sequence[str], folder: Path, environment: Mapping[str, 
     sys.stdout, sys.stderr = _stream(1, "strict"), _stream(2, "backslashreplace")
     sys.argv = ["bench", *arguments]
     tempfile.tempdir = None  # read from the environment again
+    warnings.resetwarnings()  # and as Python has them
+    for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", category)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     main()

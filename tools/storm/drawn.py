@@ -248,7 +248,7 @@ class Drawn:
 
     @property
     def _record(self) -> Strategy:
-        texts = [*sorted((self.project / RUNS / "records").iterdir()), self.project / "results/baseline.json"]
+        texts = [*sorted((self.project / RUNS / "records").glob("*.json")), self.project / "results/baseline.json"]
         readable = [(path, json.loads(path.read_text())) for path in texts if path.is_file()]
         tensors = [
             *sorted((self.project / RUNS).glob("*/*.pt")),

@@ -208,14 +208,14 @@ def results(folder: Path) -> dict[str, Any]:
 
 
 def _lasting(tree: Any) -> Any:
-    """What is the same each time: no seconds, no provenance; cards by name."""
+    """What is the same each time: no seconds, no provenance, not the how manieth it is; cards by name."""
     if isinstance(tree, dict):
         return {
             key: sorted((_lasting(card) for card in value), key=lambda card: str(card["card"]))
             if key == "cards"
             else _lasting(value)
             for key, value in tree.items()
-            if key != "provenance" and not key.endswith("seconds")
+            if key not in ("provenance", "sequence") and not key.endswith("seconds")
         }
     return [_lasting(each) for each in tree] if isinstance(tree, list) else tree
 

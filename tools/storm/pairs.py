@@ -47,8 +47,10 @@ PAIRS = {
         ("report", "--records", "results/runs", "--formats", "markdown", "--output", "reported"),
         folders=("results/runs",),
     ),
-    "a merge into what a run writes": Pair(
-        ("run", "--output", "out", "--stages", "memory"), ("merge", "results/runs", "--output", "out")
+    "a plot while a run writes": Pair(
+        ("run", "--output", "results/runs", "--gpu-cap", "8GB"),
+        ("plot", "--records", "results/runs", "--select", "largest-batch", "--output", "plotted"),
+        folders=("results/runs",),
     ),
 }
 """Pairs by what is simultaneous."""

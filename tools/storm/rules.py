@@ -31,6 +31,7 @@ CODES: dict[str, set[int]] = {
 """Of each verb; 130 as well for one that was interrupted."""
 
 _GROUPS = ("", "baseline", "data")
+"""Verbs that tell their help where nothing follows them."""
 
 INTERRUPTED = 130
 TERMINATED = 143

@@ -141,7 +141,7 @@ class Sandbox:
         """Files that a command should have removed: hidden ones but locks, and all in its tmp but reports of faults."""
         found = []
         for path in self.contents().keys() - before:
-            is_hidden = any(part.startswith(".") for part in path.parts) and path.suffix != ".lock"
+            is_hidden = any(part.startswith(".") for part in path.parts) and not path.name.endswith("lock")
             is_left_in_tmp = path.parts[0] == "tmp" and not path.name.startswith("bench-fault-")
             if is_hidden or is_left_in_tmp:
                 found.append(path)
