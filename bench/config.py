@@ -5,6 +5,7 @@ Every unknown key and wrong value is reported at once, each with the option or t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -23,7 +24,7 @@ from bench.models.architectures.base import ModelOptions
 from bench.models.implicit import GRADIENTS, gradient_called
 from bench.names import Name
 from bench.records import Metric, Stage
-from bench.toml_file import Place, TomlFile
+from bench.toml_file import Place, TomlFile, shown
 
 FILE_NAME = "bench.toml"
 
@@ -268,6 +269,8 @@ def load(
         section: {key: value for key, value in keys.items() if value is not None}
         for section, keys in (given or {}).items()
     }
+    for keys in chosen.values():
+        _refuse_broken_text(keys)
     options = Layer(chosen, lambda place: option_of(str(place[1])))
     presets = list(dict.fromkeys(name for file in files for name in _table(file.values, "preset")))
     if preset is None:
@@ -288,6 +291,19 @@ def load(
     if config is None or sentences:
         raise UsageError("; ".join(dict.fromkeys(sentences)))
     return config
+
+
+def _refuse_broken_text(options: Mapping[str, object]) -> None:
+    """See that options are text: the system hands on any bytes.
+
+    Raises:
+        UsageError: one of them is not.
+    """
+    for key, value in options.items():
+        try:
+            json.dumps(value, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{option_of(key)}: got {shown(value)}, expected text in UTF-8") from None
 
 
 def option_of(key: str) -> str:
