@@ -62,7 +62,7 @@ class TrainingSection(_Section):
 class MemorySection(_Section):
     """[memory]: what answers, how a step is recorded, and which bound the table shows."""
 
-    engine: Literal["simulated", "cuda"]
+    engine: Literal["simulated", "cuda", "virtual"]
     steps: int = Field(ge=2)
     workspace: Literal["high", "low"]
     alloc_conf: str
