@@ -12,7 +12,7 @@ import pickle
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import ClassVar
 
@@ -32,20 +32,23 @@ class VirtualMeasurement(Measurement):
 
     `values_read` counts copies to the host, which are zeros. `selections` counts kernels that select elements by value
     (nonzero, unique, x[mask]): they select none, and what follows is empty. `lower_bounds` are the functions whose
-    buffers' sizes are not known and were taken as 0.
+    buffers' sizes are not known and were taken as 0. `events`, if asked for, are the bytes of each allocation, in
+    order, and -k for the free of the k-th.
     """
 
     values_read: int
     selections: int
     lower_bounds: tuple[str, ...]
+    events: tuple[int, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
 class Task:
-    """A trial and the card that it runs on."""
+    """A trial and the card that it runs on; whether its allocations and frees are to be told."""
 
     figures: Figures
     trial: Trial
+    with_events: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,16 @@ class VirtualDevice:
         self._timeout_seconds = timeout_seconds
         self._environment = environment()
 
-    def measure(self, trial: Trial) -> VirtualMeasurement:
+    def measure(self, trial: Trial, *, with_events: bool = False) -> VirtualMeasurement:
         """Carry out one trial.
 
         Raises:
             IsolatedError: it ended without an answer.
         """
         try:
-            answer = _Process.running(self._environment).ask(Task(self._figures, trial), self._timeout_seconds)
+            answer = _Process.running(self._environment).ask(
+                Task(self._figures, trial, with_events), self._timeout_seconds
+            )
         except IsolatedError:
             _Process.end()
             raise

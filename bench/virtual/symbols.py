@@ -57,8 +57,7 @@ _SIZES: dict[str, tuple[tuple[int, str], ...]] = {
     for place, names in {
         8: "Xgetrf Xpotrf",
         10: "Xgeqrf",
-        11: "Xsyevd Xsytrs",
-        12: "XsyevBatched",
+        11: "Xsyevd XsyevBatched Xsytrs",
         17: "Xgeev",
     }.items()
     for name in names.split()

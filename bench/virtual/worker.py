@@ -11,13 +11,16 @@ import os
 import pickle
 import signal
 import sys
-from dataclasses import fields
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from functools import partial
 from multiprocessing.connection import Connection
 
 import torch
 import torch._dynamo  # the first optimiser would import it: seconds, in every fork
 
 from bench.memory.cuda import Measurement, measure_here
+from bench.memory.recording import MakeStep
 from bench.virtual.device import Failed, Task, VirtualMeasurement
 from bench.virtual.figures import Figures
 from bench.workers import begin
@@ -85,14 +88,36 @@ def _carry_out(content: bytes, connection: Connection, unknown: mmap.mmap) -> No
 
 
 def _measured(task: Task, library: ctypes.CDLL) -> VirtualMeasurement:
-    seen = measure_here(task.trial)
+    trial = task.trial
+    if task.with_events:
+        trial = replace(trial, make_step=partial(_make_recorded_step, trial.make_step))
+    seen = measure_here(trial)
     values = {field.name: getattr(seen, field.name) for field in fields(Measurement)}
     return VirtualMeasurement(
         **(values | {"step_seconds": None}),  # time on the host means nothing
         values_read=library.virtual_card_values_read(),
         selections=library.virtual_card_selections(),
         lower_bounds=tuple(library.virtual_card_lower_bounds().decode().split()),
+        events=tuple(_events()) if task.with_events else (),
     )
+
+
+def _make_recorded_step(make_step: MakeStep, batch: int, device: torch.device) -> Callable[[], object]:
+    torch.cuda.memory._record_memory_history(context=None, max_entries=sys.maxsize)
+    return make_step(batch, device)
+
+
+def _events() -> Iterator[int]:
+    """What PyTorch's allocator was asked for since then: bytes, or -k where the k-th allocation was freed."""
+    numbers: dict[int, int] = {}
+    allocations = 0
+    for event in torch.cuda.memory._snapshot()["device_traces"][0]:
+        if event["action"] == "alloc":
+            allocations += 1
+            numbers[event["addr"]] = allocations
+            yield event["size"]
+        elif event["action"] == "free_completed":
+            yield -numbers.pop(event["addr"])
 
 
 def _unknown(shared: mmap.mmap) -> str | None:

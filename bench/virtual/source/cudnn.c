@@ -50,12 +50,15 @@ int cudnnBackendFinalize(void *descriptor) {
 
 int cudnnBackendExecute(void *handle, void *plan, void *variants) { return 0; }
 
-/* The handle is not cuDNN's, but its size queries of batch normalisation look into it: the compute capability, and that
- * there is a device. Where these stand was found with cuDNN 9.26. */
+/* The handle is not cuDNN's, but its size queries of batch normalisation look into it: whether there is a device, and its
+ * compute capability. Where these stand was found by changing one field after the other. */
 int cudnnCreate(void **handle) {
     char *made = calloc(1, 65536);
     if (!made) return 1;
-    *(int *)(made + 0x4c) = 1;
+    begin();
+    size_t version = ((size_t (*)(void))dlsym(library, "cudnnGetVersion"))() / 100;
+    if (version != 924 && version != 926) note_lower_bound("cudnnGetBatchNormalizationWorkspaceSize");
+    *(int *)(made + (version < 926 ? 0x48 : 0x4c)) = 1;
     *(int *)(made + 0x68) = 100 * card.major + 10 * card.minor;
     *handle = made;
     return 0;
@@ -64,6 +67,11 @@ int cudnnCreate(void **handle) {
 int cudnnDestroy(void *handle) { return 0; }
 int cudnnSetStream(void *handle, void *stream) { return 0; }
 int cudnnGetStream(void *handle, void **stream) { *stream = NULL; return 0; }
+
+/* It asks the device of its handle, which ours has not; a reserve of no bytes would be far from what is kept. */
+int cudnnGetRNNTempSpaceSizes(void *handle, void *network, int mode, void *input, size_t *workspace, size_t *reserve) {
+    return refuse("cudnnGetRNNTempSpaceSizes", 3000);
+}
 
 /* Random states are written by the device; a descriptor without any is only filled in. */
 int cudnnSetDropoutDescriptor(void *descriptor, void *handle, float rate, void *states, size_t bytes,
