@@ -1,13 +1,15 @@
 # Two commands do everything on a fresh machine with Python >= 3.10:
 #   make run     set up, then memory, what it is made of, and times (GPU_CAP=8GB)
 #   make test    set up, then linting, types and the tests
-# and more: make check (memory against results/baseline.json), make demo (training too), make slow, make benchmark
+# and more: make check (memory against results/baseline.json), make demo (training too), make slow, make benchmark,
+#   make storm (bad inputs, kills and simultaneous runs, for ten minutes), make mutants (small changes of the code that
+#   no test notices; hours)
 PYTHON  ?= python3
 VENV    ?= .venv
 GPU_CAP ?= 8GB
 BIN     := $(VENV)/bin
 
-.PHONY: run test check demo slow benchmark clean
+.PHONY: run test check demo slow storm mutants benchmark clean
 
 run: $(VENV)/installed
 	$(BIN)/bench run --gpu-cap $(GPU_CAP)
@@ -26,8 +28,14 @@ demo: $(VENV)/installed
 slow: $(VENV)/installed-dev
 	$(BIN)/pytest -m slow
 
+storm: $(VENV)/installed-dev
+	$(BIN)/python -m tools.storm
+
 benchmark: $(VENV)/installed-dev
 	$(BIN)/pytest benchmarks --benchmark-only
+
+mutants: $(VENV)/installed-dev
+	$(BIN)/python -m tools.mutation
 
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, get_args
 
 import torch
 
-from bench.config import AccuracySection, Config, MemorySection, TimingSection
-from bench.memory import Card
-from bench.provenance import source_fingerprint
+from bench import code, data, models, operators
+from bench.config import Classical
 from bench.records import FULL_SIZE, Stage
 from bench.workload import Workload
+
+if TYPE_CHECKING:
+    from bench.config import AccuracySection, Config, MemorySection, TimingSection
+    from bench.memory import Card
 
 
 @dataclass(frozen=True)
@@ -81,18 +85,32 @@ class Cell:
             return settings | {"memory": self.memory.model_dump(exclude={"engine"}), "card": self.largest_card.name}
         settings[self.stage] = getattr(self.config, self.stage).model_dump(exclude={"workspace", "classical"})
         if self.stage == "timing" and self.timing.batch == "largest" and self.cards:
-            settings["card"] = self.cards[0].name
+            settings |= {"memory": self.memory.model_dump(exclude={"engine"}), "card": self.cards[0].name}
         return settings
 
     @property
+    def modules(self) -> list[str]:
+        """The modules that, with what they import, decide the result."""
+        task = self.config.task[self.task]
+        names = [f"bench.stages.{self.stage}", operators.get(task.operator).__module__]
+        if self.stage == "accuracy" and task.data is not None:
+            names.append(data.place(task.data)[0])
+        if self.architecture not in get_args(Classical):
+            names += ["bench.workload", models.get(self.architecture).__module__]
+        return names
+
+    @property
+    def asked(self) -> str:
+        """The first half of the key: a hash of what is measured, with which settings, by which torch."""
+        identity = [self.architecture, self.task, self.stage, self.settings, torch.__version__]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[: code.HASH_LENGTH]
+
+    @property
+    def source(self) -> str:
+        """The second half of the key: a hash of the code that decides the result."""
+        return code.HERE.fingerprint(self.modules)
+
+    @property
     def key(self) -> str:
-        """A name for exactly this cell's stage: its settings, the sources and torch's version."""
-        identity = [
-            self.architecture,
-            self.task,
-            self.stage,
-            self.settings,
-            source_fingerprint(self.stage),
-            torch.__version__,
-        ]
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
+        """A name for exactly this cell's stage: what is asked, and the code that answers."""
+        return self.asked + self.source

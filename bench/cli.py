@@ -1,73 +1,25 @@
-"""The command line: verbs, exit codes, and the one place where errors are printed. No logic lives here."""
+"""The command line's way in and out. Nothing is imported before signals are heard; what a verb needs comes with it."""
 
 from __future__ import annotations
 
 import sys
-import warnings
 from typing import NoReturn
 
-import typer
-
-import bench
-from bench.commands import baseline as baseline_command
-from bench.commands import check as check_command
-from bench.commands import compare as compare_command
-from bench.commands import data as data_command
-from bench.commands import doctor as doctor_command
-from bench.commands import explain as explain_command
-from bench.commands import list as list_command
-from bench.commands import merge as merge_command
-from bench.commands import plot as plot_command
-from bench.commands import report as report_command
-from bench.commands import run as run_command
-from bench.commands import submit as submit_command
-from bench.commands import train as train_command
-from bench.commands import validate as validate_command
-from bench.errors import BenchError
-
-app = typer.Typer(
-    name="bench",
-    help="Will this network train on my card, at what batch size, how fast, how well? To the byte, without a GPU.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # else "[default: ...]" is read as markup
-    pretty_exceptions_enable=False,
-)
-app.command("run")(run_command.run)
-app.command("train")(train_command.train)
-app.command("validate")(validate_command.validate)
-app.command("explain")(explain_command.explain)
-app.command("merge")(merge_command.merge)
-app.command("submit")(submit_command.submit)
-app.command("jobs")(submit_command.jobs)
-app.command("doctor")(doctor_command.doctor)
-app.command("plot")(plot_command.plot)
-app.command("check")(check_command.check)
-app.command("compare")(compare_command.compare)
-app.add_typer(baseline_command.app, name="baseline")
-app.command("report")(report_command.report)
-app.command("list")(list_command.list_known)
-app.add_typer(data_command.app, name="data")
-
-
-def _print_version(value: bool) -> None:
-    if value:
-        print(f"bench {bench.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
-) -> None: ...
+from bench.stopping import Stopping
 
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
-    warnings.showwarning = lambda message, *_: print(f"bench: {message}", file=sys.stderr)
+    stopping = Stopping()
     try:
-        app()
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    sys.exit(0)
+        stopping.listen()
+        from bench.outcome import outcome
+
+        code = outcome(sys.argv[1:], stopping)
+        stopping.ignore()
+    except KeyboardInterrupt:  # while another outcome was being told
+        code = stopping.exit_code
+        print(f"bench: {stopping.sentence}", file=sys.stderr)
+    if stopping.signal:
+        stopping.end()
+    sys.exit(code)

@@ -1,37 +1,53 @@
-"""bench.toml: read, completed from the default suite, and checked as a whole.
+"""bench.toml: what it may say, completed from the default suite, and checked as a whole.
 
-Every unknown key and wrong value is reported at once, each with its place in the file.
+Every unknown key and wrong value is reported at once, each with the option or the file and line that it comes from.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 import bench
+from bench import data, models, operators, task_options, toml_file
+from bench.choices import refusal, spelled
 from bench.errors import UsageError
+from bench.layers import Fault, Layer, blamed, is_another, laid_together, told, validated
 from bench.memory.allocator import AllocatorConfig
+from bench.memory.gpus import CARDS, card_named, card_of_capacity
+from bench.memory.search import LARGEST_BATCH
 from bench.models.architectures.base import ModelOptions
-from bench.models.implicit import gradient_called
+from bench.models.implicit import GRADIENTS, gradient_called
+from bench.names import Name
 from bench.records import Metric, Stage
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from bench.toml_file import Place, TomlFile
 
 FILE_NAME = "bench.toml"
 
 Classical = Literal["initialisation", "gradient descent", "total variation"]
 """What stands beside the trained architectures, untrained."""
 
+Engine = Literal["simulated", "cuda", "virtual"]
+Device = Literal["auto", "cpu", "cuda"]
+Loss = Literal["final", "auxiliary"]
+Bound = Literal["high", "low"]
+Schedule = Literal["constant", "cosine"]
+PaperTask = Literal["deblurring", "ct", "mri"]
+
+# Bounds: far beyond what anybody measures, and near enough that a slip of the keyboard is found before the work.
+Count = Annotated[int, Field(ge=1, le=10**9)]
+"""Of steps or images."""
+Batch = Annotated[int, Field(ge=1, le=LARGEST_BATCH)]
+Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+"""What torch.manual_seed takes and a table holds."""
+MOST_TASKS = 1000
+
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SuiteSection(_Section):
@@ -44,8 +60,26 @@ class SuiteSection(_Section):
     preset: str
     architectures: tuple[str, ...] = Field(min_length=1)
     tasks: tuple[str, ...] = Field(min_length=1)
-    gpu_caps: tuple[str, ...] = ()
-    gpus: tuple[str, ...] = ()
+    gpu_caps: tuple[str, ...] = Field(default=(), max_length=100)
+    gpus: tuple[str, ...] = Field(default=(), max_length=100)
+
+    @field_validator("architectures")
+    @classmethod
+    def _are_registered(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in models.names():
+                raise ValueError(refusal("architecture", name, models.names()))
+        return names
+
+    @field_validator("gpu_caps")
+    @classmethod
+    def _are_capacities(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(card_of_capacity(text).name for text in texts))
+
+    @field_validator("gpus")
+    @classmethod
+    def _are_cards(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(card_named(name).name for name in names))
 
 
 class TrainingSection(_Section):
@@ -54,7 +88,7 @@ class TrainingSection(_Section):
     Gradients are clipped at a norm of `clip_gradient_norm`; 0 leaves them as they are.
     """
 
-    loss: Literal["final", "auxiliary"]
+    loss: Loss
     learning_rate: float = Field(gt=0)
     clip_gradient_norm: float = Field(ge=0)
 
@@ -62,10 +96,10 @@ class TrainingSection(_Section):
 class MemorySection(_Section):
     """[memory]: what answers, how a step is recorded, and which bound the table shows."""
 
-    engine: Literal["simulated", "cuda", "virtual"]
-    steps: int = Field(ge=2)
-    workspace: Literal["high", "low"]
-    alloc_conf: str
+    engine: Engine
+    steps: int = Field(ge=2, le=100)
+    workspace: Bound
+    alloc_conf: str = Field(max_length=1000)
     allow_tf32: bool
     deterministic: bool
 
@@ -83,11 +117,11 @@ class TimingSection(_Section):
     `seconds_per_quantity`, but three are made in any case.
     """
 
-    device: Literal["auto", "cpu", "cuda"]
-    batch: PositiveInt | Literal["largest"]
-    warmup: int = Field(ge=1)
-    repeats: int = Field(ge=3)
-    seconds_per_quantity: float = Field(gt=0)
+    device: Device
+    batch: Batch | Literal["largest"]
+    warmup: int = Field(ge=1, le=10_000)
+    repeats: int = Field(ge=3, le=1_000_000)
+    seconds_per_quantity: float = Field(gt=0, le=7 * 24 * 3600)
 
 
 class AccuracySection(_Section):
@@ -108,17 +142,17 @@ class AccuracySection(_Section):
         classical: methods without training that get a row of their own.
     """
 
-    device: Literal["auto", "cpu", "cuda"]
-    threads: PositiveInt
-    steps: PositiveInt
-    batch: PositiveInt
-    schedule: Literal["constant", "cosine"]
+    device: Device
+    threads: int = Field(ge=1, le=1024)
+    steps: Count
+    batch: Batch
+    schedule: Schedule
     gradient: str | None = None
-    seeds: tuple[int, ...] = Field(min_length=1)
-    validate_every: PositiveInt
-    checkpoint_every: PositiveInt
-    validation_images: PositiveInt
-    test_images: PositiveInt
+    seeds: tuple[Seed, ...] = Field(min_length=1, max_length=1000)
+    validate_every: Count
+    checkpoint_every: Count
+    validation_images: Count
+    test_images: Count
     classical: tuple[Classical, ...]
 
     @field_validator("gradient")
@@ -166,10 +200,15 @@ class CheckSection(_Section):
 
 
 class NoiseSection(_Section):
-    """Noise of the measurements: standard deviation, and photons per detector cell (Radon only)."""
+    """Noise of the measurements: standard deviation, and photons per detector cell (Radon only; 0: no such noise)."""
 
     sigma: float = Field(default=0.0, ge=0)
-    photons: float | None = Field(default=None, gt=0)
+    photons: float | None = Field(default=None, ge=0)
+
+    @field_validator("photons")
+    @classmethod
+    def _none_is_none(cls, photons: float | None) -> float | None:
+        return photons or None
 
 
 class Task(_Section):
@@ -181,7 +220,7 @@ class Task(_Section):
 
     operator: str
     options: dict[str, Any] = {}
-    paper: str | None = None
+    paper: PaperTask | None = None
     stands_for: tuple[str, ...] = ()
     noise: NoiseSection = NoiseSection()
     data: str | None = None
@@ -199,8 +238,8 @@ class Config(_Section):
     timing: TimingSection
     accuracy: AccuracySection
     check: CheckSection
-    task: dict[str, Task]
-    preset: dict[str, dict[str, Any]] = {}
+    task: dict[Name, Task] = Field(max_length=MOST_TASKS)
+    preset: dict[str, dict[str, Any]] = Field(default={}, max_length=MOST_TASKS)
 
 
 def default_path() -> Path:
@@ -222,54 +261,148 @@ def load(
     """
     if path is None and Path(FILE_NAME).exists():
         path = Path(FILE_NAME)
-    values = _read(default_path())
-    if path is not None:
-        values = _merge(values, _read(path))
-    if preset is not None:
-        values = _with_preset(values, preset)
-    for section, keys in (given or {}).items():
-        values = _merge(values, {section: {key: value for key, value in keys.items() if value is not None}})
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        places = "; ".join(_sentence(detail) for detail in error.errors())
-        laid_upon = f" with preset {preset}" if preset else ""
-        raise UsageError(f"{path or default_path()}{laid_upon}: {places}") from error
+    files = [toml_file.read(each) for each in (default_path(), path) if each is not None]
+    _forget_replaced_tasks(files)
+    plain = [Layer(file.values, file.where) for file in files]
+    chosen = {
+        section: {key: value for key, value in keys.items() if value is not None}
+        for section, keys in (given or {}).items()
+    }
+    options = Layer(chosen, lambda place: option_of(str(place[1])))
+    presets = list(dict.fromkeys(name for file in files for name in _table(file.values, "preset")))
+    if preset is None:
+        laid = [*plain, options]
+    else:
+        known = spelled(preset, presets)
+        if known not in presets:
+            raise UsageError(f"--preset: {refusal('preset', preset, presets)}")
+        laid = [*plain, *_of_preset(files, known), options]
+    config, found = _checked(laid, presets)
+    sentences = [told(fault, laid) for fault in found]
+    if preset is None:  # of presets that are not chosen, only what their own tables say counts
+        for name in presets:
+            own = _of_preset(files[-1:], name)
+            laid = [*plain, *_of_preset(files[:-1], name), *own, options]
+            found = _checked(laid, presets)[1]
+            sentences += [told(fault, laid) for fault in found if blamed(fault, laid) in own]
+    if config is None or sentences:
+        raise UsageError("; ".join(dict.fromkeys(sentences)))
+    return config
 
 
-def _with_preset(values: dict[str, Any], name: str) -> dict[str, Any]:
-    presets = values.get("preset", {})
-    if name not in presets:
-        raise UsageError(f"unknown preset {name!r}: known are {', '.join(presets) or 'none'}")
-    return _merge(values, {**presets[name], "suite": {"preset": name}}, whole_tasks=False)
+def option_of(key: str) -> str:
+    """The option of the command line that gives a key of the configuration."""
+    return "--" + _OPTIONS.get(key, key.replace("_", "-"))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"no configuration file at {path}: give the path of a TOML file such as bench.toml") from None
-    except OSError as error:
-        raise UsageError(f"cannot read the configuration file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
+_OPTIONS = {"architectures": "architecture", "tasks": "task", "gpu_caps": "gpu-cap", "gpus": "gpu", "seeds": "seed"}
 
 
-def _merge(base: dict[str, Any], over: Mapping[str, Any], *, whole_tasks: bool = True) -> dict[str, Any]:
-    """`over` laid upon `base`, table by table; with `whole_tasks` a task given anew replaces the one of its name."""
-    merged = dict(base)
-    for key, value in over.items():
-        if key == "task" and isinstance(value, dict) and whole_tasks:
-            merged[key] = {**base[key], **value}
-        elif isinstance(value, dict) and isinstance(base.get(key), dict):
-            merged[key] = _merge(base[key], value, whole_tasks=whole_tasks)
-        else:
-            merged[key] = value
-    return merged
+def _table(values: object, key: str) -> dict[str, Any]:
+    """A table in a table, or none of its kind: what is wrong is said by those who read it."""
+    inner = values.get(key) if isinstance(values, dict) else None
+    return inner if isinstance(inner, dict) else {}
 
 
-def _sentence(detail: Any) -> str:
-    place = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"unknown key {place}"
-    return f"{place}: {detail['msg'].removeprefix('Value error, ')} (got {detail['input']!r})"
+def _forget_replaced_tasks(files: Sequence[TomlFile]) -> None:
+    """Drop from the default suite, and from its presets, the tasks to which the user's file gives another operator."""
+    default = files[0].values
+    for file in files[1:]:
+        for name, task in _table(file.values, "task").items():
+            if is_another(task, default["task"].get(name)):
+                del default["task"][name]
+                for preset in default["preset"].values():
+                    preset.get("task", {}).pop(name, None)
+
+
+def _of_preset(files: Sequence[TomlFile], name: str) -> list[Layer]:
+    """What the files say of a preset, each as a layer."""
+    layers = []
+    for file in files:
+        table = _table(_table(file.values, "preset"), name)
+        named = table | {"suite": {**_table(table, "suite"), "preset": name}}
+
+        def where(place: Place, file: TomlFile = file) -> str:
+            return file.where(("preset", name, *place))
+
+        layers.append(Layer(named, where))
+    return layers
+
+
+def _checked(layers: Sequence[Layer], presets: Sequence[str]) -> tuple[Config | None, list[Fault]]:
+    """The configuration that the layers make, and everything that is wrong with it."""
+    values = _as_spelled(laid_together(layers), presets)
+    config = validated(Config, values)
+    found = config if isinstance(config, list) else []
+    suite, tasks = _table(values, "suite"), _table(values, "task")
+    wrong = {fault.place[:2] for fault in found}
+    for name, table in tasks.items():
+        task = None if ("task", name) in wrong else validated(Task, table)
+        if isinstance(task, Task):
+            found += task_options.faults(name, task, tasks)
+    seen: dict[str, str] = {}
+    for name in tasks:
+        same = seen.setdefault(name.casefold(), name)
+        if same != name:
+            found.append(Fault(("task", name), f"differs from [task.{same}] in case alone: give it another name"))
+    wrong = {fault.place for fault in found}
+    if not wrong & {("suite",), ("suite", "tasks"), ("task",)}:
+        found += [
+            Fault(("suite", "tasks", number), refusal("task", name, tasks))
+            for number, name in enumerate(suite["tasks"])
+            if name not in tasks
+        ]
+    if not wrong & {("suite",), ("suite", "preset")} and suite["preset"] not in ("auto", *presets):
+        found.append(Fault(("suite", "preset"), refusal("preset", suite["preset"], ["auto", *presets])))
+    return (config if isinstance(config, Config) else None), found
+
+
+def _as_spelled(values: dict[str, Any], presets: Sequence[str]) -> dict[str, Any]:
+    """The values with every known name as it is registered, whatever its case, and in lists each name once."""
+    names: dict[str, Mapping[str, Sequence[str]]] = {
+        "suite": {
+            "stages": get_args(Stage),
+            "preset": ["auto", *presets],
+            "architectures": models.names(),
+            "tasks": list(_table(values, "task")),
+            "gpus": list(CARDS),
+        },
+        "model": {"gradient": list(GRADIENTS)},
+        "training": {"loss": get_args(Loss)},
+        "memory": {"engine": get_args(Engine), "workspace": get_args(Bound)},
+        "timing": {"device": get_args(Device), "batch": ["largest"]},
+        "accuracy": {
+            "device": get_args(Device),
+            "schedule": get_args(Schedule),
+            "gradient": list(GRADIENTS),
+            "classical": get_args(Classical),
+        },
+    }
+    of_task = {
+        "operator": operators.names(),
+        "paper": get_args(PaperTask),
+        "stands_for": names["suite"]["tasks"],
+        "data": data.names(),
+        "metric": get_args(Metric),
+    }
+    corrected = values | {
+        section: _corrected(_table(values, section), keys)
+        for section, keys in names.items()
+        if isinstance(values.get(section), dict)
+    }
+    if isinstance(values.get("task"), dict):
+        corrected["task"] = {
+            name: _corrected(task, of_task) if isinstance(task, dict) else task for name, task in values["task"].items()
+        }
+    return corrected
+
+
+def _corrected(table: Mapping[str, Any], keys: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    def correct(value: Any, known: Sequence[str]) -> Any:
+        if isinstance(value, str):
+            return spelled(value, known)
+        if isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value):
+            return list(dict.fromkeys(spelled(each, known) for each in value))
+        return value
+
+    return {key: correct(value, keys[key]) if key in keys else value for key, value in table.items()}

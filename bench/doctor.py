@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 
 from bench import machine
+from bench.extras import how_to_install
 from bench.memory import cudnn_cache
 from bench.memory.convolution import Convolution
 from bench.memory.cudnn import CUDNN_OF_TORCH, LiveCudnn, version_of_torch
@@ -56,7 +57,7 @@ def examine(output: Path) -> list[Part]:
 
 def versions() -> list[Part]:
     """Python, bench and torch, whose release decides which allocator is replayed."""
-    here = provenance("memory")
+    here = provenance(source="")
     known = sorted(CUDNN_OF_TORCH)
     span = " to ".join(".".join(map(str, release)) for release in (known[0], known[-1]))
     release = ".".join(map(str, installed_release()))
@@ -112,7 +113,7 @@ def cudnn() -> list[Part]:
 
 
 def _cudnn_library() -> Part:
-    adds = "workspaces of convolutions that the shipped answers do not hold: pip install 'bench-inverse[cudnn]'"
+    adds = "workspaces of convolutions that the shipped answers do not hold: pip install 'nvidia-cudnn-cu13==9.20.*'"
     origin = "PyTorch's" if torch.backends.cudnn.version() else "the wheel's"
     try:
         library = LiveCudnn("H200")
@@ -155,17 +156,15 @@ def extras() -> list[Part]:
     for name, (modules, adds) in EXTRAS.items():
         absent = [module for module in modules if find_spec(module) is None]
         found = f"not installed: {', '.join(absent)}" if absent else "installed"
-        remedy = f"{adds}: pip install 'bench-inverse[{name}]'"
+        remedy = f"{adds}: {how_to_install(*absent)}"
         parts.append(Part(f"extra {name}", "missing" if absent else "fine", found, remedy if absent else ""))
     return parts
 
 
 def data() -> list[Part]:
     """The sets of real images that `bench data fetch` fetches."""
-    try:
-        from bench.data import base, fetch
-    except ModuleNotFoundError as error:
-        return [Part("data", "missing", f"not known: {error.name} is not installed", EXTRAS["accuracy"][1])]
+    from bench.data import base, fetch
+
     folder = base.data_folder()
     fetched = {
         name: all(fetch.is_complete(part.place(folder)) for part in parts) for name, parts in fetch.PARTS.items()

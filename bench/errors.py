@@ -1,8 +1,11 @@
 """Errors that a user can act on. Each carries its exit code; bench.cli prints them, in one place.
 
-Exit codes: 0 fine, 1 regression found, 2 usage or configuration, 3 some cells failed, 4 not comparable,
-130 interrupted.
+Exit codes: 0 fine, 1 regression found and nothing else, 2 usage, configuration or a file that cannot be used, 3 some
+cells failed, 4 not comparable, 70 a fault of bench itself, 74 stdout cannot be written; 128 and the signal's number
+where one ended it: 130 interrupted (Ctrl-C), 143 terminated, 141 whoever read stdout is gone.
 """
+
+FAULT = 70  # EX_SOFTWARE of sysexits.h
 
 
 class BenchError(Exception):
@@ -39,7 +42,19 @@ class NotComparableError(BenchError):
     exit_code = 4
 
 
+class OutputError(BenchError):
+    """What belongs on stdout cannot be written there: a full disk, say."""
+
+    exit_code = 74  # EX_IOERR of sysexits.h
+
+
+class ReaderGoneError(OutputError):
+    """Nobody reads stdout any more, as when `head` has its lines: a reason to end, and none to complain."""
+
+    exit_code = 141  # what a shell makes of SIGPIPE
+
+
 class InterruptedRunError(BenchError):
     """The user stopped the run."""
 
-    exit_code = 130
+    exit_code = 130  # what a shell makes of SIGINT

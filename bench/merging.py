@@ -16,16 +16,20 @@ import filecmp
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError
+from bench.ages import by_clock, oldest_first
+from bench.errors import StorageError, UsageError
+from bench.files import leads_outside, open_regular, write_atomically
+from bench.names import file_stem
 from bench.records import Record
-from bench.store import RecordStore, read_record
+from bench.store import DamagedRecordError, read_record
 
 MADE_BY = ("seconds", "provenance")
+COUNTED = "sequence"
 """How a record came about, which says nothing of its results."""
 
 
@@ -39,25 +43,39 @@ class Stored:
 
 
 def gathered(folders: Iterable[Path]) -> list[Stored]:
-    """The records of all folders, one per cell and stage.
+    """The records of all folders, one per cell and stage, the oldest first.
+
+    Those of one cell that come from several folders are counted anew.
 
     Raises:
         UsageError: a folder is none of a run, there are no records at all, one cannot be read, or two are in conflict.
     """
-    folders = list(folders)
+    folders = list({os.path.realpath(folder): folder for folder in folders}.values())
     found: dict[tuple[str, ...], Stored] = {}
     for folder in folders:
         records = folder / "records"
         if not records.is_dir():
             raise UsageError(f"{folder} is no output folder of `bench run`: it has no folder records")
         for path in sorted(records.glob("*.json")):
-            record = read_record(path)
+            record = read_record(path, within=folder)
             stored = Stored(record, path, folder)
-            cell = record.task, record.architecture, record.stage, record.key
-            found[cell] = _united(found[cell], stored) if cell in found else stored
+            name = (*record.cell, record.key)
+            found[name] = _united(found[name], stored) if name in found else stored
     if not found:
         raise UsageError(f"nothing to merge: no records in {', '.join(map(str, folders))}")
-    return list(found.values())
+    return list(_counted(found, folders))
+
+
+def _counted(found: dict[tuple[str, ...], Stored], folders: Iterable[Path]) -> Iterator[Stored]:
+    """The oldest first; where the count of a cell's records says otherwise, it is raised."""
+    last: dict[tuple[str, ...], Record] = {}
+    for record in oldest_first([each.record for each in found.values() if each.folder == one] for one in folders):
+        stored = found[(*record.cell, record.key)]
+        before = last.get(record.cell)
+        if before and (before.sequence, by_clock(before)) > (record.sequence, by_clock(record)):
+            record = record.model_copy(update={COUNTED: before.sequence + 1})
+        last[record.cell] = record
+        yield Stored(record, stored.path, stored.folder)
 
 
 def _united(one: Stored, other: Stored) -> Stored:
@@ -83,7 +101,7 @@ def _united(one: Stored, other: Stored) -> Stored:
 
 def _compared(record: Record) -> dict[str, Any]:
     """What has to be equal in another record of the cell: results first, and of memory nothing but results."""
-    values = record.model_dump(exclude=set(MADE_BY))
+    values = record.model_dump(exclude={*MADE_BY, COUNTED})
     if record.memory:
         return values | {
             "memory": values["memory"] | {"cards": {card["card"]: card for card in values["memory"]["cards"]}}
@@ -109,39 +127,48 @@ def _difference(one: Any, other: Any, place: str = "") -> str | None:
 
 
 def stage(stored: Iterable[Stored], folder: Path) -> None:
-    """Write records and their cells' other files into an empty folder.
+    """Write records and their cells' checkpoints and reconstructions into an empty folder.
 
     Raises:
-        UsageError: they cannot be written.
-        OSError: the other files cannot be written.
+        UsageError: they cannot be read or written.
     """
-    store = RecordStore(folder / "records", warn=lambda message: None)
-    keys: dict[Path, set[str]] = {}
     for each in stored:
-        store.save(each.record)
-        keys.setdefault(each.folder, set()).add(each.record.key)
-    for origin, of_origin in keys.items():
-        for path in _other_files(origin, of_origin):
-            target = folder / path.relative_to(origin)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+        record = each.record
+        path = folder / "records" / f"{file_stem(*record.cell, record.key)}.json"
+        write_atomically(path, record.model_dump_json(indent=1) + "\n")
+        for source in _other_files(each):
+            target = folder / source.relative_to(each.folder)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with open_regular(source, within=each.folder) as content, target.open("wb") as copy:
+                    shutil.copyfileobj(content, copy)
+            except OSError as error:
+                raise UsageError(f"cannot copy {source}: {error.strerror}") from error
 
 
-def _other_files(folder: Path, keys: set[str]) -> list[Path]:
-    """The checkpoints and reconstructions of an output folder's records, which have their keys in their names."""
-    below = [path for path in sorted(folder.iterdir()) if path.name != "records" and not path.name.startswith(".")]
-    files = [file for path in below for file in sorted(path.rglob("*"))]
-    return [file for file in files if keys.intersection(re.split(r"--|\.", file.name)) and file.is_file()]
+def _other_files(stored: Stored) -> list[Path]:
+    """The checkpoints and reconstructions of a record's cell, which are named after it and its key."""
+    record, folder = stored.record, stored.folder
+    stem = file_stem(record.task, record.architecture, record.key)
+    checkpoints = (folder / "checkpoints").glob(f"{stem}--seed*.pt")
+    mine = [path for path in sorted(checkpoints) if re.fullmatch(r"-?\d+", path.stem.removeprefix(f"{stem}--seed"))]
+    reconstructions = folder / "reconstructions" / f"{stem}.safetensors"
+    return [*mine, *([reconstructions] if os.path.lexists(reconstructions) else [])]
 
 
 def move_into(staged: Path, output: Path, *, force: bool) -> None:
-    """Move all files of a folder into another on the same disk, or none where one of other content is in the way.
+    """Move all files of a folder into another on the same disk, or none where something is in the way of one.
+
+    With `force` a file of other content is not, but still what is no file of bench's: a link, or a record that only a
+    newer bench can read.
 
     Raises:
-        UsageError: there is one, and not `force`.
+        UsageError: something is in the way.
         OSError: they cannot be moved.
     """
     names = [path.relative_to(staged) for path in sorted(staged.rglob("*")) if path.is_file()]
+    for name in names:
+        _check_replaceable(output, name)
     in_the_way = [name for name in names if (output / name).exists() and not _same(staged / name, output / name)]
     if in_the_way and not force:
         more = f" and {len(in_the_way) - 1} more" if len(in_the_way) > 1 else ""
@@ -149,6 +176,23 @@ def move_into(staged: Path, output: Path, *, force: bool) -> None:
     for name in names:
         (output / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(staged / name, output / name)
+
+
+def _check_replaceable(output: Path, name: Path) -> None:
+    path = output / name
+    if leads_outside(path.parent, output):
+        raise UsageError(f"cannot write {path}: a symbolic link leads out of {output}")
+    if not os.path.lexists(path):
+        return
+    if path.is_symlink() or not path.is_file():
+        raise UsageError(f"{path} is no file of bench's: move it away, or give another --output")
+    if path.parent.name == "records":
+        try:
+            read_record(path)
+        except DamagedRecordError:
+            return
+        except StorageError as error:
+            raise UsageError(f"nothing is written: {error}") from error
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -29,7 +29,7 @@ def pool(processes: int) -> Iterator[ProcessPoolExecutor]:
         yield workers
     except BaseException:
         for process in list(workers._processes.values()):
-            process.terminate()
+            process.kill()
         raise
     finally:
         workers.shutdown(cancel_futures=True)

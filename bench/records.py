@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import datetime
+import math
+from itertools import pairwise
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from bench.names import Key, Name, RelativeName
 
 Stage = Literal["memory", "profile", "timing", "accuracy"]
 """What a run measures of each cell, in this order."""
@@ -19,8 +34,51 @@ Bound = Literal["exact", "high", "low"]
 """The temporaries inside kernels: as they are (measured, or told by cuDNN), the most they can take, or nothing."""
 
 
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""Bytes, images, parameters, events: no more than every reader of JSON and every table holds exactly."""
+
+Positive = Annotated[int, Field(ge=1, le=2**53)]
+
+Seconds = Annotated[float, Field(gt=0, le=1e9)]
+"""What a step or an evaluation took: it never takes no time."""
+
+Elapsed = Annotated[float, Field(ge=0, le=1e9)]
+"""Seconds that may be too short to tell."""
+
+Repeats = Annotated[list[Seconds], Field(min_length=1)]
+"""Seconds of a run, one number per repeat."""
+
+
+def _from_text(value: object) -> object:
+    """JSON has no infinity: it stands there as text."""
+    return float(value) if value in ("Infinity", "-Infinity", "NaN") else value
+
+
+def _is_psnr(value: float) -> float:
+    if not abs(value) < 10_000 and value != math.inf:
+        raise ValueError("a PSNR is a number below 10,000, or Infinity of an image that is reconstructed exactly")
+    return value
+
+
+AnyFloat = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(_from_text)]
+"""A float that may be infinite or no number."""
+
+PsnrDb = Annotated[AnyFloat, AfterValidator(_is_psnr)]
+"""A PSNR in dB; infinite where the reconstruction is the image, to the last bit."""
+
+
+_TIME = TypeAdapter(AwareDatetime)
+
+
+def _time(text: str) -> str:
+    _TIME.validate_python(text)
+    return text
+
+
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """What is written can be read: every float is finite, or of a type that says otherwise and written as text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, ser_json_inf_nan="strings")
 
 
 class Provenance(_Part):
@@ -32,14 +90,19 @@ class Provenance(_Part):
     torch: str
     python: str
     platform: str
-    created: str
+    created: Annotated[str, AfterValidator(_time)]
+
+    @property
+    def made(self) -> datetime.datetime:
+        """When it was made, by the clock of the machine that made it."""
+        return _TIME.validate_python(self.created)
 
 
 class Parameters(_Part):
     """Parameters of the architecture: those that train, and as the paper's Table 3 counts them."""
 
-    trainable: int
-    paper: int
+    trainable: Count
+    paper: Count
 
 
 class Edge(_Part):
@@ -48,27 +111,33 @@ class Edge(_Part):
     `fallbacks` counts convolutions that ran with another configuration than cuDNN's first choice, for want of memory.
     """
 
-    largest_batch: int
-    peak_allocated_bytes: int | None
-    peak_reserved_bytes: int | None
-    retries: int | None
-    fallbacks: int | None
-    not_fitting: list[int]
+    largest_batch: Count
+    peak_allocated_bytes: Count | None
+    peak_reserved_bytes: Count | None
+    retries: Count | None
+    fallbacks: Count | None
+    not_fitting: list[Count]
     monotone: bool
 
 
 class CardResult(_Part):
     """One card's answers: under each bound of the kernels' temporaries that the engine could compute.
 
-    `cudnn` is the version whose workspaces the exact answer is computed with.
+    There is the exact answer, or both others. `cudnn` is the version whose workspaces the exact one is computed with.
     """
 
-    card: str
-    total_bytes: int
-    context_bytes: int
-    usable_bytes: int
+    card: Name
+    total_bytes: Positive
+    context_bytes: Count
+    usable_bytes: Positive
     cudnn: str | None
     edges: dict[Bound, Edge]
+
+    @model_validator(mode="after")
+    def _is_an_answer(self) -> CardResult:
+        if "exact" not in self.edges and not {"high", "low"} <= self.edges.keys():
+            raise ValueError("edges: expected exact, or high and low")
+        return self
 
     def edge(self, otherwise: Bound) -> tuple[Bound, Edge]:
         """The exact answer if there is one, else the one of a bound; and which it is."""
@@ -80,13 +149,45 @@ class Memory(_Part):
     """The memory of a cell: per card, and what is common to all cards."""
 
     engine: Literal["simulated", "cuda", "virtual"]
-    recorded_steps: int
-    recorded_evaluations: int | None
-    events: int
-    operator_bytes: int
-    parameter_bytes: int
-    peak_bytes_per_image: dict[Bound, int]
-    cards: list[CardResult]
+    recorded_steps: Count
+    recorded_evaluations: Count | None
+    events: Count
+    operator_bytes: Count
+    parameter_bytes: Count
+    peak_bytes_per_image: dict[Bound, Count]
+    cards: list[CardResult] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _has_each_card_once_and_both_bounds(self) -> Memory:
+        if len({card.card for card in self.cards}) < len(self.cards):
+            raise ValueError("cards: expected each once")
+        if not {"high", "low"} <= self.peak_bytes_per_image.keys():
+            raise ValueError("peak_bytes_per_image: expected high and low")
+        return self
+
+
+CATEGORIES = (
+    "parameters",
+    "buffers",
+    "optimiser state",
+    "gradients",
+    "batch",
+    "saved activations",
+    "temporaries",
+    "workspace",
+    "rounding",
+    "fragmentation",
+)
+"""What reserved memory is taken by, as bench.memory.explain has it."""
+
+
+def _known(category: str) -> str:
+    if category not in CATEGORIES:
+        raise ValueError(f"{category!r} is no category of memory")
+    return category
+
+
+Category = Annotated[str, AfterValidator(_known)]
 
 
 class Composition(_Part):
@@ -101,10 +202,10 @@ class Composition(_Part):
             they move with every edit.
     """
 
-    batch: int
-    peak_allocated_bytes: int
-    peak_reserved_bytes: int
-    size_bytes: dict[str, dict[str, int]]
+    batch: Positive
+    peak_allocated_bytes: Count
+    peak_reserved_bytes: Count
+    size_bytes: dict[Category, dict[str, Count]]
     places: dict[str, dict[str, list[str]]] = {}
 
 
@@ -112,8 +213,8 @@ class Span(_Part):
     """A phase of a step, by its events [start, stop)."""
 
     phase: str
-    start: int
-    stop: int
+    start: Count
+    stop: Count
 
 
 class StepTimeline(_Part):
@@ -130,14 +231,24 @@ class StepTimeline(_Part):
         place: its line in the sources, after the one of another file that led there.
     """
 
-    step: int
-    events: int
-    at: list[int]
-    size_bytes: dict[str, list[int]]
+    step: Count
+    events: Positive
+    at: list[Count] = Field(min_length=1)
+    size_bytes: dict[Category, list[Count]] = Field(min_length=1)
     phases: list[Span]
-    moment: int
+    moment: Count
     operation: str
     place: str
+
+    @model_validator(mode="after")
+    def _is_drawable(self) -> StepTimeline:
+        if any(len(sizes) != len(self.at) for sizes in self.size_bytes.values()):
+            raise ValueError("size_bytes: expected as many of each category as events in at")
+        if any(later <= sooner for sooner, later in pairwise([*self.at, self.events])):
+            raise ValueError("at: expected events of the step in their order")
+        if not self.at[0] <= self.moment < self.events:
+            raise ValueError("moment: expected an event of the step, not before the first of at")
+        return self
 
 
 class Profile(_Part):
@@ -147,22 +258,29 @@ class Profile(_Part):
     every cell and card, where memory is no limit: what two versions of a network are compared by.
     """
 
-    card: str
-    total_bytes: int
-    context_bytes: int
-    usable_bytes: int
+    card: Name
+    total_bytes: Positive
+    context_bytes: Count
+    usable_bytes: Positive
     workspace: Bound
     fits: bool
     composition: Composition
     timeline: StepTimeline
     reference: Composition
 
+    @model_validator(mode="after")
+    def _has_something_in_it(self) -> Profile:
+        for made_of in (self.composition, self.reference):
+            if not made_of.peak_reserved_bytes or not any(made_of.size_bytes.values()):
+                raise ValueError("expected compositions of something")
+        return self
+
 
 class Calls(_Part):
     """How often the operator was applied to a batch: A and A^T."""
 
-    forward: int
-    adjoint: int
+    forward: Count
+    adjoint: Count
 
 
 class Timing(_Part):
@@ -173,11 +291,11 @@ class Timing(_Part):
     """
 
     device: str
-    threads: int | None
-    batch: int
+    threads: Positive | None
+    batch: Positive
     batch_chosen: Literal["stated", "largest"]
-    training_step_seconds: list[float]
-    evaluation_seconds: list[float]
+    training_step_seconds: Repeats
+    evaluation_seconds: Repeats
     training_calls: Calls
     evaluation_calls: Calls
     solver_evaluations: float | None
@@ -191,12 +309,12 @@ class DataSets(_Part):
     """
 
     name: str
-    train_images: int
-    train_subjects: int
-    validation_images: int
-    test_images: int
-    test_subjects: int
-    data_range: float
+    train_images: Count
+    train_subjects: Count
+    validation_images: Count
+    test_images: Count
+    test_subjects: Count
+    data_range: float = Field(gt=0, allow_inf_nan=False)
     metric: Metric
 
 
@@ -206,12 +324,12 @@ class Point(_Part):
     The validation's PSNR is known at some steps only. `gradient_norm` is that before clipping.
     """
 
-    step: int
+    step: Count
     loss: float
     gradient_norm: float
     solver_evaluations: float | None
-    solver_residual: float | None
-    validation_psnr_db: float | None = None
+    solver_residual: AnyFloat | None
+    validation_psnr_db: PsnrDb | None = None
 
 
 class Training(_Part):
@@ -226,10 +344,22 @@ class Training(_Part):
     status: Literal["ok", "diverged"]
     reason: str | None = None
     curve: list[Point]
-    psnr_db: list[float]
+    psnr_db: list[PsnrDb]
     ssim: list[float]
-    training_seconds: float
-    evaluation_seconds: float
+    training_seconds: Elapsed
+    evaluation_seconds: Elapsed
+
+    @model_validator(mode="after")
+    def _is_judged_if_it_ended(self) -> Training:
+        images = len(self.psnr_db) if self.status == "ok" else 0
+        if len(self.psnr_db) != images or len(self.ssim) != images or (self.status == "ok" and not images):
+            raise ValueError(
+                f'status "{self.status}" with {len(self.psnr_db)} PSNR and {len(self.ssim)} SSIM: expected one of each '
+                "test image where the training came to its end, and none where it diverged"
+            )
+        if (self.reason is None) != (self.status == "ok"):
+            raise ValueError("expected the reason of a training that diverged, and of no other")
+        return self
 
 
 class Accuracy(_Part):
@@ -241,11 +371,81 @@ class Accuracy(_Part):
     """
 
     device: str
-    threads: int | None
+    threads: Positive | None
     data: DataSets
-    trainings: list[Training]
-    reconstructions: str | None
+    trainings: list[Training] = Field(min_length=1)
+    reconstructions: RelativeName | None
     chosen: dict[str, float] = {}
+
+    @model_validator(mode="after")
+    def _is_judged_on_the_same_images(self) -> Accuracy:
+        images = {len(training.psnr_db) for training in self.trainings if training.status == "ok"}
+        if len(images) > 1:
+            raise ValueError(f"trainings with {' and '.join(map(str, sorted(images)))} test images: expected the same")
+        return self
+
+
+class _Setting(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class _Solver(_Setting):
+    max_evaluations: Count
+
+
+class _Model(_Setting):
+    stages: Count
+    solver: _Solver
+    gradient: str
+
+
+class _Task(_Setting):
+    operator: str
+
+
+class _Losses(_Setting):
+    loss: str
+
+
+class _Memory(_Setting):
+    steps: Count
+    alloc_conf: str
+
+
+class _MemoryStage(_Memory):
+    engine: str
+
+
+class _AccuracyStage(_Setting):
+    steps: Count
+
+
+class _Settings(_Setting):
+    """What tables, pictures and comparisons take from a record's settings, which may have more."""
+
+    model: _Model
+    task: _Task
+    training: _Losses
+
+
+class _OfMemory(_Settings):
+    memory: _MemoryStage
+
+
+class _OfProfile(_Settings):
+    memory: _Memory
+
+
+class _OfAccuracy(_Settings):
+    accuracy: _AccuracyStage
+
+
+_SETTINGS: dict[Stage, type[_Settings]] = {
+    "memory": _OfMemory,
+    "profile": _OfProfile,
+    "timing": _Settings,
+    "accuracy": _OfAccuracy,
+}
 
 
 class Record(_Part):
@@ -253,20 +453,22 @@ class Record(_Part):
 
     `preset` and `image_shape` are the sizes it was measured at; those of the stages timing and accuracy may be reduced.
     `format` is the version of this layout. 1: memory only. 2: one record per stage.
+    `sequence` grows from each of a cell's records in a folder to the next, whatever the clock says; 0: not counted.
     """
 
     format: Literal[2] = 2
-    key: str
+    sequence: Count = 0
+    key: Key
     stage: Stage
     preset: str | None
-    image_shape: tuple[int, ...] | None = None
-    architecture: str
-    task: str
+    image_shape: tuple[Positive, ...] | None = None
+    architecture: Name
+    task: Name
     paper_task: str | None
     settings: dict[str, Any]
     status: Literal["ok", "failed"]
     reason: str | None = None
-    seconds: float
+    seconds: Elapsed
     parameters: Parameters | None = None
     memory: Memory | None = None
     profile: Profile | None = None
@@ -274,20 +476,52 @@ class Record(_Part):
     accuracy: Accuracy | None = None
     provenance: Provenance
 
+    @model_validator(mode="after")
+    def _is_a_result_or_a_failure(self) -> Record:
+        has = {stage for stage in get_args(Stage) if getattr(self, stage) is not None}
+        if has != ({self.stage} if self.status == "ok" else set()):
+            raise ValueError(f"{self.status}: expected {self.stage if self.status == 'ok' else 'no results'}")
+        if (self.reason is None) != (self.status == "ok"):
+            raise ValueError("expected the reason of what failed, and of nothing else")
+        if self.memory is not None and self.parameters is None:
+            raise ValueError("expected parameters beside memory")
+        try:
+            _SETTINGS[self.stage].model_validate(self.settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"settings.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        return self
+
+    @property
+    def cell(self) -> tuple[str, str, Stage]:
+        """Task, architecture and stage."""
+        return self.task, self.architecture, self.stage
+
     def card(self, name: str) -> CardResult | None:
         """The answer for one card, if the record has it."""
         return next((card for card in self.memory.cards if card.card == name), None) if self.memory else None
 
 
+def united(earlier: Record, later: Record) -> Record:
+    """What two records of the same cell and key come to: the later one, with the cards that it does not answer for.
+
+    A failure does not take the place of a result.
+    """
+    if earlier.memory and later.memory:
+        cards = {card.card: card for card in (*earlier.memory.cards, *later.memory.cards)}
+        return later.model_copy(update={"memory": later.memory.model_copy(update={"cards": list(cards.values())})})
+    return earlier if (earlier.status, later.status) == ("ok", "failed") else later
+
+
 class Peak(_Part):
     """Peaks of one batch in bytes, and what it cost to fit."""
 
-    batch: int
+    batch: Positive
     fits: bool
-    allocated_bytes: int
-    reserved_bytes: int
-    retries: int
-    fallbacks: int
+    allocated_bytes: Count
+    reserved_bytes: Count
+    retries: Count
+    fallbacks: Count
 
 
 class Row(_Part):
@@ -299,14 +533,14 @@ class Row(_Part):
     key: str
     status: Literal["ok", "failed"]
     reason: str | None = None
-    usable_bytes: int
+    usable_bytes: Count
     workspaces: str
-    predicted_batch: int
-    measured_batch: int | None = None
+    predicted_batch: Count
+    measured_batch: Count | None = None
     predicted: list[Peak] = []
     measured: list[Peak] = []
     measurements: list[dict[str, Any]] = []
-    seconds: float
+    seconds: Elapsed
 
     @property
     def agrees(self) -> bool:
@@ -318,7 +552,7 @@ class Row(_Part):
         at = max(self.measured_batch or 0, 1)
         predicted = next((peak for peak in self.predicted if peak.batch == at), None)
         measured = next((peak for peak in self.measured if peak.batch == at), None)
-        if not predicted or not measured or not measured.fits or not predicted.fits:
+        if not predicted or not measured or not measured.fits or not predicted.fits or not getattr(measured, what):
             return None
         return float(getattr(predicted, what) / getattr(measured, what)) - 1
 

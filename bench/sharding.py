@@ -44,7 +44,7 @@ class Shard:
         Raises:
             UsageError: not of that form, or no such part.
         """
-        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
         shard = cls(int(match[1]), int(match[2])) if match else None
         if shard is None or not 1 <= shard.index <= shard.count:
             raise UsageError(

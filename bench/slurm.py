@@ -19,14 +19,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bench.errors import UsageError
+from bench.extras import how_to_install
+from bench.files import locked, read_regular, write_atomically
 from bench.sharding import Shard
-from bench.store import write_atomically
+from bench.units import MiB
 
 if TYPE_CHECKING:
     from submitit import Job
+
+LARGEST_LIST_BYTES = 64 * MiB
 
 Cluster = Literal["slurm", "local"]
 State = Literal["pending", "running", "done", "failed"]
@@ -51,10 +55,10 @@ class Submitted(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    shard: str
+    shard: str = Field(pattern=r"\A[0-9]{1,9}/[0-9]{1,9}\z")
     options: list[str]
     cluster: Cluster
-    job_id: str
+    job_id: str = Field(pattern=r"\A[0-9]{1,9}(_[0-9]{1,9})?\z")  # it becomes part of files' names
 
 
 class ShardRun:
@@ -102,7 +106,7 @@ def require(cluster: Cluster) -> None:
         import submitit  # noqa: F401
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"submitting jobs needs {error.name}, which is not installed: pip install 'bench-inverse[slurm]'"
+            f"submitting jobs needs {error.name}, which is not installed: {how_to_install(str(error.name))}"
         ) from error
     missing = [name for name in ("sbatch", "srun", "squeue") if shutil.which(name) is None]
     if cluster == "slurm" and missing:
@@ -137,7 +141,7 @@ def submit(
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     folder = jobs_folder(output)
-    known = listed(output)
+    listed(output)  # a damaged list is found before anything is submitted
     try:
         folder.mkdir(parents=True, exist_ok=True)
         executor = AutoExecutor(folder, cluster=cluster)
@@ -154,9 +158,10 @@ def submit(
         for shard, job in zip(shards, submitted, strict=True)
     ]
     replaced = {(each.shard, *each.options) for each in new}
-    kept = [each for each in known if (each.shard, *each.options) not in replaced]
-    content = TypeAdapter(list[Submitted]).dump_json([*kept, *new], indent=1).decode()
-    write_atomically(folder / "submitted.json", content + "\n")
+    with locked(folder):
+        kept = [each for each in listed(output) if (each.shard, *each.options) not in replaced]
+        content = TypeAdapter(list[Submitted]).dump_json([*kept, *new], indent=1).decode()
+        write_atomically(folder / "submitted.json", content + "\n", within=output)
     return new
 
 
@@ -169,14 +174,16 @@ def listed(output: Path) -> list[Submitted]:
     """The jobs of an output folder, the last one of each shard.
 
     Raises:
-        UsageError: the list is damaged.
+        UsageError: the list cannot be read, or is damaged.
     """
     path = jobs_folder(output) / "submitted.json"
     try:
-        return TypeAdapter(list[Submitted]).validate_json(path.read_bytes())
+        return TypeAdapter(list[Submitted]).validate_json(read_regular(path, LARGEST_LIST_BYTES, within=output))
     except FileNotFoundError:
         return []
-    except (OSError, ValidationError) as error:
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except ValidationError as error:
         raise UsageError(f"{path} is no list of jobs: move it away, and all shards are submitted again") from error
 
 

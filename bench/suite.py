@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from bench import devices, models, operators
 from bench.accuracy.checkpoint import forget
 from bench.cell import Cell
@@ -34,7 +36,7 @@ def cells(
 ) -> list[Cell]:
     """The cells of a suite, task by task; `architectures` and `tasks` replace the configuration's own.
 
-    In the stage accuracy classical methods come before the architectures.
+    In the stage accuracy classical methods come after the architectures, so that training begins at once.
 
     Raises:
         UsageError: an unknown architecture, task or operator; the message lists the known ones.
@@ -46,7 +48,7 @@ def cells(
     if stage == "accuracy":
         stood_for = [config.task[name].stands_for or (name,) for name in chosen_tasks]
         chosen_tasks = [_known("task", name, list(config.task)) for names in stood_for for name in names]
-        chosen_architectures = [*config.accuracy.classical, *chosen_architectures]
+        chosen_architectures = [*chosen_architectures, *config.accuracy.classical]
     for name in chosen_tasks:
         _known(f"operator of task {name}:", config.task[name].operator, operators.names())
     return [
@@ -86,11 +88,11 @@ def run(
     for place, cell in enumerate(cells):
         if fresh:
             forget(cell, store.folder.parent)
-        stored = None if fresh else store.load(cell.task, cell.architecture, cell.stage, cell.key)
-        if stored and stored.status == "ok" and _answers(stored, cell):
+        stored = store.load(cell.task, cell.architecture, cell.stage, cell.key)
+        if stored and stored.status == "ok" and _answers(stored, cell) and not fresh:
             yield place, stored, False
         else:
-            todo[place] = stored
+            todo[place] = None if fresh else stored
     if len(todo) < 2 or jobs < 2:
         for place, earlier in todo.items():
             with told_to(partial(listener, place)):
@@ -101,9 +103,7 @@ def run(
     results = side_by_side(_measure_in_worker, calls, min(jobs, len(todo)), gpus=gpus, listener=listener)
     for place, result in results:
         if isinstance(result, Died):
-            record = _record(cells[place], {}, str(result))
-            _store(record, todo[place], store)
-            yield place, record, True
+            yield place, store.save(_record(cells[place], {}, str(result))), True
         else:
             yield place, result, True
 
@@ -134,15 +134,7 @@ def _answers(stored: Record, cell: Cell) -> bool:
 
 
 def _measure_and_store(cell: Cell, earlier: Record | None, store: RecordStore) -> Record:
-    result = measure(cell, earlier, store.folder.parent)
-    _store(result, earlier, store)
-    return result
-
-
-def _store(result: Record, earlier: Record | None, store: RecordStore) -> None:
-    """Save a result, unless it is a failure on a new card, which must not cost what earlier ones gave."""
-    if result.status == "ok" or earlier is None or earlier.status == "failed":
-        store.save(result)
+    return store.save(measure(cell, earlier, store.folder.parent))
 
 
 def measure(cell: Cell, earlier: Record | None, folder: Path) -> Record:
@@ -150,7 +142,7 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> Record:
 
     Args:
         cell: what to measure.
-        earlier: a record of the same cell, whose results for other cards are kept.
+        earlier: a record of the same cell, whose cards are not measured again.
         folder: where a stage may keep more than its record: checkpoints, reconstructions.
 
     Raises:
@@ -168,7 +160,13 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> Record:
     except Exception as error:  # noqa: BLE001 - a cell may run anybody's architecture: this is where its failure ends
         place = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({place.filename.rsplit('/', 1)[-1]}:{place.lineno})"
-    return _record(cell, results, reason, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    try:
+        return _record(cell, results, reason, seconds)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = ".".join(map(str, first["loc"]))
+        return _record(cell, {}, f"no record can hold the result: {what}: {first['msg']}", seconds)
 
 
 def _record(cell: Cell, results: dict[str, object], reason: str | None, seconds: float = 0.0) -> Record:
@@ -182,9 +180,9 @@ def _record(cell: Cell, results: dict[str, object], reason: str | None, seconds:
             "paper_task": cell.workload.task.paper,
             "settings": cell.settings,
             "status": "ok" if reason is None else "failed",
-            "reason": reason,
+            "reason": reason and reason.encode(errors="replace").decode(),
             "seconds": round(seconds, 3),
-            "provenance": provenance(cell.stage),
+            "provenance": provenance(cell.source),
         }
         | results
     )

@@ -13,26 +13,32 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from bench import code
 from bench.cell import Cell
 from bench.errors import UsageError
+from bench.files import read_regular, write_atomically
 from bench.memory import CARDS, Card, Probe, Trace, largest_batch, record
 from bench.memory.cuda import Device, ProbeFailedError
 from bench.provenance import provenance
 from bench.records import Peak, Row, Validation
 from bench.stages.memory import cuda_engine, simulated_engine
-from bench.store import write_atomically
+from bench.units import MiB
+
+LARGEST_BYTES = 256 * MiB
 
 
 def load(path: Path) -> Validation | None:
     """A stored validation, or None.
 
     Raises:
-        UsageError: the file is there but damaged.
+        UsageError: the file is there but cannot be read, or is damaged.
     """
     try:
-        return Validation.model_validate_json(path.read_bytes())
+        return Validation.model_validate_json(read_regular(path, LARGEST_BYTES))
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except ValidationError as error:
         raise UsageError(f"{path} is no validation ({error.errors()[0]['msg']}): move it away to start anew") from error
 
@@ -52,7 +58,8 @@ def run(
     `time_limit_seconds`: the same call goes on from there.
     """
     start = time.monotonic()
-    stored = load(path) or Validation(device=device_name, provenance=provenance("memory"))
+    source = code.HERE.fingerprint(["bench.stages.memory", "bench.workload"])
+    stored = load(path) or Validation(device=device_name, provenance=provenance(source))
     rows = {(row.architecture, row.task, row.cap, row.key): row for row in stored.rows if row.status == "ok"}
     for cell in cells:
         trace = None
@@ -65,7 +72,7 @@ def run(
                 return
             trace = trace or record(cell.workload.for_recording().make_step, cell.memory.steps)
             rows[identity] = validate(cell, card, trace, device_name, device)
-            result = Validation(device=device_name, rows=list(rows.values()), provenance=provenance("memory"))
+            result = Validation(device=device_name, rows=list(rows.values()), provenance=provenance(source))
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, result.model_dump_json(indent=1) + "\n")
             yield rows[identity], True

@@ -12,10 +12,12 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 Key = TypeVar("Key")
@@ -46,6 +48,25 @@ class _Message:
     content: Any
 
 
+class WorkerError(Exception):
+    """What a call raised, where that itself cannot leave its process: its kind and message."""
+
+
+class _TracebackError(Exception):
+    """The cause of an exception that came out of a worker: where it was raised there, as text."""
+
+    def __str__(self) -> str:
+        return f"\n\n{self.args[0]}"
+
+
+@dataclass(frozen=True)
+class _Raised:
+    """What a call raised, and where."""
+
+    error: Exception
+    traceback: str
+
+
 def message(content: Any) -> None:
     """Send a message out of a worker, to the listener of `side_by_side`."""
     assert _parent is not None
@@ -73,7 +94,8 @@ def side_by_side(
         listener: hears the messages of each call.
 
     Raises:
-        Exception: whatever `function` raised, as it is.
+        Exception: whatever `function` raised, with its traceback there as the cause; a WorkerError where it does not
+            pickle.
     """
     todo = deque(calls.items())
     slots: list[str | None] = list(gpus[:processes]) or [None] * processes
@@ -101,8 +123,8 @@ def side_by_side(
                     slots.append(worker.gpu)
                 else:
                     idle.append(worker)
-                if isinstance(answer, Exception):
-                    raise answer
+                if isinstance(answer, _Raised):
+                    raise answer.error from _TracebackError(answer.traceback)
                 yield key, answer
     finally:
         for worker in (*idle, *(worker for _, worker in busy.values())):
@@ -149,13 +171,23 @@ def _serve(connection: Connection, parent: int, gpu: str | None) -> None:
         try:
             answer = function(*arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is goes to the parent, which raises it
-            answer = error
+            answer = _Raised(_portable(error), traceback.format_exc())
         connection.send(answer)
+
+
+def _portable(error: Exception) -> Exception:
+    """The exception, or what is said of it where it does not come back whole out of a pickle."""
+    try:
+        ForkingPickler.loads(ForkingPickler.dumps(error))
+    except Exception:  # noqa: BLE001 - a class of anybody's may raise anything here
+        return WorkerError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def begin(parent: int) -> None:
     """Leave interrupts to the parent, and do not outlive it: a killed parent cannot tell its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from bench import models, operators
-from bench.config import Task, TrainingSection
-from bench.models.anderson import SolverOptions
-from bench.models.architectures.base import Architecture, ModelOptions, Reconstruction
+
+if TYPE_CHECKING:
+    from bench.config import Task, TrainingSection
+    from bench.models.anderson import SolverOptions
+    from bench.models.architectures.base import Architecture, ModelOptions, Reconstruction
 
 
 @dataclass(frozen=True)

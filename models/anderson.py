@@ -21,6 +21,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 METHODS = ("anderson", "plain")
+MOST_EVALUATIONS = 10_000
 _LARGER_RIDGE = 100.0
 
 
@@ -50,8 +51,9 @@ class SolverOptions:
         if self.method not in METHODS:
             raise ValueError(f"unknown solver method {self.method!r}; known methods: {', '.join(METHODS)}")
         for name in ("memory", "max_evaluations", "check_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"solver option {name} must be at least 1, got {getattr(self, name)}")
+            if not 1 <= getattr(self, name) <= MOST_EVALUATIONS:
+                got = getattr(self, name)
+                raise ValueError(f"solver option {name} must be at least 1 and at most {MOST_EVALUATIONS:,}, got {got}")
         for name in ("ridge", "tolerance"):
             if not 0 <= getattr(self, name) < inf:
                 raise ValueError(f"solver option {name} must be finite and not negative, got {getattr(self, name)}")

@@ -19,6 +19,9 @@ from .spectral import SpectralConv2d
 
 Activation = Callable[[Tensor], Tensor]
 
+WIDTH = 32
+"""Output channels of a LUSER block's injection and data layers; its mixing layers have twice as many."""
+
 
 class GroupNorm(nn.GroupNorm):
     """nn.GroupNorm with its scale and shift handed in."""

@@ -9,10 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .implicit import Map
-from .layers import GroupNorm, Layer, conv3x3, run, scale_residual, stack, weights_of
-
-WIDTH = 32
-"""Output channels of the injection and of the data layers; the mixing layers have twice as many."""
+from .layers import WIDTH, GroupNorm, Layer, conv3x3, run, scale_residual, stack, weights_of
 
 
 class LuserBlock(nn.Module):

@@ -8,11 +8,15 @@ number of times.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+MOST_NUMBERS = 2**25
+"""Of one image, or of its measurement: 128 MiB in float32."""
 
 registry: dict[str, type[LinearOperator]] = {}
 OperatorClass = TypeVar("OperatorClass", bound="type[LinearOperator]")
@@ -47,6 +51,9 @@ class LinearOperator(torch.nn.Module):
         measurement_shape: the shape of A x, without the batch.
         device: where images and measurements live; "meta" builds an operator of the right sizes and no values.
         dtype: of images and measurements.
+
+    Raises:
+        ValueError: a size below 1, or images or measurements beyond `MOST_NUMBERS`.
     """
 
     def __init__(
@@ -57,12 +64,22 @@ class LinearOperator(torch.nn.Module):
         dtype: torch.dtype,
     ) -> None:
         super().__init__()
+        self._check_sizes(image_shape, measurement_shape)
         self.image_shape: tuple[int, ...] = tuple(image_shape)
         self.measurement_shape = tuple(measurement_shape)
         self.calls = Calls()
         # Follows .to(...) like any buffer and so tells device and dtype; holds no bytes.
         self._like: Tensor
         self._constant("_like", torch.empty(0, device=device, dtype=dtype))
+
+    @classmethod
+    def image_shape_of(cls, **options: Any) -> tuple[int, ...]:
+        """The shape of the images that an operator with these options is for: it is built without values.
+
+        Raises:
+            ValueError: the constructor refuses the options.
+        """
+        return cls(**options, device="meta").image_shape
 
     def forward(self, image: Tensor) -> Tensor:
         """A x: [B, *image_shape] -> [B, *measurement_shape].
@@ -85,6 +102,15 @@ class LinearOperator(torch.nn.Module):
     def initial_estimate(self, measurement: Tensor) -> Tensor:
         """The image x_0 from which a reconstruction starts: A^T y unless the operator knows better."""
         return self.adjoint(measurement)
+
+    def where_measured(self, noise: Tensor) -> Tensor:
+        """Noise of the measurement's shape, zero where nothing is measured."""
+        return noise
+
+    @property
+    def attenuation_scale(self) -> float | None:
+        """Measurement over line integral in metres; None where a measurement is not the attenuation of rays."""
+        return None
 
     def norm(self, iterations: int = 100, tolerance: float = 1e-6, seed: int = 0) -> float:
         """||A||, the largest singular value, by power iteration on A^T A.
@@ -135,9 +161,18 @@ class LinearOperator(torch.nn.Module):
         """Hold a constant that ``.to`` moves and checkpoints leave out."""
         self.register_buffer(name, value, persistent=False)
 
+    @classmethod
+    def _check_sizes(cls, image_shape: tuple[int, ...], measurement_shape: tuple[int, ...]) -> None:
+        for what, shape in (("image_shape", image_shape), ("measurements of shape", measurement_shape)):
+            if min(shape) < 1 or math.prod(shape) > MOST_NUMBERS:
+                raise ValueError(
+                    f"{cls.__name__} got {what} {list(shape)}, expected sizes of at least 1 and "
+                    f"at most {MOST_NUMBERS:,} numbers"
+                )
+
     def _check(self, what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
         like = self._like
-        if tensor.shape[1:] != shape or tensor.ndim == 0 or tensor.shape[0] < 1:
+        if tensor.shape[1:] != shape or tensor.shape[0] < 1:
             expected = f"[B, {', '.join(map(str, shape))}] with B >= 1"
             raise ValueError(f"{self._name} got {what} of shape {list(tensor.shape)}, expected {expected}")
         if tensor.dtype != like.dtype:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from .base import LinearOperator, register
+
+LARGEST_KERNEL = 999
+"""Pixels of a side."""
 
 
 @register
@@ -37,9 +42,12 @@ class GaussianBlur(LinearOperator):
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"GaussianBlur got kernel_size {kernel_size}, expected an odd number of pixels")
-        if not variance > 0:
+        if not 1 <= kernel_size <= LARGEST_KERNEL or kernel_size % 2 == 0:
+            raise ValueError(
+                f"GaussianBlur got kernel_size {kernel_size}, expected an odd number of pixels, "
+                f"at most {LARGEST_KERNEL}"
+            )
+        if not 0 < variance < math.inf:
             raise ValueError(f"GaussianBlur got variance {variance}, expected a positive number of pixels^2")
         super().__init__(image_shape, image_shape, device, dtype)
         self.kernel: Tensor

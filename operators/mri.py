@@ -60,12 +60,20 @@ class MRI(LinearOperator):
         super().__init__(image_shape, image_shape, device, dtype)
         self.mask: Tensor
         self.phase: Tensor
+        if not 1 <= acceleration <= width:
+            raise ValueError(
+                f"MRI got acceleration {acceleration}, expected at least 1 and at most the {width} columns"
+            )
         if center_fraction is None:
             center_fraction = 0.32 / acceleration
         phase = _centring_phase(height).unsqueeze(1) * _centring_phase(width)
         self._constant("mask", column_mask(width, acceleration, center_fraction, seed).to(self._like))
         # Real and imaginary part as a last axis: .to(dtype) would drop the imaginary part of a complex buffer.
         self._constant("phase", torch.view_as_real(phase).to(self._like))
+
+    def where_measured(self, noise: Tensor) -> Tensor:
+        """Noise [..., H, W] in the measured columns alone."""
+        return noise * self.mask
 
     def _apply_forward(self, image: Tensor) -> Tensor:
         phase = torch.view_as_complex(self.phase)
@@ -91,10 +99,10 @@ def column_mask(width: int, acceleration: float, center_fraction: float, seed: i
         ValueError: the centre alone is more than W / acceleration columns, or the acceleration is below 1.
     """
     centre = round(width * center_fraction)
-    if acceleration < 1 or not 0 <= centre <= width / acceleration:
+    if not 0 <= centre <= width / acceleration:
         raise ValueError(
-            f"MRI got acceleration {acceleration} with {centre} centre columns, "
-            f"expected at least 1 and at most {width} / acceleration columns"
+            f"MRI got center_fraction {center_fraction}, which is {centre} columns, "
+            f"expected at least 0 and at most {width} / {acceleration}"
         )
     probability = (width / acceleration - centre) / max(width - centre, 1)
     mask = torch.rand(width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) < probability

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +12,9 @@ from torch import Tensor
 from .base import LinearOperator, register
 from .equivariant import EquivariantMatrix
 from .parallel_beam import ParallelBeam, hat_rows, unfilled_rows
+
+LARGEST_SIZE = 4096
+"""Pixels of a side, cells of the detector, angles or channels."""
 
 
 @register
@@ -44,7 +49,7 @@ class Radon(LinearOperator):
         scale: measurement over line integral in metres: 1, or 1 / norm if normalised (1 on the meta device).
 
     Raises:
-        ValueError: a size below 1.
+        ValueError: a size below 1 or above `LARGEST_SIZE`.
     """
 
     def __init__(
@@ -59,13 +64,9 @@ class Radon(LinearOperator):
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        if min(image_size, detectors, angles, channels) < 1:
-            raise ValueError(
-                f"Radon got image_size {image_size}, detectors {detectors}, angles {angles}, channels {channels}, "
-                "expected each to be at least 1"
-            )
+        image_shape, measurement_shape = self._shapes(image_size, detectors, angles, channels, extent)
         # Built on the CPU and then moved, so that every device gets the same constants.
-        super().__init__((channels, image_size, image_size), (channels, angles, detectors), "cpu", dtype)
+        super().__init__(image_shape, measurement_shape, "cpu", dtype)
         self.geometry = geometry = ParallelBeam(image_size, detectors, angles, extent)
         on_meta = device is not None and torch.device(device).type == "meta"
         build = unfilled_rows if on_meta else hat_rows
@@ -78,6 +79,39 @@ class Radon(LinearOperator):
             self.projection.weights *= self.scale
             self.backprojection.weights *= self.scale
         self.to(device)
+
+    @property
+    def attenuation_scale(self) -> float:
+        """Measurement over line integral in metres."""
+        return self.scale
+
+    @classmethod
+    def image_shape_of(cls, **options: Any) -> tuple[int, ...]:
+        """As for every operator, without the orbits, which take longer than all other checks together.
+
+        Raises:
+            ValueError: the constructor refuses the options.
+        """
+        given = inspect.signature(cls).bind(**options)
+        given.apply_defaults()
+        names = ("image_size", "detectors", "angles", "channels", "extent")
+        image_shape, _ = cls._shapes(*(given.arguments[name] for name in names))
+        return image_shape
+
+    @classmethod
+    def _shapes(
+        cls, image_size: int, detectors: int, angles: int, channels: int, extent: float
+    ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """Of images and sinograms, if there can be such."""
+        sizes = {"image_size": image_size, "detectors": detectors, "angles": angles, "channels": channels}
+        for name, size in sizes.items():
+            if not 1 <= size <= LARGEST_SIZE:
+                raise ValueError(f"Radon got {name} {size}, expected at least 1 and at most {LARGEST_SIZE:,}")
+        if not 0 < extent < math.inf:
+            raise ValueError(f"Radon got extent {extent}, expected a positive number of metres")
+        shapes = (channels, image_size, image_size), (channels, angles, detectors)
+        cls._check_sizes(*shapes)
+        return shapes
 
     def filtered_backprojection(self, sinogram: Tensor) -> Tensor:
         """The classical reconstruction, [B, C, angles, D] -> [B, C, N, N]: ramp filter, then backprojection.

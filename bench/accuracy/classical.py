@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from bench.accuracy.evaluation import Reconstruct
-from bench.operators.base import LinearOperator
+if TYPE_CHECKING:
+    from bench.accuracy.evaluation import Reconstruct
+    from bench.operators.base import LinearOperator
 
 TV_ITERATIONS = 200
 

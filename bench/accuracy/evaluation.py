@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from bench.accuracy.metrics import Metrics
-from bench.accuracy.splits import Batch
-from bench.models.architectures.base import Architecture
+if TYPE_CHECKING:
+    from bench.accuracy.metrics import Metrics
+    from bench.accuracy.splits import Batch
+    from bench.models.architectures.base import Architecture
 
 Reconstruct = Callable[[Tensor], Tensor]
 """Measurements [B, *measurement_shape] to images [B, C, H, W]."""
@@ -22,10 +25,10 @@ class Evaluation:
     """What became of some batches.
 
     Attributes:
-        psnr_db: of each image.
+        psnr_db: of each image; infinite where the reconstruction is the image, to the last bit.
         ssim: of each image.
         seconds: that the reconstructions took, all together.
-        finite: whether every reconstruction is a number everywhere.
+        finite: whether every reconstruction is a number everywhere, and so near its image that PSNR and SSIM are.
     """
 
     psnr_db: list[float]
@@ -51,7 +54,13 @@ def evaluate(reconstruct: Reconstruct, batches: Sequence[Batch], metrics: Metric
         finite = finite and bool(reconstruction.isfinite().all())
         psnr_db += metrics.psnr_db(reconstruction, image).tolist()
         ssim += metrics.ssim(reconstruction, image).tolist()
-    return Evaluation(psnr_db, ssim, seconds, finite)
+    judged = all(map(is_psnr, psnr_db)) and all(map(math.isfinite, ssim))
+    return Evaluation(psnr_db, ssim, seconds, finite and judged)
+
+
+def is_psnr(psnr_db: float) -> bool:
+    """Whether it is the PSNR of a reconstruction: a number, or infinite of the very image."""
+    return psnr_db > -math.inf  # False of what is not a number
 
 
 @torch.no_grad()

@@ -10,8 +10,9 @@ from safetensors.torch import save
 from bench.accuracy.evaluation import Reconstruct
 from bench.accuracy.splits import Batch
 from bench.cell import Cell
+from bench.files import write_atomically
+from bench.names import file_stem
 from bench.operators.base import LinearOperator
-from bench.store import write_atomically
 
 SHOWN = 4
 
@@ -39,6 +40,7 @@ def keep(
         "initialisation": operator.initial_estimate(measurement),
         "reconstruction": reconstruct(measurement),
     }
-    name = f"reconstructions/{cell.task}--{cell.architecture}--{cell.key}.safetensors"
-    write_atomically(folder / name, save({key: tensor.cpu().clone() for key, tensor in tensors.items()}))
+    name = f"reconstructions/{file_stem(cell.task, cell.architecture, cell.key)}.safetensors"
+    content = save({key: tensor.cpu().clone() for key, tensor in tensors.items()})
+    write_atomically(folder / name, content, within=folder)
     return name

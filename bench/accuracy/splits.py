@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from bench import data, operators
 from bench.accuracy.metrics import Metrics
-from bench.config import AccuracySection, Task
-from bench.data import ImageSet, MeasuredSet, Noise, Split
+from bench.data import ImageSet, MeasuredSet, Noise
 from bench.errors import UsageError
-from bench.operators.base import LinearOperator
 from bench.records import DataSets
+
+if TYPE_CHECKING:
+    from bench.config import AccuracySection, Task
 
 Batch = tuple[Tensor, Tensor]
 """Images [B, C, H, W] and their measurements [B, *measurement_shape]."""
@@ -44,11 +46,11 @@ def load(name: str, task: Task, options: AccuracySection) -> Splits:
     Raises:
         UsageError: the task has no images, or they cannot be read.
     """
-    if task.data is None:
-        raise UsageError(f"task {name} has no images to train on: give data = ... in [task.{name}] (`bench data list`)")
     operator = operators.get(task.operator)(**task.options)
     noise = Noise(task.noise.sigma, task.noise.photons)
-    train, validation, test = (_measured(task, split, operator, noise) for split in data.SPLITS)
+    train, validation, test = (
+        MeasuredSet(images, operator, noise) for images in _images(name, task, operator.image_shape)
+    )
     images: ImageSet = train.images
     if task.metric != "image" and operator.image_shape[0] != 2:
         raise UsageError(
@@ -83,10 +85,22 @@ def spread(available: int, wanted: int) -> list[int]:
     return [number * available // count for number in range(count)]
 
 
-def _measured(task: Task, split: Split, operator: LinearOperator, noise: Noise) -> MeasuredSet:
-    assert task.data is not None
-    channels, height, width = operator.image_shape
-    return MeasuredSet(data.load(task.data, split, (channels, height, width), **task.data_options), operator, noise)
+def check(name: str, task: Task) -> None:
+    """See that the images of the task called `name` are there.
+
+    Raises:
+        UsageError: the task has no images, or they cannot be read.
+    """
+    _images(name, task, operators.get(task.operator).image_shape_of(**task.options))
+
+
+def _images(name: str, task: Task, image_shape: tuple[int, ...]) -> list[ImageSet]:
+    """The images to train on, to validate and to test."""
+    if task.data is None:
+        raise UsageError(f"task {name} has no images to train on: give data = ... in [task.{name}] (`bench data list`)")
+    channels, height, width = image_shape
+    shape = (channels, height, width)
+    return [data.load(task.data, split, shape, **task.data_options) for split in data.SPLITS]
 
 
 def _batches(pairs: MeasuredSet, indices: list[int], size: int) -> list[Batch]:

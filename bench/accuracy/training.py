@@ -10,21 +10,24 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from bench.accuracy.checkpoint import Checkpoint
-from bench.accuracy.evaluation import mean_psnr_db, network
+from bench.accuracy.evaluation import is_psnr, mean_psnr_db, network
 from bench.accuracy.splits import Splits, batch_of
-from bench.config import AccuracySection
 from bench.data.base import seed_of
-from bench.models.anderson import SolveStatistics
-from bench.records import Point
-from bench.workload import Workload
+from bench.records import Count, Elapsed, Point
 
-EXPLODED = 100.0  # times the loss of the first step: 20 dB worse than at the start
+if TYPE_CHECKING:
+    from bench.accuracy.checkpoint import Checkpoint
+    from bench.config import AccuracySection
+    from bench.models.anderson import SolveStatistics
+    from bench.workload import Workload
+
+EXPLODED = 100.0  # times the loss of the first step, if that is not 0: 20 dB worse than at the start
 CURVE_POINTS = 1000  # at about so many steps of a long training the curve has a point
 STEPS_UNREAD = 25  # on a GPU: steps whose numbers wait there until the host asks for them
 
@@ -34,6 +37,17 @@ Tell = Callable[[int, str], None]
 
 class DivergedError(Exception):
     """The training came to numbers that lead nowhere."""
+
+
+class _Progress(BaseModel):
+    """What a checkpoint holds beside tensors."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    step: Count
+    first_loss: float | None
+    curve: list[Point]
+    seconds: Elapsed
 
 
 class Trainer:
@@ -76,7 +90,10 @@ class Trainer:
         self._first_loss: float | None = None
         state = checkpoint.load()
         if state is not None:
-            self._restore(state)
+            try:
+                self._restore(state)
+            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                raise checkpoint.unusable("of another network, or of none") from error
 
     def run(self, tell: Tell) -> None:
         """Make the steps that are left, and keep the last state as a checkpoint.
@@ -153,7 +170,7 @@ class Trainer:
             self._first_loss = loss if self._first_loss is None else self._first_loss
             if not math.isfinite(loss) or not math.isfinite(gradient_norm):
                 raise DivergedError(f"loss {loss:.3g} and gradient norm {gradient_norm:.3g} at step {step}")
-            if loss > EXPLODED * self._first_loss:
+            if loss > EXPLODED * self._first_loss > 0:
                 raise DivergedError(
                     f"loss {loss:.3g} at step {step}, over {EXPLODED:g} times the first step's {self._first_loss:.3g}"
                 )
@@ -172,7 +189,7 @@ class Trainer:
     def _validate(self) -> None:
         """Write the validation's PSNR into the last point."""
         psnr_db = mean_psnr_db(network(self.model), self.splits.validation, self.splits.metrics, self.device)
-        if not math.isfinite(psnr_db):
+        if not is_psnr(psnr_db):
             raise DivergedError(f"validation PSNR {psnr_db} dB at step {self.step}")
         self.curve[-1] = self.curve[-1].model_copy(update={"validation_psnr_db": psnr_db})
 
@@ -193,12 +210,13 @@ class Trainer:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
+        progress = _Progress.model_validate({name: state[name] for name in _Progress.model_fields})
+        if progress.step > self.options.steps:
+            raise ValueError(f"step {progress.step} of {self.options.steps}")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
-        self._first_loss = state["first_loss"]
-        self.curve = [Point.model_validate(point) for point in state["curve"]]
-        self.seconds = state["seconds"]
+        self.step, self._first_loss = progress.step, progress.first_loss
+        self.curve, self.seconds = progress.curve, progress.seconds
         torch.set_rng_state(state["random"])
 
 

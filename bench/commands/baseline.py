@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from bench.commands.check import Jobs
-from bench.commands.common import ConfigFile, say
+from bench.commands.common import ConfigFile, Verbs, say
 from bench.commands.conclusion import Force, refuse_existing
 
-app = typer.Typer(help="What `bench check` takes for given.", no_args_is_help=True)
+app = Verbs(help="What `bench check` takes for given.", no_args_is_help=True)
 
 
 @app.callback()
@@ -34,14 +34,15 @@ def update(
     from rich.console import Console
 
     from bench import suite
-    from bench.commands.measuring import chosen_cards
+    from bench.commands.measuring import chosen_cards, say_that_environment_is_ignored
     from bench.config import load
     from bench.errors import CellsFailedError, UsageError
+    from bench.files import write_atomically
     from bench.pool import available_cores
     from bench.regression import baseline, fresh
-    from bench.store import write_atomically
 
     refuse_existing(output, force)
+    say_that_environment_is_ignored()
     settings = load(config)
     if settings.memory.engine != "simulated":
         raise UsageError(f'a baseline is simulated, got engine = "{settings.memory.engine}" in [memory]')

@@ -38,6 +38,7 @@ def check(
     from rich.console import Console
 
     from bench import suite
+    from bench.commands.measuring import say_that_environment_is_ignored
     from bench.config import load
     from bench.errors import NotComparableError
     from bench.pool import available_cores
@@ -48,6 +49,7 @@ def check(
     from bench.store import read_records
 
     refuse_existing(junit, force)
+    say_that_environment_is_ignored()
     settings = load(config)
     before = read(baseline or settings.check.baseline)
     cells = suite.cells(settings)

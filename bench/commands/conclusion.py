@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:  # torch and pandas take over a second to import: only a comparison pays for them
+    from bench.errors import BenchError
     from bench.regression.gate import Level
     from bench.regression.verdicts import Verdict
 
@@ -60,19 +61,21 @@ def conclude(
         RegressionError: cells are worse, or better without `allow_improvement`.
         NotComparableError: no cell could be compared, or without `allow_incomparable` not all that was there before.
     """
+    from bench.files import write_atomically
     from bench.regression.gate import levels
     from bench.report import junit as junit_report
-    from bench.store import write_atomically
 
     found = levels(verdicts, allow_improvement=allow_improvement, allow_incomparable=allow_incomparable)
+    refusal = _refusal(verdicts, found, renewal)
     _print(verdicts, json)
     if junit:
         write_atomically(junit, junit_report.to_xml(verdicts, found, title))
-    _tell_github(verdicts, found, title)
-    _refuse(verdicts, found, renewal)
+    _tell_github(verdicts, found, title, refusal)
+    if refusal:
+        raise refusal
 
 
-def _refuse(verdicts: Sequence[Verdict], levels: Sequence[Level], renewal: str | None) -> None:
+def _refusal(verdicts: Sequence[Verdict], levels: Sequence[Level], renewal: str | None) -> BenchError | None:
     """One sentence, where the gate is not passed: what became worse, else better, else what was not compared."""
     from bench.errors import NotComparableError, RegressionError
     from bench.regression.gate import Level
@@ -87,21 +90,24 @@ def _refuse(verdicts: Sequence[Verdict], levels: Sequence[Level], renewal: str |
     before = sum(verdict.outcome is not Outcome.NEW for verdict in verdicts)
     either = f"{renewal}, " if renewal else ""
     if worse:
-        raise RegressionError(f"{len(worse)} of {len(verdicts)} cells worse; the first: {sentence(worse[0])}")
+        return RegressionError(f"{len(worse)} of {len(verdicts)} cells worse; the first: {sentence(worse[0])}")
     if failures:
-        raise RegressionError(
+        return RegressionError(
             f"{len(failures)} of {len(verdicts)} cells better and none worse: {either}--allow-improvement accepts it "
             f"once; the first: {sentence(failures[0])}"
         )
-    if errors and not any(verdict.compared for verdict in verdicts):
+    if not any(verdict.compared for verdict in verdicts):
         first = next((verdict for verdict in errors if verdict.outcome is Outcome.NOT_COMPARABLE), errors[0])
         remedy = f": {renewal}" if renewal else ""
-        raise NotComparableError(f"none of {before} cells can be compared{remedy}; the first: {sentence(first)}")
+        return NotComparableError(
+            f"none of {before or len(verdicts)} cells can be compared{remedy}; the first: {sentence(first)}"
+        )
     if errors:
-        raise NotComparableError(
+        return NotComparableError(
             f"{len(errors)} of {before} cells cannot be compared, or not in whole: {either}--allow-incomparable "
             f"accepts it once; the first: {sentence(errors[0])}"
         )
+    return None
 
 
 def _print(verdicts: Sequence[Verdict], json: bool) -> None:
@@ -120,7 +126,7 @@ def _print(verdicts: Sequence[Verdict], json: bool) -> None:
         print_table(why, report.why_caption(verdicts))
 
 
-def _tell_github(verdicts: Sequence[Verdict], levels: Sequence[Level], title: str) -> None:
+def _tell_github(verdicts: Sequence[Verdict], levels: Sequence[Level], title: str, refusal: BenchError | None) -> None:
     """Inside a step of GitHub Actions: annotations on stderr, and the step's summary."""
     from bench.errors import UsageError
     from bench.report import github
@@ -132,6 +138,6 @@ def _tell_github(verdicts: Sequence[Verdict], levels: Sequence[Level], title: st
     if summary:
         try:
             with open(summary, "a", encoding="utf-8") as file:
-                file.write(github.summary(verdicts, title))
+                file.write(github.summary(verdicts, title, str(refusal) if refusal else None))
         except OSError as error:
             raise UsageError(f"cannot write the step summary {summary}: {error.strerror}") from error

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.common import say
+from bench.commands.common import Names, Verbs, check_folder, known, say
 
-app = typer.Typer(help="The images there are, and small real ones to fetch.", no_args_is_help=True)
+app = Verbs(help="The images there are, and small real ones to fetch.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -31,8 +31,8 @@ def list_sets(
 @app.command("fetch")
 def fetch_sets(
     sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Only this one: photographs, ct or mri. May be repeated."),
+        Names,
+        typer.Option("--set", help="Only these: photographs,ct,mri."),
     ] = None,
     folder: Annotated[Path | None, typer.Option(help="The data folder. [default: BENCH_DATA or the cache]")] = None,
 ) -> None:
@@ -41,10 +41,12 @@ def fetch_sets(
     What is there already is not fetched again.
     """
     from bench.data.base import data_folder
-    from bench.data.fetch import fetch, parts_of
+    from bench.data.fetch import PARTS, fetch, parts_of
 
+    wanted = known("--set", "set", sets, PARTS)
     folder = folder or data_folder()
-    for part, state in fetch(parts_of(sets or []), folder):
+    check_folder("--folder", folder)
+    for part, state in fetch(parts_of(wanted or []), folder):
         line = f"{part.set_name}: {part.count} files of {part.archive} {state}"
         if state == "being fetched":
             typer.echo(line, err=True)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands.common import ConfigFile, say
+from bench.commands.common import ConfigFile, check_file, say
 
 if TYPE_CHECKING:  # torch, pandas and matplotlib take over a second to import: only an explanation pays for them
     from bench.cell import Cell
     from bench.memory import Card
     from bench.memory.explain import Explanation
+
+MOST_ROWS = 100_000
 
 
 def explain(
@@ -27,6 +29,7 @@ def explain(
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of the tables.")] = False,
     timeline: Annotated[Path | None, typer.Option(help="Draw memory over the step: .png, .svg or .pdf.")] = None,
     snapshot: Annotated[Path | None, typer.Option(help="Write a snapshot for PyTorch's memory_viz (a pickle).")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
 ) -> None:
     """What the peak is made of: parameters, saved activations, workspace, ..., to the byte.
 
@@ -36,20 +39,30 @@ def explain(
     from bench.errors import UsageError
 
     _check(gpu_cap, gpu, batch, top, timeline)
+    check_file("--timeline", timeline, force=force)
+    check_file("--snapshot", snapshot, force=force)
+    if timeline and snapshot and timeline.absolute() == snapshot.absolute():
+        raise UsageError(f"--snapshot: {snapshot} is that of --timeline too: give another name")
     from bench import suite
-    from bench.commands.measuring import chosen_cards
+    from bench.commands.measuring import chosen_cards, with_environment
+    from bench.commands.run import cards_given
     from bench.config import load
     from bench.memory import NotRecordableError
     from bench.report import composition
     from bench.report.terminal import print_table
 
-    settings = load(config)
-    card = chosen_cards(settings, [gpu_cap] if gpu_cap else [], [gpu] if gpu else [])[0]
-    (cell,) = suite.cells(settings, [architecture], [task])
+    card_given = cards_given([gpu_cap] if gpu_cap is not None else None, [gpu] if gpu is not None else None)
+    given: dict[str, dict[str, object]] = {"suite": {"architectures": [architecture], "tasks": [task], **card_given}}
+    settings = load(config, with_environment(config, given))
+    card = chosen_cards(settings, [], [])[0]
+    (cell,) = suite.cells(settings)
     try:
         explanation = _explain(cell, card, batch)
-    except (NotRecordableError, ValueError) as error:
+    except NotRecordableError as error:
         raise UsageError(f"{cell.architecture} on {cell.task} cannot be recorded: {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # the user's
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{cell.architecture} on {cell.task} cannot be recorded: {reason}") from error
     title = f"{cell.architecture} on {cell.task}, batch {explanation.batch}, {card.name}"
     if timeline:
         _write(timeline, lambda: _draw(explanation, title, timeline))
@@ -71,14 +84,17 @@ def explain(
 
 def _check(gpu_cap: str | None, gpu: str | None, batch: int | None, top: int, timeline: Path | None) -> None:
     from bench.errors import UsageError
+    from bench.memory.search import LARGEST_BATCH
     from bench.report.timeline import SUFFIXES
 
-    if gpu_cap and gpu:
+    if gpu_cap is not None and gpu is not None:
         raise UsageError("got both --gpu-cap and --gpu: an explanation is of one card, so give one of them")
-    if batch is not None and batch < 1:
-        raise UsageError(f"--batch must be at least 1, got {batch}")
-    if top < 0:
-        raise UsageError(f"--top must be at least 0, got {top}")
+    if "," in (gpu_cap or gpu or ""):
+        raise UsageError(f"{'--gpu' if gpu else '--gpu-cap'}: got {gpu_cap or gpu!r}: an explanation is of one card")
+    if batch is not None and not 1 <= batch <= LARGEST_BATCH:
+        raise UsageError(f"--batch: got {batch}, expected at least 1 and at most {LARGEST_BATCH:,}")
+    if not 0 <= top <= MOST_ROWS:
+        raise UsageError(f"--top: got {top}, expected at least 0 and at most {MOST_ROWS:,}")
     if timeline and timeline.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--timeline {timeline} has no known suffix: give one of {', '.join(SUFFIXES)}")
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
+from bench.commands.common import ConfigFile
 
 
 def list_known(
-    config: Annotated[Path | None, typer.Option(help="The suite, as a TOML file like bench.toml.")] = None,
+    config: ConfigFile = None,
 ) -> None:
     """The architectures, operators, tasks and cards that there are to choose from."""
     from bench import models, operators

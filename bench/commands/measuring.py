@@ -32,6 +32,39 @@ def chosen_cards(settings: Config, gpu_caps: list[str], gpus: list[str]) -> list
     return list({card.name: card for card in cards}.values())
 
 
+def with_environment(config: Path | None, given: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
+    """What is `given`, and the allocator options of the environment, which the card's allocator would obey.
+
+    They are taken, and said, where neither `given` nor the configuration has any.
+
+    Raises:
+        UsageError: the environment's are not PyTorch's, or not simulated.
+    """
+    from bench.config import load
+    from bench.errors import UsageError
+    from bench.memory.alloc_conf import AllocatorConfig, of_environment
+
+    found = of_environment()
+    memory = given.get("memory", {})
+    if not found or memory.get("alloc_conf") is not None or load(config, given).memory.alloc_conf:
+        return given
+    name, text = found
+    try:
+        AllocatorConfig.parse(text)
+    except ValueError as error:
+        raise UsageError(f"{name} in the environment: {error}; unset it, or set alloc_conf in [memory]") from error
+    say(f"{name}={text} in the environment is obeyed, as on the card (--alloc-conf or [memory] alloc_conf replaces it)")
+    return {**given, "memory": {**memory, "alloc_conf": text}}
+
+
+def say_that_environment_is_ignored() -> None:
+    """What is compared must not depend on the machine: the allocator options are the configuration's alone."""
+    from bench.memory.alloc_conf import of_environment
+
+    if found := of_environment():
+        say(f"{found[0]} in the environment is ignored here: [memory] alloc_conf of the configuration is what counts")
+
+
 def gpu_for(cards: list[Card]) -> str:
     """The name of the GPU, which has the memory of every card.
 

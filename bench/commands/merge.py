@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
@@ -14,6 +17,8 @@ from bench.commands.common import say
 if TYPE_CHECKING:  # torch and pandas take over a second to import: only a merge pays for them
     from bench.config import Config
     from bench.records import Record, Stage
+
+_SCRATCH = ".merge-"
 
 
 def merge(
@@ -26,38 +31,65 @@ def merge(
 ) -> None:
     """Put the records of several runs together, such as the shards of one, and write the tables of all.
 
-    Records of the same cell have to agree; what else belongs to a record, such as reconstructions, comes with it.
+    Records of the same cell have to agree; what else belongs to a record, such as reconstructions, comes with it. The
+    output folder may be one of those merged.
     """
-    import tempfile
-
     from bench import merging
     from bench.commands.tables import report, report_all
     from bench.config import load
-    from bench.errors import UsageError
     from bench.report.chosen import cards_of
 
     settings = load(config)
-    stored = merging.gathered(folders)
-    by_stage = _tabulated([each.record for each in stored], settings)
-    every = [record for records in by_stage.values() for record in records]
-    cards = cards_of(by_stage.get("memory", []))
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output, prefix=".merge-") as scratch:
-            staged = Path(scratch)
+    with _alone_in(output):
+        stored = merging.gathered(folders)
+        by_stage = _tabulated([each.record for each in stored], settings)
+        every = [record for records in by_stage.values() for record in records]
+        cards = cards_of(by_stage.get("memory", []))
+        is_one_of_them = any(output.exists() and output.samefile(folder) for folder in folders)
+        with _scratch(output) as staged:
             merging.stage(stored, staged)
             for stage, records in by_stage.items():
                 report(stage, records, cards, settings, staged, printed=False)
             if len(by_stage) > 1:
                 report_all(every, staged, printed=False)
-            merging.move_into(staged, output, force=force)
-    except OSError as error:
-        raise UsageError(f"cannot write to the output folder {output}: {error.strerror}") from error
+            merging.move_into(staged, output, force=force or is_one_of_them)
     for stage, records in by_stage.items():
         report(stage, records, cards, settings, None)
     if len(by_stage) > 1:
         report_all(every, None)
     say(f"{len(stored)} records of {len(folders)} folders are in {output}")
+
+
+@contextmanager
+def _alone_in(output: Path) -> Iterator[None]:
+    """No run and no other merge writes records meanwhile into a folder that has some; what killed merges left goes."""
+    from bench.files import leads_outside, locked
+
+    records = output / "records"
+    if not records.is_dir() or leads_outside(records, output):
+        yield
+        return
+    with locked(records):
+        for left in output.glob(f"{_SCRATCH}????????"):
+            rmtree(left, ignore_errors=True)
+        yield
+
+
+@contextmanager
+def _scratch(output: Path) -> Iterator[Path]:
+    """A folder inside the output folder that is gone in the end.
+
+    Raises:
+        UsageError: it cannot be made, or files in it cannot be moved.
+    """
+    from bench.errors import UsageError
+
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=output, prefix=_SCRATCH) as scratch:
+            yield Path(scratch)
+    except OSError as error:
+        raise UsageError(f"cannot write to the output folder {output}: {error.strerror}") from error
 
 
 def _tabulated(records: list[Record], settings: Config) -> dict[Stage, list[Record]]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.common import DEFAULT_OUTPUT, known, say
+from bench.commands.common import DEFAULT_OUTPUT, Names, check_folder, known, say
 from bench.garbage import collector_paused
 
 
@@ -18,8 +18,8 @@ def plot(
     output: Annotated[
         Path | None, typer.Option(help="Folder for the plots. [default: plots, beside the records]")
     ] = None,
-    formats: Annotated[str, typer.Option(help="Of the files: png,svg,pdf.")] = "png",
-    select: Annotated[str | None, typer.Option(help="Only these plots, separated by commas. [default: all]")] = None,
+    formats: Annotated[Names, typer.Option(help="Of the files: png,svg,pdf. [default: png]")] = None,
+    select: Annotated[Names, typer.Option(help="Only these plots, with commas between them. [default: all]")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace plots that are there.")] = False,
 ) -> None:
     """Comparison plots: largest batches, memory and what it is made of, time, PSNR, training curves, reconstructions.
@@ -27,16 +27,18 @@ def plot(
     A plot whose data were not measured is left out, and the command that measures them is named.
     """
     from bench.errors import NotComparableError, UsageError
+    from bench.files import write_atomically
     from bench.pool import available_cores, pool
     from bench.report.plots import PLOTS, files, shown
     from bench.report.style import FORMATS
-    from bench.store import read_records, write_atomically
+    from bench.store import read_records
 
-    suffixes = known("format", formats, FORMATS)
-    names = known("plot", select, PLOTS) if select else list(PLOTS)
+    suffixes = known("--formats", "format", formats, FORMATS) or ["png"]
+    names = known("--select", "plot", select, PLOTS) or list(PLOTS)
     found = shown(read_records(records))
     folder = records.parent if records.name == "records" else records
     output = output or folder / "plots"
+    check_folder("--output", output)
     _refuse_existing([output / f"{name}.{suffix}" for name in names for suffix in suffixes], force)
     pictures: dict[Path, bytes] = {}
     with pool(min(available_cores(), len(names))) as workers:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands.common import DEFAULT_OUTPUT, known, say
+from bench.commands.common import DEFAULT_OUTPUT, Names, check_folder, known, say
 from bench.garbage import collector_paused
 
 if TYPE_CHECKING:  # pandas takes a second to import: only a report pays for it
@@ -29,11 +29,9 @@ def report(
         typer.Option(help="A folder of records, such as a run's output. May be repeated. [default: results/runs]"),
     ] = None,
     formats: Annotated[
-        str, typer.Option(help="Of terminal,markdown,csv,parquet,latex,html, those that are wanted.")
-    ] = f"{TERMINAL},html",
-    select: Annotated[
-        str | None, typer.Option(help="Of table2,table3,table4,profile,timing, those that are wanted. [default: all]")
+        Names, typer.Option(help="Of terminal,markdown,csv,parquet,latex,html. [default: terminal,html]")
     ] = None,
+    select: Annotated[Names, typer.Option(help="Of table2,table3,table4,profile,timing. [default: all]")] = None,
     output: Annotated[Path, typer.Option(help="Folder for the files.")] = DEFAULT_REPORT,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files of another report.")] = False,
 ) -> None:
@@ -41,8 +39,11 @@ def report(
     from bench.report.formats import FORMATS
     from bench.report.tables import TABLES
 
-    wanted = known("format", formats, (TERMINAL, *FORMATS))
-    selected = known("table", select, TABLES) if select else list(TABLES)
+    wanted = known("--formats", "format", formats, (TERMINAL, *FORMATS)) or [TERMINAL, "html"]
+    selected = known("--select", "table", select, TABLES) or list(TABLES)
+    _check_installed(wanted)
+    if wanted != [TERMINAL]:
+        check_folder("--output", output)
     folders = records or [DEFAULT_OUTPUT]
     made = _report(_read(folders), selected, folders, with_figures="html" in wanted)
     files = _files(made, wanted)
@@ -57,7 +58,7 @@ def _read(folders: Sequence[Path]) -> list[Record]:
     from bench.report.chosen import joined
     from bench.store import read_records
 
-    return joined(record for folder in folders for record in read_records(folder))
+    return joined(*map(read_records, folders))
 
 
 def _report(records: list[Record], selected: list[str], folders: Sequence[Path], *, with_figures: bool) -> Report:
@@ -116,26 +117,36 @@ def _figures(drawn: dict[str, Future[dict[str, bytes]]]) -> Iterator[Figure]:
 
 def _files(made: Report, wanted: Iterable[str]) -> dict[str, bytes]:
     """All files of all formats, before the first of them is written."""
-    from bench.errors import UsageError
     from bench.report.formats import format_named
 
     files: dict[str, bytes] = {}
     for name in wanted:
-        if name == TERMINAL:
-            continue
-        try:
+        if name != TERMINAL:
             files |= format_named(name).files(made)
-        except ModuleNotFoundError as error:
-            raise UsageError(
-                f"{name} needs {error.name}, which is not installed: pip install 'bench-inverse[report]'"
-            ) from error
     return files
+
+
+def _check_installed(wanted: Iterable[str]) -> None:
+    """See, before the work, that what writes the formats is there.
+
+    Raises:
+        UsageError: it is not.
+    """
+    from importlib.util import find_spec
+
+    from bench.errors import UsageError
+    from bench.extras import how_to_install
+
+    if "parquet" in wanted and find_spec("pyarrow") is None:
+        raise UsageError(
+            f"--formats: parquet needs pyarrow, which is not installed: {how_to_install('pyarrow')}, or leave it out"
+        )
 
 
 def _write(files: dict[str, bytes], folder: Path, *, force: bool) -> None:
     """Write them all, or none where one with other content stands in the way."""
     from bench.errors import UsageError
-    from bench.store import write_atomically
+    from bench.files import write_atomically
 
     if not files:
         return

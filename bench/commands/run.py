@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands.common import DEFAULT_OUTPUT, ConfigFile, say
+from bench.commands.common import DEFAULT_OUTPUT, MOST_JOBS, ConfigFile, Names, check_folder, listed, say
 
 if TYPE_CHECKING:  # torch takes over a second to import: only a run pays for it
     from bench.cell import Cell
@@ -15,15 +16,21 @@ if TYPE_CHECKING:  # torch takes over a second to import: only a run pays for it
     from bench.sharding import Shard
 
 
+def cards_given(gpu_caps: Names, gpus: Names) -> dict[str, object]:
+    """The cards of the command line, which replace all those of the configuration; none if none are given."""
+    caps, names = listed("--gpu-cap", gpu_caps), listed("--gpu", gpus)
+    return {"gpu_caps": caps or [], "gpus": names or []} if caps or names else {}
+
+
 def run(
     gpu_cap: Annotated[
-        list[str] | None, typer.Option(help="A card's memory, such as 8GB (= 8 GiB) or 8000MB. May be repeated.")
+        Names, typer.Option(help="Memory of cards, such as 8GB (= 8 GiB) or 8000MB; 8GB,24GB for several.")
     ] = None,
-    gpu: Annotated[list[str] | None, typer.Option(help="A named card: see `bench list`. May be repeated.")] = None,
-    architecture: Annotated[list[str] | None, typer.Option(help="Only this architecture. May be repeated.")] = None,
-    task: Annotated[list[str] | None, typer.Option(help="Only this task. May be repeated.")] = None,
+    gpu: Annotated[Names, typer.Option(help="Named cards, with commas between them: see `bench list`.")] = None,
+    architecture: Annotated[Names, typer.Option(help="Only these architectures, with commas between them.")] = None,
+    task: Annotated[Names, typer.Option(help="Only these tasks, with commas between them.")] = None,
     stages: Annotated[
-        str | None, typer.Option(help="What to measure: memory,profile,timing,accuracy. [default: all but accuracy]")
+        Names, typer.Option(help="What to measure: memory,profile,timing,accuracy. [default: all but accuracy]")
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="Sizes of timing and accuracy. [default: demo on a CPU, paper on a GPU]")
@@ -45,7 +52,7 @@ def run(
     json: Annotated[bool, typer.Option("--json", help="Print the records as JSON instead of the tables.")] = False,
     output: Annotated[Path, typer.Option(help="Folder for records and tables.")] = DEFAULT_OUTPUT,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Cells measured side by side. [default: one per core]")
+        int | None, typer.Option(min=1, max=MOST_JOBS, help="Cells measured side by side. [default: one per core]")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is already recorded.")] = False,
     shard: Annotated[
@@ -55,7 +62,7 @@ def run(
     """Memory, what it is made of, time and accuracy of every architecture on every task; memory to the byte.
 
     Each stage of each cell is recorded in the output folder as soon as it is measured. An interrupted run goes on
-    where it stopped when the same command is given again.
+    where it stopped when the same command is given again. Options that name several things may also be repeated.
     """
     from bench import suite
     from bench.commands.measuring import (
@@ -66,16 +73,26 @@ def run(
         measured,
         say_what_diverged,
         virtual_cards,
+        with_environment,
     )
     from bench.commands.tables import report, report_all
+    from bench.commands.train import check_images
     from bench.config import load
     from bench.records import FULL_SIZE
+    from bench.report.terminal import print_json
     from bench.sharding import Shard
+    from bench.stale import told
     from bench.store import RecordStore, to_json
 
-    part = Shard.parse(shard) if shard else None
+    part = Shard.parse(shard) if shard is not None else None
     given: dict[str, dict[str, object]] = {
-        "suite": {"stages": tuple(stages.split(",")) if stages else None, "preset": preset},
+        "suite": {
+            "stages": listed("--stages", stages),
+            "preset": preset,
+            "architectures": listed("--architecture", architecture),
+            "tasks": listed("--task", task),
+            **cards_given(gpu_cap, gpu),
+        },
         "memory": {
             "engine": engine,
             "alloc_conf": alloc_conf,
@@ -83,8 +100,10 @@ def run(
             "deterministic": deterministic,
         },
     }
+    given = with_environment(config, given)
     settings = load(config, given)
-    cards = chosen_cards(settings, gpu_cap or [], gpu or [])
+    cards = chosen_cards(settings, [], [])
+    check_folder("--output", output)
     if settings.memory.engine == "cuda" and "memory" in settings.suite.stages:
         gpu_for(cards)
     if settings.memory.engine == "virtual" and "memory" in settings.suite.stages:
@@ -92,17 +111,18 @@ def run(
     cells = {
         stage: suite.cells(
             settings if stage in FULL_SIZE else at_preset(settings, config, given),
-            architecture or [],
-            task or [],
             stage=stage,
             cards=cards,
         )
         for stage in settings.suite.stages
     }
+    check_images(cells.get("accuracy", ()))
     note = ""
     if part:
         cells, note = _of_shard(part, cells)
     store = RecordStore(output / "records", say)
+    if not fresh and (stale := told(chain.from_iterable(cells.values()), store)):
+        say(stale)
     records = []
     for stage, of_stage in cells.items():
         made = measured(of_stage, store, fresh, jobs)
@@ -116,7 +136,7 @@ def run(
         report_all(records, output, printed=not json)
     say_what_diverged(records)
     if json:
-        print(to_json(records))
+        print_json(to_json(records))
     check_none_failed(records)
 
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from bench.commands import run as run_command
-from bench.commands.common import DEFAULT_OUTPUT, say
+from bench.commands.common import DEFAULT_OUTPUT, Verbs, check_folder, say
 
 
 def submit(
-    shards: Annotated[int, typer.Option(min=1, help="So many jobs, each with its share of the cells.")],
+    shards: Annotated[int, typer.Option(min=1, max=10_000, help="So many jobs, each with its share of the cells.")],
     options: Annotated[
         list[str] | None, typer.Argument(metavar="-- [RUN OPTIONS]", help="After --, options of `bench run`.")
     ] = None,
@@ -24,10 +24,14 @@ def submit(
     cluster: Annotated[
         Literal["slurm", "local"], typer.Option(help="slurm, or local: processes on this machine, to try it out.")
     ] = "slurm",
-    time: Annotated[int, typer.Option(min=5, metavar="MINUTES", help="Of each job, before it is queued again.")] = 240,
+    time: Annotated[
+        int, typer.Option(min=5, max=366 * 24 * 60, metavar="MINUTES", help="Of each job, before it is queued again.")
+    ] = 240,
     partition: Annotated[str | None, typer.Option(help="SLURM's, for the jobs.")] = None,
-    gpus_per_task: Annotated[int | None, typer.Option(min=0, help="GPUs of each job: one cell on each.")] = None,
-    cpus_per_task: Annotated[int | None, typer.Option(min=1, help="Cores of each job.")] = None,
+    gpus_per_task: Annotated[
+        int | None, typer.Option(min=0, max=1024, help="GPUs of each job: one cell on each.")
+    ] = None,
+    cpus_per_task: Annotated[int | None, typer.Option(min=1, max=4096, help="Cores of each job.")] = None,
     sbatch: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Another option of sbatch. May be repeated.")
     ] = None,
@@ -42,6 +46,7 @@ def submit(
 
     options = options or []
     _check(options)
+    check_folder("--output", output)
     parameters = {
         "timeout_min": time,
         "cpus_per_task": cpus_per_task,
@@ -102,7 +107,7 @@ def _check(options: Sequence[str]) -> None:
     """
     from bench.errors import UsageError
 
-    app = typer.Typer(add_completion=False)
+    app = Verbs(add_completion=False)
     app.command("run")(run_command.run)
     context = typer.main.get_command(app).make_context("bench run", list(options))
     for name in ("shard", "output", "fresh"):

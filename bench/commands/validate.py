@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.common import ConfigFile, say
+from bench.commands.common import ConfigFile, Names, check_folder, listed, say
 
 
 def validate(
     gpu_cap: Annotated[
-        list[str] | None, typer.Option(help="A card's memory, such as 8GB (= 8 GiB). May be repeated.")
+        Names, typer.Option(help="Memory of cards, such as 8GB (= 8 GiB); 8GB,24GB for several.")
     ] = None,
-    architecture: Annotated[list[str] | None, typer.Option(help="Only this architecture. May be repeated.")] = None,
-    task: Annotated[list[str] | None, typer.Option(help="Only this task. May be repeated.")] = None,
+    architecture: Annotated[Names, typer.Option(help="Only these architectures, with commas between them.")] = None,
+    task: Annotated[Names, typer.Option(help="Only these tasks, with commas between them.")] = None,
     config: ConfigFile = None,
     output: Annotated[Path, typer.Option(help="Folder for the result.")] = Path("results/validation"),
     time_limit: Annotated[float, typer.Option(min=1, help="Begin no row after so many seconds.")] = float("inf"),
@@ -26,16 +26,31 @@ def validate(
     the same command goes on where the last one stopped.
     """
     from bench import suite, validation
-    from bench.commands.measuring import chosen_cards, gpu_for
+    from bench.commands.measuring import chosen_cards, gpu_for, say_that_environment_is_ignored
+    from bench.commands.run import cards_given
     from bench.config import load
-    from bench.errors import CellsFailedError
+    from bench.errors import CellsFailedError, UsageError
     from bench.report import validation as report
     from bench.report.terminal import print_table
 
-    settings = load(config)
-    cards = chosen_cards(settings, gpu_cap or [], [])
-    cells = suite.cells(settings, architecture or [], task or [])
-    device_name = gpu_for(cards)
+    if not time_limit >= 1:
+        raise UsageError(f"--time-limit: got {time_limit}, expected at least 1 second")
+    say_that_environment_is_ignored()
+    given: dict[str, dict[str, object]] = {
+        "suite": {
+            "architectures": listed("--architecture", architecture),
+            "tasks": listed("--task", task),
+            **cards_given(gpu_cap, None),
+        }
+    }
+    settings = load(config, given)
+    cards = chosen_cards(settings, [], [])
+    cells = suite.cells(settings)
+    check_folder("--output", output)
+    try:
+        device_name = gpu_for(cards)
+    except UsageError as error:
+        raise UsageError(str(error).replace(": use --engine simulated", ": run it where there is one")) from error
     path = output / f"{device_name.replace(' ', '-').lower()}.json"
     rows = []
     for row, is_new in validation.run(cells, cards, path, device_name, time_limit_seconds=time_limit):

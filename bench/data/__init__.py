@@ -5,30 +5,45 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from typing import Any
 
 from bench.data.base import SPLITS, ImageSet, Split
-from bench.data.celeba import CelebA
-from bench.data.fastmri import FastMri
-from bench.data.lodopab import LoDoPaB
 from bench.data.measurements import MeasuredSet, Noise
-from bench.data.phantoms import CtPhantoms, MriPhantoms
-from bench.data.photographs import FetchedPhotographs, Photographs
-from bench.data.volumes import FetchedCt, FetchedMri
+from bench.data.sets import SETS
 from bench.errors import UsageError
 
-__all__ = ["SETS", "SPLITS", "ImageSet", "MeasuredSet", "Noise", "Split", "load", "names"]
-
-_EMBEDDED = (Photographs, CtPhantoms, MriPhantoms)
-_USERS = (CelebA, LoDoPaB, FastMri)
-_FETCHED = (FetchedPhotographs, FetchedCt, FetchedMri)
-SETS: dict[str, type[ImageSet]] = {each.name: each for each in (*_EMBEDDED, *_USERS, *_FETCHED)}
+__all__ = ["SETS", "SPLITS", "ImageSet", "MeasuredSet", "Noise", "Split", "get", "load", "names", "place"]
 
 
 def names() -> list[str]:
     """The sets there are."""
     return list(SETS)
+
+
+def get(name: str) -> type[ImageSet]:
+    """The set called `name`, in any case; its module is imported now.
+
+    Raises:
+        UsageError: there is none; the message lists those there are.
+    """
+    module, image_set = place(name)
+    found: type[ImageSet] = getattr(importlib.import_module(module), image_set)
+    return found
+
+
+def place(name: str) -> tuple[str, str]:
+    """The module and in it the class of the set called `name`, in any case.
+
+    Raises:
+        UsageError: there is none; the message lists those there are.
+    """
+    for known, path in SETS.items():
+        if known.lower() == name.lower():
+            module, _, image_set = path.rpartition(".")
+            return module, image_set
+    raise UsageError(f"unknown data set {name!r}: known are {', '.join(SETS)}")
 
 
 def load(name: str, split: Split, image_shape: tuple[int, int, int], **options: Any) -> ImageSet:
@@ -43,10 +58,7 @@ def load(name: str, split: Split, image_shape: tuple[int, int, int], **options: 
     Raises:
         UsageError: unknown set, split, shape or option, or data that are missing or of the wrong layout.
     """
-    known = {known.lower(): image_set for known, image_set in SETS.items()}
-    if name.lower() not in known:
-        raise UsageError(f"unknown data set {name!r}: known are {', '.join(SETS)}")
-    image_set = known[name.lower()]
+    image_set = get(name)
     allowed = option_names(image_set)
     if unknown := [option for option in options if option not in allowed]:
         raise UsageError(f"{image_set.name} has no option {unknown[0]!r}: it has {', '.join(allowed) or 'none'}")

@@ -5,7 +5,10 @@ A value of 1 is the linear attenuation of 3071 HU, the largest that 12-bit scann
 
 from __future__ import annotations
 
-from bench.data.resample import FloatImage
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.data.resample import FloatImage
 
 WATER = 20.0  # per metre
 AIR = 0.02

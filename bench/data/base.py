@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
@@ -91,11 +92,18 @@ def random_stream(*identity: object) -> np.random.Generator:
 
 
 def data_folder() -> Path:
-    """The folder that holds one folder per set: BENCH_DATA, or "bench" in the user's cache folder."""
+    """The folder that holds one folder per set: BENCH_DATA, or "bench" in the user's cache folder.
+
+    A user without a home, as in a container, has one among the temporary files.
+    """
     if given := os.environ.get("BENCH_DATA"):
         return Path(given)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "bench"
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "bench"
+    try:
+        return Path.home() / ".cache" / "bench"
+    except RuntimeError:  # no HOME, and no entry in the system's list of users
+        return Path(tempfile.gettempdir()) / f"bench-{os.getuid()}"
 
 
 def set_folder(name: str, folder: str | Path | None) -> Path:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.data.base import ImageSet, Split, set_folder
-from bench.data.files import hdf5
+from bench.data.files import files_in, hdf5
 from bench.data.resample import resample
 from bench.errors import UsageError
 
@@ -58,7 +58,7 @@ class FastMri(ImageSet):
     def __init__(self, split: Split, image_shape: tuple[int, int, int], folder: str | Path | None = None) -> None:
         super().__init__(split, image_shape)
         inner = set_folder(self.name, folder) / self.folders[split]
-        if not (files := sorted(inner.glob("*.h5"))):
+        if not (files := files_in(inner, ".h5")):
             raise UsageError(f"{self.name}/{split} found no file {inner}/*.h5: give the folder that holds {inner.name}")
         volumes = [_describe(path) for path in files]
         if split != "test":

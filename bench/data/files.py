@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from bench.errors import UsageError
+from bench.extras import how_to_install
 
 
 def library(module: str) -> Any:
@@ -25,9 +27,20 @@ def library(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise UsageError(
-            f"this data set needs {module}, missing here: pip install 'bench-inverse[accuracy]'"
-        ) from error
+        raise UsageError(f"this data set needs {module}, which is not installed: {how_to_install(module)}") from error
+
+
+def files_in(folder: Path, suffix: str) -> list[Path]:
+    """The files of a folder that end in `suffix`, sorted; what systems leave beside them, such as ._name, is no file.
+
+    Raises:
+        UsageError: the folder cannot be read.
+    """
+    try:
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    except OSError as error:
+        raise UsageError(f"cannot read the folder {folder}: {error.strerror}") from error
+    return [folder / name for name in names if name.endswith(suffix) and not name.startswith(".")]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,9 +12,9 @@ from torch.utils.data import Dataset
 from bench.data.attenuation import MAX_ATTENUATION
 from bench.data.base import ImageSet, seed_of
 from bench.errors import UsageError
-from bench.operators.base import LinearOperator
-from bench.operators.mri import MRI
-from bench.operators.radon import Radon
+
+if TYPE_CHECKING:
+    from bench.operators.base import LinearOperator
 
 LEAST_COUNT = 0.1  # what a detector cell without a photon is taken to have counted, as in LoDoPaB-CT
 
@@ -63,7 +64,7 @@ class MeasuredSet(Dataset[tuple[Tensor, Tensor]]):
                 f"{type(operator).__name__} is for images {list(operator.image_shape)}, "
                 f"{images.name} gives {list(images.image_shape)}: ask for the same shape"
             )
-        if noise.photons is not None and not isinstance(operator, Radon):
+        if noise.photons is not None and operator.attenuation_scale is None:
             raise UsageError(
                 f"noise got photons with {type(operator).__name__}, expected Radon: only CT counts photons"
             )
@@ -86,12 +87,12 @@ class MeasuredSet(Dataset[tuple[Tensor, Tensor]]):
         generator = torch.Generator().manual_seed(seed_of("noise", self.seed, self.images.split, index % len(self)))
         with torch.no_grad():
             measurement = self.operator(image.unsqueeze(0)).squeeze(0)
-        if self.noise.photons is not None:
-            assert isinstance(self.operator, Radon)
-            measurement = _counted(measurement, self.noise.photons, self.operator.scale, generator)
+        scale = self.operator.attenuation_scale
+        if self.noise.photons is not None and scale is not None:
+            measurement = _counted(measurement, self.noise.photons, scale, generator)
         if self.noise.sigma:
             noise = self.noise.sigma * torch.randn(measurement.shape, generator=generator)
-            measurement = measurement + (noise * self.operator.mask if isinstance(self.operator, MRI) else noise)
+            measurement = measurement + self.operator.where_measured(noise)
         return image, measurement
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.data import SETS, option_names
+from bench.data import get, names, option_names
 from bench.data.base import SPLITS
 from bench.errors import UsageError
 
@@ -17,7 +17,8 @@ def overview(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     A row says what a set is, how many images (subjects) each split has if it is here, licence and origin.
     """
     rows, reasons = [], []
-    for name, image_set in SETS.items():
+    for name in names():
+        image_set = get(name)
         options = {"folder": folder / name} if "folder" in option_names(image_set) else {}
         counts = dict.fromkeys(SPLITS, "-")
         for split in SPLITS:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from bench.data.base import ImageSet, Split, random_stream, set_folder
-from bench.data.files import photograph_tensor, read_photograph
+from bench.data.files import files_in, photograph_tensor, read_photograph
 from bench.errors import UsageError
 
 LARGEST_REDUCTION = 4.0
@@ -107,7 +107,7 @@ class FetchedPhotographs(_Crops):
 
     def __init__(self, split: Split, image_shape: tuple[int, int, int], folder: str | Path | None = None) -> None:
         place = set_folder(self.name, folder) / "tabler-ui"
-        files = sorted(place.glob("*.jpg"))
+        files = files_in(place, ".jpg")
         if len(files) != 50:
             raise UsageError(f"{place} has {len(files)} photographs, expected 50: run `bench data fetch`")
         rest = [path for number, path in enumerate(files) if number % 5 != 4]

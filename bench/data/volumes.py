@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench.data.attenuation import from_hounsfield
 from bench.data.base import ImageSet, Split, random_stream, set_folder
-from bench.data.files import library
+from bench.data.files import files_in, library
 from bench.data.phase import with_phase
 from bench.data.resample import FloatImage, pad_to_aspect, resample
 from bench.errors import UsageError
@@ -59,7 +59,7 @@ class DicomVolume:
         return np.stack([values for _, _, values in slices])
 
     def _files(self) -> list[Path]:
-        if not (files := sorted(self.path.glob("*.dcm"))):
+        if not (files := files_in(self.path, ".dcm")):
             raise UsageError(f"there is no file {self.path}/*.dcm: run `bench data fetch`")
         return files
 

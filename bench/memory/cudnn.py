@@ -20,7 +20,7 @@ not fit does not fit the second time, and 0 bytes always do, so `candidates` giv
 first 0. PyTorch's counters of failed allocations can stand higher than a replay's; memory is the same.
 
 Answers are those of one version of cuDNN for one card. They come from a file that travels with the package
-(cudnn_cache) and, for what is not in it, from the library, if it is installed: pip install 'bench-inverse[cudnn]'.
+(cudnn_cache) and, for what is not in it, from the library, if it is installed: pip install 'nvidia-cudnn-cu13==9.20.*'.
 Of the pointers' alignment (of 16 bytes or more) and the driver, nothing shows in them.
 """
 

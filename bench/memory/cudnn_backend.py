@@ -279,7 +279,7 @@ def _path(package: str, name: str) -> str:
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for path in sorted(Path(folder).glob(f"{package}/lib/{name}")):
             return str(path)
-    raise NotAtHandError(f"{name.removesuffix('.so.*')} is not installed: pip install 'bench-inverse[cudnn]'")
+    raise NotAtHandError(f"{name.removesuffix('.so.*')} is not installed: pip install 'nvidia-cudnn-cu13==9.20.*'")
 
 
 def _array(type_: int, values: Sequence[Any]) -> Any:

@@ -5,7 +5,7 @@ CUDA programming guide, clocks, buses and caches from the cards' public specific
 suite's convolutions, cuDNN 9.20's answers hang on the compute capability, on the number of multiprocessors (72 or 46,
 not 72 or 64) and, on an H200, on the memory's clock. Every other number was changed, by a fifth to two thirds, and no
 answer changed with it.
-Adding a card: one entry here, and one in gpus.py.
+Adding a card: one entry here, and one in gpus.py; for a compute capability that is new, its limits too.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def properties_json(card_name: str) -> str:
         NotAtHandError: no card whose properties are known; a capacity such as "8GB" is none.
     """
     card, chip = CARDS.get(card_name), _CHIPS.get(card_name)
-    if card is None or chip is None or card.compute_capability is None:
+    if card is None or chip is None or card.compute_capability not in _LIMITS:
         raise NotAtHandError(f"cuDNN cannot be told about {card_name!r}, but about: {', '.join(_CHIPS)}")
     major, minor = card.compute_capability
     return json.dumps(

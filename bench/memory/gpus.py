@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from bench.units import GiB, KiB, MiB, format_bytes, parse_bytes
+from bench.units import GiB, KiB, MiB, format_bytes, parse_bytes, tidy_size
 
 ASSUMED_CONTEXT_BYTES = 500 * MiB
 
@@ -89,7 +89,7 @@ def card_of_capacity(text: str, context_bytes: int = ASSUMED_CONTEXT_BYTES) -> C
         raise ValueError(
             f"a cap of {text} leaves nothing to train in: the CUDA context alone takes {format_bytes(context_bytes)}"
         )
-    return Card(text, total_bytes, context_bytes, None, None, "capacity as given; context assumed")
+    return Card(tidy_size(text), total_bytes, context_bytes, None, None, "capacity as given; context assumed")
 
 
 def card_named(name: str) -> Card:
@@ -99,6 +99,6 @@ def card_named(name: str) -> Card:
         ValueError: no such card; the message lists the known ones.
     """
     for known, card in CARDS.items():
-        if known.lower() == name.lower():
+        if known.casefold() == " ".join(name.split()).casefold():
             return card
-    raise ValueError(f"unknown card {name!r}: known cards are {', '.join(CARDS)}; or give a capacity, such as 8GB")
+    raise ValueError(f"unknown card {name[:60]!r}: known cards are {', '.join(CARDS)}; or give a capacity, such as 8GB")

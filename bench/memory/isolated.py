@@ -56,6 +56,7 @@ class _Raised:
 
 
 def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's, which ends this process
     try:
         answer = function(*arguments)
     except Exception as error:  # noqa: BLE001 - whatever it is goes to the parent, which raises it as IsolatedError

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import re
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -64,7 +65,7 @@ def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
             with _autocast_refused():
                 return record_events(make_step, batch, device, steps, cache)
         except (NotImplementedError, RuntimeError) as error:
-            if "meta" not in str(error).lower():
+            if not _is_of_missing_data(error):
                 raise
             raise NotRecordableError(
                 f"the step needs the value of a tensor, or what tensors without data cannot do: {error}"
@@ -92,6 +93,24 @@ def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
             f"at batches {BATCH}, {BATCH + 1} and {check}"
         )
     return trace
+
+
+# What PyTorch says where an operation needs data that a meta tensor does not have; in each of its own places.
+_MISSING_DATA = re.compile(
+    r"Tensor\.item\(\) cannot be called on meta tensors"
+    r"|Cannot copy out of meta tensor; no data!"
+    r"|(\S+: )?attempted to run this operator with Meta tensors"
+    r"|Could not run '\S+' (with arguments from|from) the 'Meta' backend"
+    r"|The register_meta function for \S+ raises unimplemented"
+    r"|cannot repeat_interleave a meta tensor"
+    r"|Tensor on device (meta is not on the expected device|\S+ is not on the expected device meta)"
+    r"|Expected all tensors to be on the same device, but .*\bmeta\b"
+)
+
+
+def _is_of_missing_data(error: Exception) -> bool:
+    """Whether PyTorch itself says that tensors without data cannot do this, and not the user's program."""
+    return type(error) in (NotImplementedError, RuntimeError) and _MISSING_DATA.match(str(error)) is not None
 
 
 def _differs(one: list[Event], other: list[Event], index: int, batch: int, other_batch: int) -> str:

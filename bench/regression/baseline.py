@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.errors import UsageError
+from bench.errors import NotComparableError, UsageError
 from bench.regression.measured import Measured, all_reduced
 from bench.store import read_records
 
@@ -21,7 +21,7 @@ from bench.store import read_records
 class Baseline(BaseModel):
     """Cells with the composition of their memory; `format` is the version of this layout."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: Literal[1] = 1
     cells: tuple[Measured, ...]
@@ -82,5 +82,13 @@ def read_set(path: Path) -> tuple[Measured, ...]:
 
     Raises:
         UsageError: neither, or something in it cannot be read.
+        NotComparableError: a folder without records that have numbers to compare.
     """
-    return tuple(all_reduced(read_records(path))) if path.is_dir() else read(path)
+    if not path.exists():
+        raise UsageError(f"there is no {path}: give a folder of records, as `bench run` makes, or a baseline's file")
+    if not path.is_dir():
+        return read(path)
+    cells = tuple(all_reduced(read_records(path)))
+    if not cells:
+        raise NotComparableError(f"nothing to compare in {path}: its records are of the stage profile alone")
+    return cells

@@ -18,11 +18,21 @@ class Level(Enum):
 
 
 def levels(verdicts: Sequence[Verdict], *, allow_improvement: bool, allow_incomparable: bool) -> list[Level]:
-    """The level of each verdict. Where nothing at all was compared, `allow_incomparable` counts for nothing."""
-    failing = [Outcome.WORSE] if allow_improvement else [Outcome.WORSE, Outcome.BETTER]
-    accepted = allow_incomparable and any(verdict.compared for verdict in verdicts)
-    unanswered = Level.WARNING if accepted else Level.ERROR
-    return [
-        Level.FAILURE if verdict.outcome in failing else unanswered if verdict.unanswered else Level.OK
-        for verdict in verdicts
-    ]
+    """The level of each verdict.
+
+    Where no number at all was compared, nothing can be accepted: whatever is not worse is an error.
+    """
+    compared = any(verdict.compared for verdict in verdicts)
+
+    def level(verdict: Verdict) -> Level:
+        if verdict.outcome is Outcome.WORSE:
+            return Level.FAILURE
+        if not compared:
+            return Level.ERROR
+        if verdict.outcome is Outcome.BETTER and not allow_improvement:
+            return Level.FAILURE
+        if verdict.unanswered:
+            return Level.WARNING if allow_incomparable else Level.ERROR
+        return Level.OK
+
+    return [level(verdict) for verdict in verdicts]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from statistics import fmean
+from math import inf
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bench.records import Accuracy, Composition, Memory, Record, Stage, Timing
+from bench.errors import UsageError
+from bench.records import Accuracy, Composition, Memory, PsnrDb, Record, Seconds, Stage, Timing
 
 Name = Literal[
     "largest_batch",
@@ -26,23 +28,46 @@ Name = Literal[
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """Numbers are numbers, finite but for a PSNR."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, ser_json_inf_nan="strings")
+
+
+REPEATED: tuple[Name, ...] = ("training_step_seconds", "evaluation_seconds")
+PSNR: Name = "psnr_db"
+"""What has a number for each repeat or test image; all others are one number."""
 
 
 class Quantity(_Part):
-    """One number of a cell, or one per repeat.
+    """One number of a cell, or one per repeat or test image.
 
     Attributes:
         name: what it is.
         of: which one, where there are several: "8GB, high".
-        value: the number, or that of each repeat.
+        value: the number; seconds of each repeat; PSNR of each test image.
         at: what must be equal for two of them to be comparable, such as the batch of a peak.
     """
 
     name: Name
     of: str = ""
-    value: int | float | Annotated[tuple[float, ...], Field(min_length=1)]
+    value: Annotated[int, Field(ge=0, lt=2**63)] | Annotated[tuple[Seconds | PsnrDb, ...], Field(min_length=1)]
     at: dict[str, Any] = {}
+
+    @property
+    def called(self) -> str:
+        """Its name and which one: "largest_batch (8GB, high)"."""
+        return self.name + (f" ({self.of})" if self.of else "")
+
+    @model_validator(mode="after")
+    def _is_such_a_number(self) -> Quantity:
+        several = self.value if isinstance(self.value, tuple) else None
+        if (several is None) == (self.name in (*REPEATED, PSNR)):
+            raise ValueError(
+                f"{self.name} is {'one number' if several is None else 'several numbers'}: expected the other"
+            )
+        if several and self.name in REPEATED and not all(0 < seconds < inf for seconds in several):
+            raise ValueError(f"{self.name} from {min(several):g} to {max(several):g}: expected more than 0, and finite")
+        return self
 
 
 class Measured(_Part):
@@ -51,6 +76,7 @@ class Measured(_Part):
     Attributes:
         conditions: what must be equal for two of them to be comparable: settings, preset and torch's version.
         failure: why there are no numbers, on one line.
+        quantities: its numbers, each once.
         composition: of its memory, where somebody asked for it.
     """
 
@@ -61,6 +87,14 @@ class Measured(_Part):
     failure: str | None = None
     quantities: tuple[Quantity, ...] = ()
     composition: Composition | None = None
+
+    @model_validator(mode="after")
+    def _has_each_once(self) -> Measured:
+        times = Counter(quantity.called for quantity in self.quantities)
+        twice = [called for called, number in times.items() if number > 1]
+        if twice:
+            raise ValueError(f"{twice[0]} of {self.architecture} on {self.task} more than once")
+        return self
 
     @property
     def name(self) -> tuple[str, str, str]:
@@ -92,16 +126,39 @@ def _recorded(record: Record) -> str:
 
 
 def reduced(record: Record, composition: Composition | None = None) -> Measured:
-    """What is compared of a record, with the composition of its memory if that is known."""
-    return Measured(
-        task=record.task,
-        architecture=record.architecture,
-        stage=record.stage,
-        conditions=conditions(record.stage, record.settings, record.preset, record.provenance.torch),
-        failure=" ".join((record.reason or "").split()) if record.status == "failed" else None,
-        quantities=tuple(_quantities(record)),
-        composition=composition,
-    )
+    """What is compared of a record, with the composition of its memory if that is known.
+
+    Raises:
+        UsageError: a number in it is none that can be compared.
+    """
+    failure = _failure(record)
+    try:
+        return Measured(
+            task=record.task,
+            architecture=record.architecture,
+            stage=record.stage,
+            conditions=conditions(record.stage, record.settings, record.preset, record.provenance.torch),
+            failure=failure,
+            quantities=() if failure else tuple(_quantities(record)),
+            composition=composition,
+        )
+    except ValidationError as error:
+        where = f"{record.architecture} on {record.task}, {record.stage} ({record.key})"
+        what = error.errors()[0]["msg"]
+        raise UsageError(
+            f"the record of {where} is damaged ({what}): remove it or make it again with `bench run`"
+        ) from error
+
+
+def _failure(record: Record) -> str | None:
+    """Why there is nothing to compare, on one line: the cell failed, or none of its trainings came to its end."""
+    reason = None
+    if record.status == "failed":
+        reason = record.reason or "for no reason that it says"
+    elif record.accuracy and all(training.status == "diverged" for training in record.accuracy.trainings):
+        reasons = [f"diverged: {training.reason}" for training in record.accuracy.trainings]
+        reason = reasons[0] if reasons else "no training"
+    return " ".join(reason.split()) if reason else None
 
 
 def conditions(stage: Stage, settings: dict[str, Any], preset: str | None, torch: str) -> dict[str, Any]:
@@ -152,10 +209,10 @@ def _of_timing(timing: Timing) -> Iterator[Quantity]:
 
 
 def _of_accuracy(accuracy: Accuracy) -> Iterator[Quantity]:
-    """The mean over all test images and seeds, and how many trainings have none."""
+    """The PSNR of all test images, seed by seed, and how many trainings have none."""
     at = {"data": accuracy.data.model_dump(mode="json")}
     psnr_db = [value for training in accuracy.trainings for value in training.psnr_db]
     if psnr_db:
-        yield Quantity(name="psnr_db", value=fmean(psnr_db), at=at)
+        yield Quantity(name=PSNR, value=tuple(psnr_db), at=at)
     diverged = sum(training.status == "diverged" for training in accuracy.trainings)
     yield Quantity(name="diverged_trainings", value=diverged, at=at)

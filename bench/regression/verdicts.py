@@ -7,14 +7,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from math import comb
-from statistics import median
+from fractions import Fraction
+from math import comb, inf, isfinite, isinf
+from statistics import fmean, median
 from typing import Any
 
 from bench.config import CheckSection, Limit
 from bench.records import Stage
 from bench.regression.growth import Why, why
-from bench.regression.measured import Measured, Name, Quantity
+from bench.regression.measured import REPEATED, Measured, Name, Quantity
 
 
 class Outcome(str, Enum):
@@ -34,7 +35,11 @@ OF_LARGEST_BATCH: tuple[Name, ...] = ("peak_allocated_bytes", "peak_reserved_byt
 
 @dataclass(frozen=True)
 class Change:
-    """One number before and after (of repeats the median; None: there is none); the reason where one is needed."""
+    """One number before and after, and the reason where one is needed.
+
+    Of repeats it is the median, of a PSNR the mean over images that are not reconstructed exactly, or infinite where
+    all are; None: there is none.
+    """
 
     name: Name
     of: str
@@ -69,8 +74,8 @@ class Verdict:
 
     @property
     def compared(self) -> bool:
-        """Whether something of the cell could be compared."""
-        return self.outcome in (Outcome.WORSE, Outcome.BETTER, Outcome.SAME)
+        """Whether a number of the cell could be compared."""
+        return any(change.outcome in (Outcome.WORSE, Outcome.BETTER, Outcome.SAME) for change in self.changes)
 
     @property
     def unanswered(self) -> bool:
@@ -145,7 +150,7 @@ def _unanswered(changes: Sequence[Change]) -> list[Change]:
 
 def _of_failures(before: str | None, after: str | None) -> tuple[Outcome, str]:
     if before and after:
-        return Outcome.SAME, f"fails: {after}"
+        return Outcome.NOT_COMPARABLE, f"fails before and after: {after}"
     return (Outcome.WORSE, f"fails now: {after}") if after else (Outcome.BETTER, f"failed before: {before}")
 
 
@@ -175,21 +180,23 @@ def _judged(
 ) -> tuple[Outcome, str | None]:
     if before is None or old is None:
         return Outcome.NEW, None
-    which = before.name + (f" ({before.of})" if before.of else "")
     if after is None or new is None:
-        return Outcome.GONE, f"{which} is gone"
+        return Outcome.GONE, f"{before.called} is gone"
     other = _difference(before.at, after.at)
     if other:
-        return Outcome.NOT_COMPARABLE, f"{which} at other {other}"
+        return Outcome.NOT_COMPARABLE, f"{before.called} at other {other}"
+    if _infinite(before) != _infinite(after):
+        return Outcome.WORSE, f"infinite in {_infinite(after)} of the images, before in {_infinite(before)}"
     limit: Limit = getattr(check.limits, before.name)
     if new == old or abs(new - old) <= limit.allows(old, new):
         return Outcome.SAME, None
-    if isinstance(before.value, tuple) and isinstance(after.value, tuple):
+    if before.name in REPEATED:
+        assert isinstance(before.value, tuple) and isinstance(after.value, tuple)
         p, least = rank_test(before.value, after.value)
         if least > check.significance:
             repeats = f"{len(before.value)} and {len(after.value)} repeats"
             return Outcome.NOT_COMPARABLE, f"{before.name}: {repeats} are too few for p <= {check.significance:g}"
-        if p > check.significance:
+        if not p <= check.significance:
             return Outcome.SAME, None
     is_better = (new > old) == (before.name in MORE_IS_BETTER)
     return Outcome.BETTER if is_better else Outcome.WORSE, None
@@ -198,7 +205,17 @@ def _judged(
 def _number(quantity: Quantity | None) -> float | None:
     if quantity is None:
         return None
-    return median(quantity.value) if isinstance(quantity.value, tuple) else quantity.value
+    if isinstance(quantity.value, int):
+        return quantity.value
+    if quantity.name in REPEATED:
+        return median(quantity.value)
+    return fmean(filter(isfinite, quantity.value)) if _infinite(quantity) < 1 else inf
+
+
+def _infinite(quantity: Quantity) -> Fraction:
+    """The share of images that are reconstructed exactly, so that their PSNR is infinite."""
+    values = quantity.value if isinstance(quantity.value, tuple) else ()
+    return Fraction(sum(map(isinf, values)), len(values) or 1)
 
 
 def rank_test(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:

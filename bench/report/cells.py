@@ -8,7 +8,7 @@ from typing import Literal
 
 Better = Literal["most", "least"]
 
-_NUMBER = re.compile(r"[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?(?!\w|[.:+-]\w)")  # and no part of a version, date or name
+_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*(\.\d+)?(e[-+]?\d+)?|inf)(?!\w|[.:+-]\w)")  # no part of a version, date or name
 
 
 _LINE = 40  # characters

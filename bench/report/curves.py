@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from bench.records import Record, Training
 from bench.report.methods import CLASSICAL, by_task, conditions, label, newest
-from bench.report.style import Look, finish, log_scale, looks, new_figure
+from bench.report.style import Look, finish, log_scale, looks, new_figure, plot_to_infinity
 
 WINDOWS = 15  # the moving median of the loss spans a curve's length over this
 
@@ -48,7 +48,7 @@ def _draw_training(above: Any, beneath: Any, training: Training, look: Look, nam
     # Markers stand apart, so that lines can be told from each other where they lie close.
     above.plot(loss.index, loss, **look.line, linewidth=1.2, markersize=4, markevery=max(len(loss) // 5, 1), label=name)
     psnr_db = curve["validation_psnr_db"].dropna()
-    beneath.plot(psnr_db.index, psnr_db, **look.line, linewidth=1.2, markersize=5, label=name)
+    plot_to_infinity(beneath, list(psnr_db.index), list(psnr_db), look.line, linewidth=1.2, markersize=5, label=name)
     if training.status == "diverged" and np.isfinite(loss).any():
         last = loss.index[np.isfinite(loss)][-1]
         above.plot(last, loss[last], color=look.color, marker="x", markersize=10, markeredgewidth=2.5)

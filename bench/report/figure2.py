@@ -16,12 +16,16 @@ from matplotlib.patches import Rectangle
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from bench.files import read_regular
 from bench.records import DataSets, Record
 from bench.report.methods import CLASSICAL, INITIALISATION, in_order, label, newest
 from bench.report.style import new_figure
+from bench.units import GiB
 
 Floats = npt.NDArray[np.floating[Any]]
 
+LARGEST_BYTES = GiB
+LEAST_SIDE = 2  # pixels
 DETAIL = 4  # the detail's side is the image's over this
 MAGNIFIED = 0.42  # of the picture's side, that the detail takes
 RED = "#e41a1c"
@@ -52,6 +56,7 @@ def panels(records: Iterable[Record], folder: Path) -> list[Panel]:
 
     Raises:
         FileNotFoundError: a record names reconstructions that are not there.
+        OSError: they cannot be read, are no regular file or outside the folder.
         ValueError: such a file is damaged, or its shapes differ from the other methods'.
     """
     done = [record for record in newest(in_order(records), "accuracy") if record.architecture not in CLASSICAL]
@@ -59,18 +64,27 @@ def panels(records: Iterable[Record], folder: Path) -> list[Panel]:
     data = {}
     for record in done:
         if record.accuracy and record.accuracy.reconstructions:
-            tensors = _load(folder / record.accuracy.reconstructions)
+            tensors = _load(folder, record.accuracy.reconstructions)
             kept.setdefault(record.task, {})[label(record, done)] = tensors
             data[record.task] = record.accuracy.data
     return [_panel(task, methods, data[task]) for task, methods in kept.items()]
 
 
-def _load(path: Path) -> dict[str, Floats]:
+def _load(folder: Path, name: str) -> dict[str, Floats]:
+    """Images [N, C, H, W] of one shape: truth, initialisation and reconstruction."""
+    path = folder / name
+    content = read_regular(path, LARGEST_BYTES, within=folder)
     try:
-        tensors = load(path.read_bytes())
-        return {name: tensors[name] for name in ("truth", "initialisation", "reconstruction")}
-    except (SafetensorError, KeyError) as error:
+        tensors = load(content)
+        found = {name: tensors[name] for name in ("truth", "initialisation", "reconstruction")}
+        shapes = {images.shape for images in found.values()}
+        if len(shapes) > 1 or len(min(shapes)) != 4 or 0 in min(shapes) or min(min(shapes)[2:]) < LEAST_SIDE:
+            raise ValueError(f"shapes {sorted(shapes)}")
+        if not all(np.issubdtype(images.dtype, np.floating) for images in found.values()):
+            raise ValueError("no images")
+    except (SafetensorError, LookupError, ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}): remove its record, or train the cell again") from error
+    return found
 
 
 def _shown(images: Floats) -> Floats:
@@ -96,11 +110,12 @@ def _panel(task: str, methods: dict[str, dict[str, Floats]], data: DataSets) -> 
     shown = _shown(truth)[number]
     side = max(min(shown.shape[:2]) // DETAIL, 2)
     low, high = (-1.0, 1.0) if shown.ndim == 3 and data.data_range == 2 else (0.0, float(shown.max()))
+    span = high - low or 1.0  # of an image that is black
     return Panel(
         task=task,
         image_number=number,
-        truth=(shown - low) / (high - low),
-        reconstructions={method: (_shown(image)[number] - low) / (high - low) for method, image in images.items()},
+        truth=(shown - low) / span,
+        reconstructions={method: (_shown(image)[number] - low) / span for method, image in images.items()},
         psnr_db={method: float(values[number]) for method, values in psnr_db.items()},
         start=_most_detailed(shown, side),
         side=side,

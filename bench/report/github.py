@@ -16,9 +16,12 @@ from bench.report import verdicts as words
 from bench.report.terminal import markdown
 
 
-def summary(verdicts: Sequence[Verdict], title: str) -> str:
-    """Markdown: the tally, the table, and why memory changed."""
-    parts = [f"## {title}", words.caption(verdicts), _table(words.table(verdicts))]
+def summary(verdicts: Sequence[Verdict], title: str, refusal: str | None = None) -> str:
+    """Markdown: the tally, why the gate is not passed, the table, and why memory changed."""
+    parts = [f"## {title}", words.caption(verdicts)]
+    if refusal:
+        parts.append(f"```\n{refusal}\n```")
+    parts.append(_table(words.table(verdicts)))
     why = words.why_table(verdicts)
     if why is not None:
         parts += [_table(why), words.why_caption(verdicts)]

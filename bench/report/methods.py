@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from bench.ages import by_clock
 from bench.records import Record, Stage
 from bench.report.table3 import paper_tables
 
@@ -74,9 +75,7 @@ def newest(records: Iterable[Record], stage: Stage) -> list[Record]:
     another device or on other images.
     """
     done = [record for record in records if record.stage == stage and record.status == "ok"]
-    current = {
-        record.task: _conditions(record) for record in sorted(done, key=lambda record: record.provenance.created)
-    }
+    current = {record.task: _conditions(record) for record in sorted(done, key=by_clock)}
     alike = [record for record in done if _conditions(record) == current[record.task]]
     return list({(record.task, record.architecture, loss(record)): record for record in alike}.values())
 

@@ -84,6 +84,7 @@ def _by_ratio(judged: Property, values: pd.DataFrame) -> dict[str, Verdict]:
     """A task that a single method was measured on compares nothing, and does not count."""
     (quantity,) = values.columns
     by_task = values[quantity].unstack("method")
+    by_task = by_task.where(by_task > 0)  # of nothing there is no ratio
     by_task = by_task[by_task.count(axis=1) > 1].dropna(axis=1, how="all")
     ratios = by_task.div(by_task.min(axis=1), axis=0)
     verdicts = {}
@@ -108,7 +109,8 @@ def _by_stability(judged: Property, values: pd.DataFrame) -> dict[str, Verdict]:
         ):
             first, second = (of_method[f"{name}_{half}_half"].mean() for half in ("first", "second"))
             if not np.isnan(second):
-                numbers.append(f"{unit} {first:{digits}} to {second:{digits}}")
+                since = "" if np.isnan(first) else f"{first:{digits}} to "  # a training of one step has no first half
+                numbers.append(f"{unit} {since}{second:{digits}}")
         stable = not diverged and not spread > GRADIENT_SPREAD_LIMIT
         verdicts[str(method)] = Verdict(judged.words[0 if stable else 1], ", ".join(numbers))
     return verdicts
@@ -121,8 +123,8 @@ def _by_quality(judged: Property, values: pd.DataFrame) -> dict[str, Verdict]:
             continue  # as of ratios: it compares nothing
         psnr_db, peak_bytes = of_task["psnr_db"], of_task["peak_bytes_per_image"]
         for method, own, needs in zip(of_task.index.get_level_values("method"), psnr_db, peak_bytes, strict=True):
-            no_more = psnr_db[peak_bytes <= needs]
-            behind.append({"method": method, "equal": own - no_more.max(), "any": own - psnr_db.max()})
+            equal, best = psnr_db[peak_bytes <= needs].max(), psnr_db.max()
+            behind.append({"method": method, "equal": _less(own, equal), "any": _less(own, best)})
     verdicts: dict[str, Verdict] = {}
     if not behind:
         return verdicts
@@ -133,6 +135,14 @@ def _by_quality(judged: Property, values: pd.DataFrame) -> dict[str, Verdict]:
     return verdicts
 
 
+def _less(psnr_db: float, best_db: float) -> float:
+    """The difference of two PSNR; none of two that are infinite."""
+    return 0.0 if psnr_db == best_db else psnr_db - best_db
+
+
 def geometric_mean(values: Sequence[float] | pd.Series[float]) -> float:
-    """The geometric mean; unknown of nothing."""
-    return float(np.exp(np.mean(np.log(values)))) if len(values) else np.nan
+    """The geometric mean; unknown of nothing, 0 where a value is."""
+    numbers = np.asarray(values, float)
+    if not numbers.size:
+        return np.nan
+    return float(np.exp(np.mean(np.log(numbers)))) if numbers.all() else 0.0

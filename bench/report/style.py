@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
@@ -125,9 +126,25 @@ def _extend_beneath(figure: Figure, inches: float) -> None:
     figure.subplots_adjust(bottom=(panels.bottom * old + inches) / new, top=(panels.top * old + inches) / new)
 
 
+def plot_to_infinity(axes: Any, x: Sequence[float], y: Sequence[float], look: Mapping[str, Any], **how: Any) -> None:
+    """Plot a line or points; those at infinity stand on the upper edge, which says so, and are not joined."""
+    axes.plot([a for a, b in zip(x, y, strict=True) if b != math.inf], [b for b in y if b != math.inf], **look, **how)
+    at_infinity = [a for a, b in zip(x, y, strict=True) if b == math.inf]
+    if at_infinity:
+        edge = axes.get_xaxis_transform()
+        apart = {**look, **how, "label": "_infinite", "linestyle": "none"}
+        axes.plot(at_infinity, [1] * len(at_infinity), **apart, transform=edge, clip_on=False)
+        axes.annotate("inf", (at_infinity[-1], 1), (6, -3), xycoords=edge, textcoords="offset points", fontsize=8)
+
+
 def log_scale(axes: Any, which: Literal["x", "y", "both"]) -> None:
-    """Make axes, whose data are drawn, logarithmic with their numbers written out: 0.5, 1, 2."""
+    """Make axes, whose data are drawn, logarithmic with their numbers written out: 0.5, 1, 2.
+
+    Axes without a number above 0 stay as they are.
+    """
     for name in ("x", "y") if which == "both" else (which,):
+        if getattr(axes.dataLim, f"minpos{name}") == math.inf:
+            continue
         axes.set(**{f"{name}scale": "log"})
         low, high = getattr(axes, f"get_{name}lim")()
         axis = getattr(axes, f"{name}axis")

@@ -21,7 +21,8 @@ def tidy(records: Iterable[Record]) -> pd.DataFrame:
 
     `psnr_db` and `ssim` are means over test images and over the seeds whose training did not diverge; their spreads are
     standard deviations over images (of the mean over seeds) and over seeds (of the mean over images). `gain_db` is
-    over the initialisation of the same images.
+    over the initialisation of the same images. A PSNR is infinite where an image is reconstructed exactly; then there
+    is no spread, and no gain of one infinity over another.
     """
     of_stage = [record for record in in_order(records) if record.stage == "accuracy"]
     rows = [_row(record) for record in of_stage]
@@ -32,7 +33,8 @@ def tidy(records: Iterable[Record]) -> pd.DataFrame:
     }
     for record, row in zip(of_stage, rows, strict=True):
         if record.architecture != INITIALISATION:
-            row["gain_db"] = row["psnr_db"] - start.get(problem(record), np.nan)
+            before = start.get(problem(record), np.nan)
+            row["gain_db"] = np.nan if np.isinf(before) else row["psnr_db"] - before
     return pd.DataFrame(rows)
 
 
@@ -85,8 +87,8 @@ def _metrics(trained: list[Training]) -> dict[str, float]:
 
 
 def _spread(values: Any) -> float:
-    """The standard deviation; unknown of a single value."""
-    return float(values.std(ddof=1)) if len(values) > 1 else np.nan
+    """The standard deviation; unknown of a single value, and where one is infinite."""
+    return float(values.std(ddof=1)) if len(values) > 1 and np.isfinite(values).all() else np.nan
 
 
 def arranged(frame: pd.DataFrame) -> pd.DataFrame:

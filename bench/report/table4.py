@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
@@ -74,7 +75,7 @@ def _stability(trainings: Sequence[Training]) -> dict[str, float]:
     stability: dict[str, float] = {
         "trainings": len(trainings),
         "diverged": sum(training.status == "diverged" for training in trainings),
-        "gradient_norm_spread": geometric_mean([upper / lower for lower, upper in quartiles]),
+        "gradient_norm_spread": geometric_mean([_ratio(upper, lower) for lower, upper in quartiles]),
     }
     for name, halves in (("first_half", first), ("second_half", second)):
         evaluations = pd.Series([half["solver_evaluations"].astype(float).mean() for half in halves], dtype=float)
@@ -82,6 +83,11 @@ def _stability(trainings: Sequence[Training]) -> dict[str, float]:
         stability[f"solver_evaluations_{name}"] = evaluations.mean()
         stability[f"solver_residual_{name}"] = geometric_mean([geometric_mean(r) for r in residuals])
     return stability
+
+
+def _ratio(upper: float, lower: float) -> float:
+    """How far two gradient norms lie apart: not at all where both are 0."""
+    return upper / lower if lower else math.inf if upper else 1.0
 
 
 def judged(frame: pd.DataFrame) -> pd.DataFrame:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
 
+from bench.files import write_atomically
 from bench.report.cells import is_numeric
-from bench.store import write_atomically
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -25,6 +27,11 @@ def write_table(name: str, table: pd.DataFrame, caption: str, tidy: pd.DataFrame
     """
     write_atomically(folder / f"{name}.md", f"{markdown(table)}\n\n{caption}\n")
     write_atomically(folder / f"{name}.csv", tidy.to_csv(index=False))
+
+
+def print_json(text: str) -> None:
+    """Print JSON in ASCII alone, so that it is the same on a stdout of any encoding; outside its strings it is."""
+    print(re.sub(r"[^\x00-\x7f]+", lambda found: json.dumps(found[0])[1:-1], text))
 
 
 def print_table(table: pd.DataFrame, caption: str) -> None:

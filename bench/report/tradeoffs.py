@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from statistics import fmean, median
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from bench.records import Record
 from bench.report.methods import CLASSICAL, beside, by_task, conditions, label, newest
-from bench.report.style import finish, log_scale, looks, task_grid
+from bench.report.style import finish, log_scale, looks, plot_to_infinity, task_grid
 from bench.units import MiB
 
 _CLASSICAL_LINES = dict(zip(CLASSICAL, (":", "-.", "--"), strict=True))
@@ -91,14 +92,20 @@ def _draw(records: Sequence[Record], cost: Quantity, result: Quantity, *, more_i
     look = looks(label(record, learned) for record in learned)
     for task, of_task in points.items():
         axes = axes_of[task]
-        front = pareto(of_task, more_is_better=more_is_better)
+        front = [point for point in pareto(of_task, more_is_better=more_is_better) if point.result != math.inf]
         axes.plot([point.cost for point in front], [point.result for point in front], **_FRONT, label="Pareto front")
         for point in of_task:
-            axes.plot(point.cost, point.result, **look[point.method].point, markersize=7, label=point.method)
+            plot_to_infinity(
+                axes, [point.cost], [point.result], look[point.method].point, markersize=7, label=point.method
+            )
         for record in by_task(records)[task]:
             level = result(record)
             if level is not None and (linestyle := _CLASSICAL_LINES.get(record.architecture)):
-                axes.axhline(level, color="#8c8c8c", linewidth=1.2, linestyle=linestyle, label=record.architecture)
+                line: dict[str, Any] = {"color": "#8c8c8c", "linewidth": 1.2, "linestyle": linestyle}
+                if level == math.inf:
+                    axes.plot([0, 1], [1, 1], **line, label=f"{record.architecture} (inf)", transform=axes.transAxes)
+                else:
+                    axes.axhline(level, **line, label=record.architecture)
         axes.margins(x=0.15, y=0.12)
         log_scale(axes, "x" if more_is_better else "both")
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -103,6 +104,7 @@ def sentence(verdict: Verdict) -> str:
     change, others = headline(verdict), _others(verdict)
     if change:
         said += f", {what(change)} {_number(change, change.before)}, now {_number(change, change.after)}"
+        said += f" ({change.reason})" if change.reason else ""
         said += f" (others: {others})" if others else ""
     if verdict.reason:
         said += f", {reason(verdict)}"
@@ -130,10 +132,14 @@ def what(change: Change) -> str:
 
 
 def as_dict(verdict: Verdict) -> dict[str, Any]:
-    """As plain data."""
+    """As plain data; what is infinite, for which JSON has no number, as the text "Infinity"."""
     why = verdict.why
     growths = {"growths": [growth._asdict() for growth in why.growths]} if why else {}
-    return asdict(verdict) | {"why": asdict(why) | growths if why else None}
+    changes = [
+        {name: "Infinity" if value == math.inf else value for name, value in asdict(change).items()}
+        for change in verdict.changes
+    ]
+    return asdict(verdict) | {"changes": changes, "why": asdict(why) | growths if why else None}
 
 
 def _number(change: Change, number: float | None) -> str:

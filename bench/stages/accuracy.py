@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,12 +12,14 @@ from bench import devices, operators, progress
 from bench.accuracy import splits as splits_of
 from bench.accuracy.checkpoint import Checkpoint
 from bench.accuracy.classical import METHODS
-from bench.accuracy.evaluation import evaluate, mean_psnr_db, network
+from bench.accuracy.evaluation import Evaluation, evaluate, is_psnr, mean_psnr_db, network
 from bench.accuracy.reconstructions import keep
-from bench.accuracy.splits import Splits
 from bench.accuracy.training import DivergedError, Tell, Trainer
-from bench.cell import Cell
-from bench.records import Accuracy, Parameters, Record, Training
+from bench.records import Accuracy, Parameters, Point, Record, Training
+
+if TYPE_CHECKING:
+    from bench.accuracy.splits import Splits
+    from bench.cell import Cell
 
 
 def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, object]:
@@ -63,29 +66,40 @@ def _trained(cell: Cell, splits: Splits, device: torch.device, folder: Path) -> 
 
 def _training(trainer: Trainer, tell: Tell) -> Training:
     """A training to its end, and the test images' metrics; or why there are none."""
-    reason = None
-    psnr_db: list[float] = []
-    ssim: list[float] = []
-    evaluation_seconds = 0.0
     try:
         trainer.run(tell)
     except DivergedError as error:
-        reason = str(error)
-    else:
-        done = evaluate(network(trainer.model), trainer.splits.test, trainer.splits.metrics, trainer.device)
-        evaluation_seconds = done.seconds
-        if done.finite:
-            psnr_db, ssim = done.psnr_db, done.ssim
-        else:
-            reason = "reconstructions of test images that are not finite, after the last step"
+        return _diverged(trainer.seed, str(error), trainer.curve, trainer.seconds)
+    done = evaluate(network(trainer.model), trainer.splits.test, trainer.splits.metrics, trainer.device)
+    return _judged(trainer.seed, done, trainer.curve, trainer.seconds)
+
+
+def _judged(seed: int, done: Evaluation, curve: list[Point], training_seconds: float) -> Training:
+    if not done.finite:
+        reason = "reconstructions of test images that are not finite, or too far off for a PSNR"
+        return _diverged(seed, reason, curve, training_seconds, done.seconds)
     return Training(
-        seed=trainer.seed,
-        status="ok" if reason is None else "diverged",
+        seed=seed,
+        status="ok",
+        curve=curve,
+        psnr_db=done.psnr_db,
+        ssim=done.ssim,
+        training_seconds=training_seconds,
+        evaluation_seconds=done.seconds,
+    )
+
+
+def _diverged(
+    seed: int, reason: str, curve: list[Point], training_seconds: float, evaluation_seconds: float = 0.0
+) -> Training:
+    return Training(
+        seed=seed,
+        status="diverged",
         reason=reason,
-        curve=trainer.curve,
-        psnr_db=psnr_db,
-        ssim=ssim,
-        training_seconds=trainer.seconds,
+        curve=curve,
+        psnr_db=[],
+        ssim=[],
+        training_seconds=training_seconds,
         evaluation_seconds=evaluation_seconds,
     )
 
@@ -105,20 +119,14 @@ def _classical(cell: Cell, splits: Splits, device: torch.device, folder: Path) -
             progress.tell(
                 number + 1, len(method.grid), f"{method.parameter} {candidate:g}: {psnr_db[candidate]:.1f} dB"
             )
-        value = max(psnr_db, key=psnr_db.__getitem__)
+        judged = [candidate for candidate in psnr_db if is_psnr(psnr_db[candidate])]
+        value = max(judged, key=psnr_db.__getitem__, default=value)
     seconds = time.perf_counter() - start
     reconstruct = method.at(operator, value)
     done = evaluate(reconstruct, splits.test, splits.metrics, device)
-    training = Training(
-        seed=cell.accuracy.seeds[0],
-        status="ok",
-        curve=[],
-        psnr_db=done.psnr_db,
-        ssim=done.ssim,
-        training_seconds=seconds,
-        evaluation_seconds=done.seconds,
-    )
-    reconstructions = keep(cell, operator, reconstruct, splits.test, device, folder)
+    training = _judged(cell.accuracy.seeds[0], done, [], seconds)
+    ended = training.status == "ok"
+    reconstructions = keep(cell, operator, reconstruct, splits.test, device, folder) if ended else None
     chosen = {method.parameter: value} if len(method.grid) > 1 else {}
     return {
         "image_shape": operator.image_shape,

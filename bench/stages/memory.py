@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from bench.cell import Cell
 from bench.memory import Boundary, Card, SimulatedEngine, Trace, largest_batch, record
 from bench.memory.allocator import AllocatorConfig
 from bench.memory.cuda import CudaEngine, Device
@@ -18,17 +18,19 @@ from bench.memory.trace import Workspace
 from bench.records import Bound, CardResult, Edge, Memory, Parameters, Record
 from bench.virtual import VirtualEngine
 
+if TYPE_CHECKING:
+    from bench.cell import Cell
+
 REFERENCE_BATCH = 16  # where the bytes that one more image adds are read off
 
 
 def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, object]:
-    """The record's parts `parameters`, `memory` and `image_shape`; an earlier record's other cards are kept."""
+    """The record's parts `parameters`, `memory` and `image_shape`, for the cards that an earlier record lacks."""
     workload = cell.workload.for_recording()
     model = workload.build(torch.device("meta"))
     trace = record(workload.make_step, cell.memory.steps)
     on_card = {"simulated": _simulated, "cuda": _measured, "virtual": _virtual}[cell.memory.engine]
-    results = {result.card: result for result in earlier.memory.cards} if earlier and earlier.memory else {}
-    results |= {card.name: on_card(cell, trace, card) for card in cell.cards}
+    cards = [card for card in cell.cards if earlier is None or earlier.card(card.name) is None]
     memory = Memory(
         engine=cell.memory.engine,
         recorded_steps=cell.memory.steps,
@@ -37,7 +39,7 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
         operator_bytes=model.operator.constant_bytes,
         parameter_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
         peak_bytes_per_image={w.value: trace.peak_bytes_per_image(REFERENCE_BATCH, w) for w in Workspace},
-        cards=list(results.values()),
+        cards=[on_card(cell, trace, card) for card in cards],
     )
     parameters = Parameters(trainable=model.trainable_parameters, paper=model.paper_parameters)
     return {"image_shape": model.operator.image_shape, "parameters": parameters, "memory": memory}

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from bench.cell import Cell
 from bench.memory import Card, SimulatedEngine, Trace, record
 from bench.memory.allocator import AllocatorConfig
 from bench.memory.explain import RESERVED, Category, Explanation, explain
 from bench.memory.simulated import installed_release
 from bench.memory.sources import Source, locate
-from bench.memory.trace import Ints
 from bench.records import Composition, Profile, Record, Span, StepTimeline
 from bench.stages.memory import REFERENCE_BATCH, shown
 from bench.units import TiB
+
+if TYPE_CHECKING:
+    from bench.cell import Cell
+    from bench.memory.trace import Ints
 
 ENOUGH = Card("memory enough", 1024 * TiB, 0, None, None, "no real card: compositions are those of undisturbed steps")
 EVENTS = 200  # of a step that a record keeps

@@ -9,20 +9,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
 from bench import devices
-from bench.cell import Cell
-from bench.config import TimingSection
 from bench.errors import UsageError
 from bench.memory import largest_batch, record
-from bench.models.anderson import SolveStatistics
-from bench.models.architectures.base import Architecture
 from bench.pool import available_cores
 from bench.records import Calls, Record, Timing
 from bench.stages.memory import simulated_engine
+
+if TYPE_CHECKING:
+    from bench.cell import Cell
+    from bench.config import TimingSection
+    from bench.models.anderson import SolveStatistics
+    from bench.models.architectures.base import Architecture
 
 LEAST_REPEATS = 3
 Result = TypeVar("Result")

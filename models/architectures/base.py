@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -10,10 +11,12 @@ from torch import Tensor, nn
 
 from ..anderson import SolverOptions, SolveStatistics
 from ..implicit import gradient_called
-from ..luser_block import WIDTH
+from ..layers import WIDTH
 
 if TYPE_CHECKING:
     from bench.operators.base import LinearOperator
+
+MOST_STAGES = 1000
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,15 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         gradient_called(self.gradient)
-        if self.stages < 1:
-            raise ValueError(f"stages must be at least 1, got {self.stages}")
+        if not 1 <= self.stages <= MOST_STAGES:
+            raise ValueError(f"stages must be at least 1 and at most {MOST_STAGES:,}, got {self.stages}")
         if self.group_norm_groups < 1 or WIDTH % self.group_norm_groups:
             raise ValueError(f"group_norm_groups must divide {WIDTH}, got {self.group_norm_groups}")
         if not 0 < self.leaky_slope < 1:
             raise ValueError(f"leaky_slope must lie between 0 and 1, got {self.leaky_slope}")
+        for name in ("initial_step", "initial_residual_scale"):
+            if not isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
 
 
 DEFAULTS = ModelOptions()

@@ -71,6 +71,26 @@ def test_anybodys_tensors_are_refused(checkpoint):
     assert "no checkpoint of bench" in refusal(checkpoint)
 
 
+def test_a_pipe_a_link_out_of_the_folder_and_a_folder_are_refused(checkpoint, tmp_path):
+    checkpoint.path.parent.mkdir()
+    os.mkfifo(checkpoint.path)
+    with pytest.raises(StorageError, match=f"cannot read the checkpoint {checkpoint.path}: not a regular file"):
+        checkpoint.load()
+    checkpoint.path.unlink()
+    outside = tmp_path.with_name(f"{tmp_path.name}-outside")
+    outside.mkdir()
+    Checkpoint(outside / "checkpoints/one.pt", IDENTITY).save(STATE)
+    checkpoint.path.symlink_to(outside / "checkpoints/one.pt")
+    with pytest.raises(StorageError, match="a symbolic link leads out of"):
+        checkpoint.load()
+    checkpoint.path.unlink()
+    checkpoint.path.parent.rmdir()
+    checkpoint.path.parent.symlink_to(outside)
+    with pytest.raises(StorageError, match="a symbolic link leads out of"):
+        checkpoint.save(STATE)
+    assert [path.name for path in outside.iterdir()] == ["checkpoints"]
+
+
 class Bomb:
     def __reduce__(self):
         return os.mkdir, ("executed",)

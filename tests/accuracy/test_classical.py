@@ -15,10 +15,10 @@ from bench.operators.mri import MRI
 
 
 class Dense(LinearOperator):
-    """A given matrix on images of one row."""
+    """A given matrix, on images of one row by default."""
 
-    def __init__(self, matrix):
-        super().__init__((1, 1, matrix.shape[1]), (matrix.shape[0],), None, matrix.dtype)
+    def __init__(self, matrix, image_shape=None):
+        super().__init__(image_shape or (1, 1, matrix.shape[1]), (matrix.shape[0],), None, matrix.dtype)
         self._constant("matrix", matrix)
 
     def _apply_forward(self, image):
@@ -82,6 +82,31 @@ def test_differences_and_their_adjoint():
     down, right = differences(x)[0, :, 0].numpy()
     assert np.array_equal(down, np.diff(image, axis=0, append=image[-1:]))
     assert np.array_equal(right, np.diff(image, axis=1, append=image[:, -1:]))
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3, 20])
+def test_total_variation_is_algorithm_1_of_chambolle_and_pock(iterations):
+    """Their algorithm on dense matrices, with both proximal maps by Moreau's identity, sigma = tau = 1/3, theta = 1."""
+    height, width, weight, step = 4, 3, 0.05, 1 / 3
+    matrix = random(7, height * width)
+    matrix = matrix / torch.linalg.matrix_norm(matrix, 2)
+    operator = Dense(matrix, (1, height, width))
+    y = random(1, 7, seed=1)
+    pixels = torch.eye(height * width, dtype=torch.float64).view(-1, 1, height, width)
+    D = differences(pixels).reshape(height * width, 2 * height * width).T
+
+    x = leading = matrix.T @ y[0]
+    p, q = torch.zeros(7, dtype=torch.float64), torch.zeros(len(D), dtype=torch.float64)
+    for _ in range(iterations):
+        v, w = p + step * matrix @ leading, q + step * D @ leading
+        p = v - step * (y[0] + v) / (1 + step)
+        length = (w / step).view(2, -1).norm(dim=0)
+        shrunk = (w / step).view(2, -1) * torch.where(length > weight / step, 1 - weight / step / length, 0.0)
+        q = w - step * shrunk.flatten()
+        previous, x = x, x - step * (matrix.T @ p + D.T @ q)
+        leading = x + (x - previous)
+    ours = total_variation(operator, y, weight, iterations)
+    torch.testing.assert_close(ours.flatten(), x, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("weight", [0.2])

@@ -12,7 +12,7 @@ from bench.accuracy import splits as splits_of
 from bench.accuracy.checkpoint import Checkpoint
 from bench.accuracy.training import DivergedError, Trainer
 from bench.config import Task
-from bench.errors import UsageError
+from bench.errors import StorageError, UsageError
 from bench.workload import Workload
 
 DEFAULT = config.load(config.default_path())
@@ -151,6 +151,34 @@ def test_a_loss_that_is_not_finite_ends_a_training(tmp_path, splits, bad, monkey
     assert trainer(tmp_path, splits).step == 4  # no checkpoint of what came after
 
 
+def without(state, name):
+    return {key: value for key, value in state.items() if key != name}
+
+
+FOREIGN = {
+    "empty": lambda state: {},
+    "no dictionary": lambda state: [],
+    "no random state": lambda state: without(state, "random"),
+    "no tensors": lambda state: state | {"model": {"weight": 1}},
+    "another network": lambda state: state | {"model": {"x": torch.ones(2)}},
+    "optimiser": lambda state: state | {"optimizer": {}},
+    "a text for a step": lambda state: state | {"step": "x"},
+    "a step too many": lambda state: state | {"step": 10**6},
+    "a curve of something": lambda state: state | {"curve": [{"step": 1}]},
+    "seconds": lambda state: state | {"seconds": float("nan")},
+    "random": lambda state: state | {"random": torch.ones(2)},
+}
+
+
+@pytest.mark.parametrize("change", FOREIGN.values(), ids=FOREIGN)
+def test_a_checkpoint_with_another_state_is_refused_in_one_sentence(tmp_path, splits, change):
+    made = trainer(tmp_path, splits, steps=2)
+    made.checkpoint.save(change(made._state()))
+    with pytest.raises(StorageError, match=r"one\.pt is of another network, or of none: move it away") as refused:
+        trainer(tmp_path, splits, steps=2)
+    assert "\n" not in str(refused.value)
+
+
 def test_a_loss_that_explodes_ends_a_training(tmp_path, splits):
     exploding = trainer(tmp_path, splits, "LU-DnCNN", learning_rate=50.0, schedule="constant", steps=20)
     with pytest.raises(DivergedError, match=r"over 100 times the first step's|nan|inf"):
@@ -181,3 +209,29 @@ def test_what_the_splits_hold(splits):
 def test_a_task_without_images_cannot_be_trained():
     with pytest.raises(UsageError, match=r"task mri has no images.*\[task.mri\]"):
         splits_of.load("mri", DEFAULT.task["mri"], OPTIONS)
+
+
+@pytest.mark.parametrize(("psnr_db", "ends"), [(math.inf, False), (math.nan, True), (-math.inf, True)])
+def test_a_perfect_validation_is_no_divergence(tmp_path, splits, monkeypatch, psnr_db, ends):
+    monkeypatch.setattr("bench.accuracy.training.mean_psnr_db", lambda *_: psnr_db)
+    watched = trainer(tmp_path, splits, steps=3)
+    if ends:
+        with pytest.raises(DivergedError, match="validation PSNR"):
+            watched.run(quiet)
+        return
+    watched.run(quiet)
+    assert watched.curve[-1].validation_psnr_db == math.inf
+    assert trainer(tmp_path, splits, steps=3).curve == watched.curve  # also from its checkpoint
+
+
+def test_a_first_loss_of_zero_lets_nothing_explode(tmp_path, splits, monkeypatch):
+    exact = trainer(tmp_path, splits)
+    loss_of = Workload.loss
+
+    def loss(self, model, image, measurement):
+        loss, reconstruction = loss_of(self, model, image, measurement)
+        return loss * (0 if exact.step == 0 else 1), reconstruction
+
+    monkeypatch.setattr(Workload, "loss", loss)
+    exact.run(quiet)
+    assert exact.curve[0].loss == 0

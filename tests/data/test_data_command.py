@@ -74,6 +74,8 @@ def test_where_the_data_folder_is(monkeypatch, environment, expected):
 
 
 def test_help_stays_fast():
-    script = "import sys, bench.cli; print([m for m in ('torch', 'numpy', 'PIL', 'pandas') if m in sys.modules])"
+    script = (
+        "import sys, bench.commands.verbs; print([m for m in ('torch', 'numpy', 'PIL', 'pandas') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

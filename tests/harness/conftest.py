@@ -2,6 +2,8 @@
 
 import pytest
 
+from bench.operators.radon import Radon
+
 SMALL = """
 [suite]
 stages = ["memory"]
@@ -31,7 +33,7 @@ image_shape = [3, 8, 8]
 
 [task.broken]
 operator = "Radon"
-options = { image_size = -1 }
+options = { image_size = 8, detectors = 11, angles = 8 }
 """
 
 
@@ -40,3 +42,13 @@ def bench(bench, tmp_path):
     """Run `bench ...` in a folder that holds nothing but a small suite as bench.toml."""
     (tmp_path / "bench.toml").write_text(SMALL)
     return bench
+
+
+@pytest.fixture
+def radon_fails(monkeypatch):
+    """What only shows when a cell is measured: the operator of [task.broken] raises, here and in forked workers."""
+
+    def fail(self, image):
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(Radon, "_apply_forward", fail)

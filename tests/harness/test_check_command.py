@@ -6,7 +6,7 @@ import sys
 from xml.etree import ElementTree as ET
 
 import pytest
-from handmade import timing
+from handmade import stored, timing
 
 from bench.cli import main
 from bench.models.architectures import lu_dncnn
@@ -252,7 +252,7 @@ def test_an_empty_set_of_records(bench, tmp_path, baseline):
 
 def test_records_without_memory(bench, tmp_path):
     (tmp_path / "records").mkdir()
-    (tmp_path / "records" / "timing.json").write_text(timing("LU-DnCNN", 1.0, 1.0, task="blur").model_dump_json())
+    stored(tmp_path / "records", timing("LU-DnCNN", 1.0, 1.0, task="blur"))
     result = bench("check", "--records", "records")
     assert (result.returncode, result.stdout) == (4, "")
     assert result.stderr == "bench: no records of the stage memory in records: `bench run` makes them\n"
@@ -288,7 +288,6 @@ def test_a_cell_that_fails_now_is_worse_and_makes_no_baseline(bench, tmp_path, m
         (("check", "--records", "missing"), "there is no folder missing"),
         (("check", "--junit", "bench.toml"), "bench.toml exists: give --force to overwrite it"),
         (("check", "--junit", "missing/check.xml"), "cannot write missing/check.xml: there is no folder missing"),
-        (("compare", "mixed", "baseline.json"), "is a record of format 1"),
         (("compare", "baseline.json", "missing"), "no baseline at missing"),
         (("baseline", "update", "--output", "bench.toml"), "bench.toml exists: give --force to overwrite it"),
         (("baseline", "update", "--config", "nowhere.toml"), "cannot make the folder of bench.toml/baseline.json"),
@@ -308,8 +307,6 @@ def test_bad_input_is_one_sentence_and_exit_code_2(bench, tmp_path, baseline, ar
         "cuda.toml": SMALL + '\n[memory]\nengine = "cuda"\n',
         "wrong.toml": SMALL + "\n[check.limits]\nsped = { absolute = 1 }\n",
     }
-    (tmp_path / "mixed").mkdir()
-    (tmp_path / "mixed" / "old.json").write_text('{"format": 1}')
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -364,7 +361,7 @@ def test_a_baseline_that_matches_nothing(bench, tmp_path):
 
 def test_help_needs_neither_torch_nor_pandas():
     code = (
-        "import sys; from bench.cli import app; app([sys.argv[1], '--help'], standalone_mode=False); "
+        "import sys; from bench.commands.verbs import app; app([sys.argv[1], '--help'], standalone_mode=False); "
         "sys.exit(bool({'torch', 'pandas', 'scipy'} & set(sys.modules)))"
     )
     for verb in ("check", "compare", "baseline"):

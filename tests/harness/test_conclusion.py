@@ -20,14 +20,20 @@ def change(outcome, before=4, after=4, name="largest_batch", of="8GB, high"):
     return Change(name, of, before, after, outcome)
 
 
-WORSE, BETTER, SAME, NEW, GONE, NOT_COMPARABLE = map(verdict, Outcome)
+WORSE, BETTER, SAME = (
+    verdict(outcome, change(outcome, after=after))
+    for outcome, after in ((Outcome.WORSE, 3), (Outcome.BETTER, 5), (Outcome.SAME, 4))
+)
+NEW, GONE, NOT_COMPARABLE = map(verdict, (Outcome.NEW, Outcome.GONE, Outcome.NOT_COMPARABLE))
+FAILS_NOW = verdict(Outcome.WORSE, reason="fails now: broken")
+FAILED_BEFORE = verdict(Outcome.BETTER, reason="failed before: broken")
 LOST = "largest_batch (9GB, high) is gone"
 IN_PART = verdict(Outcome.SAME, change(Outcome.SAME), change(Outcome.GONE, after=None, of="9GB, high"), reason=LOST)
 BETTER_IN_PART = verdict(
     Outcome.BETTER, change(Outcome.BETTER, after=5), change(Outcome.GONE, after=None, of="9GB, high"), reason=LOST
 )
 NOT_IN_WHOLE = "cannot be compared, or not in whole: --allow-incomparable accepts it once; the first:"
-ONE_WORSE = "cells worse; the first: WORSE on ct, memory: worse"
+ONE_WORSE = "cells worse; the first: WORSE on ct, memory: worse, largest batch (8GB, high) 4, now 3"
 NOT_BETTER = "better and none worse: --allow-improvement accepts it once; the first:"
 
 
@@ -51,7 +57,12 @@ NOT_BETTER = "better and none worse: --allow-improvement accepts it once; the fi
             [WARNING, FAILURE],
             f"1 of 2 {ONE_WORSE}",
         ),
-        ([GONE, BETTER], "", [ERROR, FAILURE], f"1 of 2 cells {NOT_BETTER} BETTER on ct, memory: better"),
+        (
+            [GONE, BETTER],
+            "",
+            [ERROR, FAILURE],
+            f"1 of 2 cells {NOT_BETTER} BETTER on ct, memory: better, largest batch (8GB, high) 4, now 5",
+        ),
         ([BETTER, WORSE], "", [FAILURE] * 2, f"1 of 2 {ONE_WORSE}"),
         ([BETTER, SAME], "improvement", [OK, OK], None),
         ([GONE, BETTER], "improvement", [ERROR, OK], f"1 of 2 cells {NOT_IN_WHOLE} GONE on ct, memory: gone"),
@@ -63,19 +74,45 @@ NOT_BETTER = "better and none worse: --allow-improvement accepts it once; the fi
             f"1 of 1 cells {NOT_IN_WHOLE} BETTER on ct, memory: better, largest batch (8GB, high) 4, now 5, "
             f"not compared: {LOST}",
         ),
-        ([GONE, NEW], "", [ERROR, OK], "none of 1 cells can be compared; the first: GONE on ct, memory: gone"),
+        ([GONE, NEW], "", [ERROR, ERROR], "none of 1 cells can be compared; the first: GONE on ct, memory: gone"),
         (
             [GONE, NOT_COMPARABLE],
             "improvement, incomparable",
             [ERROR, ERROR],
             "none of 2 cells can be compared; the first: NOT_COMPARABLE on ct, memory: not comparable",
         ),
+        ([NEW, NEW], "incomparable", [ERROR] * 2, "none of 2 cells can be compared; the first: NEW on ct, memory: new"),
+        *(
+            (
+                [FAILED_BEFORE, GONE],
+                options,
+                [ERROR, ERROR],
+                "none of 2 cells can be compared; the first: BETTER on ct, memory: better, failed before: broken",
+            )
+            for options in ("", "improvement", "incomparable", "improvement, incomparable")
+        ),
+        ([FAILED_BEFORE, SAME], "improvement", [OK, OK], None),
+        (
+            [FAILED_BEFORE, SAME],
+            "incomparable",
+            [FAILURE, OK],
+            f"1 of 2 cells {NOT_BETTER} BETTER on ct, memory: better, failed before: broken",
+        ),
+        *(
+            (
+                [FAILS_NOW, GONE],
+                options,
+                [FAILURE, ERROR],
+                "1 of 2 cells worse; the first: WORSE on ct, memory: worse, fails now: broken",
+            )
+            for options in ("", "improvement, incomparable")
+        ),
     ],
 )
 def test_levels_and_the_sentence(verdicts, options, expected, sentence, tmp_path, monkeypatch, capsys):
     """Exit code and reports agree: something failed for CI systems if and only if the command does."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     allowed = {f"allow_{name}": name in options for name in ("improvement", "incomparable")}
     assert levels(verdicts, **allowed) == expected
     raised = None
@@ -86,6 +123,8 @@ def test_levels_and_the_sentence(verdicts, options, expected, sentence, tmp_path
     assert str(raised or "") == (sentence or "")
     worst = 1 if FAILURE in expected else 4 if ERROR in expected else 0
     assert (raised.exit_code if raised else 0) == worst
+    told = (tmp_path / "summary.md").read_text().split("```")
+    assert told[1:2] == ([f"\n{sentence}\n"] if sentence else [])
     annotated = [line.split()[0].removeprefix("::") for line in capsys.readouterr().err.splitlines()]
     assert annotated == ["warning" if level is WARNING else "error" for level in expected if level is not OK]
     tags = [next((result.tag for result in case), "") for case in ET.parse(tmp_path / "check.xml").iter("testcase")]

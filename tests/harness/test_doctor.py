@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bench import doctor, machine, provenance
+from bench import doctor, machine
 from bench.data import fetch
 from bench.memory import cudnn_cache
 from bench.memory.cudnn_backend import CudnnError
@@ -102,7 +102,6 @@ def test_a_healthy_machine_is_exit_code_0_and_its_json_the_same_parts(bench):
 @pytest.mark.parametrize(("version", "release"), [("2.10.1+cu128", "2.10"), ("3.0.0", "3.0")])
 def test_an_unknown_torch_is_exit_code_2(bench, monkeypatch, version, release):
     monkeypatch.setattr(torch, "__version__", version)
-    provenance.source_fingerprint.cache_clear()
     result = bench("doctor")
     assert result.returncode == 2
     assert f"torch {release}'s is not known" in result.stdout
@@ -152,7 +151,7 @@ def test_a_library_that_is_not_installed_or_does_not_load_is_said(monkeypatch):
     monkeypatch.setattr(doctor, "LiveCudnn", broken)
     library, _ = doctor.cudnn()
     assert (library.state, library.found) == ("missing", "cuDNN is installed but does not load")
-    assert "bench-inverse[cudnn]" in library.adds
+    assert "nvidia-cudnn-cu13" in library.adds
 
 
 def test_extras_are_found_by_their_modules(monkeypatch):
@@ -163,7 +162,7 @@ def test_extras_are_found_by_their_modules(monkeypatch):
         "extra report": "fine",
         "extra slurm": "missing",
     }
-    assert parts["extra slurm"].adds.endswith("pip install 'bench-inverse[slurm]'")
+    assert parts["extra slurm"].adds.endswith("pip install submitit")
 
 
 def test_no_extra_is_needed_to_look():
@@ -171,7 +170,7 @@ def test_no_extra_is_needed_to_look():
     script = (
         f"import sys\nsys.modules.update(dict.fromkeys({extras!r}))\nfrom bench import doctor\nprint(doctor.data())"
     )
-    assert "PIL is not installed" in subprocess.check_output([sys.executable, "-c", script], text=True)
+    assert "not in" in subprocess.check_output([sys.executable, "-c", script], text=True)
 
 
 def write(root, files):

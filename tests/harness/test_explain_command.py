@@ -21,7 +21,7 @@ options = { image_shape = [3, 32, 32] }
 
 [task.broken]
 operator = "Radon"
-options = { image_size = -1 }
+options = { image_size = 8, detectors = 11, angles = 8 }
 """
 CELL = ("--architecture", "LU-DnCNN", "--task", "blur")
 
@@ -88,15 +88,20 @@ def test_a_batch_that_does_not_fit(explain, tmp_path):
     [
         (("--architecture", "nothing", "--task", "blur"), "unknown architecture 'nothing': known are LU-DnCNN"),
         (("--architecture", "DEQ4IP", "--task", "nothing"), "unknown task 'nothing': known are"),
-        (("--architecture", "DEQ4IP", "--task", "broken"), "DEQ4IP on broken cannot be recorded"),
-        ((*CELL, "--batch", "0"), "--batch must be at least 1, got 0"),
-        ((*CELL, "--top", "-1"), "--top must be at least 0, got -1"),
+        ((*CELL, "--batch", "0"), "--batch: got 0, expected at least 1 and at most 1,048,576"),
+        ((*CELL, "--top", "-1"), "--top: got -1, expected at least 0 and at most 100,000"),
         ((*CELL, "--gpu-cap", "8GB", "--gpu", "H200"), "got both --gpu-cap and --gpu"),
         ((*CELL, "--gpu-cap", "8 apples"), "'8 apples' is not a memory size"),
         ((*CELL, "--gpu", "nothing"), "unknown card 'nothing'"),
         ((*CELL, "--timeline", "step.gif"), "--timeline step.gif has no known suffix: give one of .png, .svg, .pdf"),
-        ((*CELL, "--snapshot", "missing/step.pickle"), "cannot write missing/step.pickle: No such file or directory"),
-        ((*CELL, "--timeline", "missing/step.png"), "cannot write missing/step.png: No such file or directory"),
+        (
+            (*CELL, "--snapshot", "missing/step.pickle"),
+            "--snapshot: cannot write missing/step.pickle: there is no folder missing",
+        ),
+        (
+            (*CELL, "--timeline", "missing/step.png"),
+            "--timeline: cannot write missing/step.png: there is no folder missing",
+        ),
         ((*CELL, "--config", "missing.toml"), "no configuration file at missing.toml"),
     ],
 )
@@ -108,9 +113,15 @@ def test_errors_are_one_sentence_and_exit_code_2(explain, arguments, words):
     assert words in result.stderr
 
 
+def test_a_cell_that_fails_is_one_sentence(explain, radon_fails):
+    result = explain("--architecture", "DEQ4IP", "--task", "broken")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "bench: DEQ4IP on broken cannot be recorded: RuntimeError: out of order\n"
+
+
 def test_help_needs_neither_torch_nor_matplotlib():
     code = (
-        "import sys; from bench.cli import app; app(['explain', '--help'], standalone_mode=False); "
+        "import sys; from bench.commands.verbs import app; app(['explain', '--help'], standalone_mode=False); "
         "sys.exit(bool({'torch', 'pandas', 'matplotlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0

@@ -16,6 +16,8 @@ ALLOWED = {
     "bench/memory": ("bench.memory", "bench.units"),
     "bench/report": (
         "bench.report",
+        "bench.ages",
+        "bench.files",
         "bench.records",
         "bench.store",
         "bench.module_names",
@@ -23,7 +25,7 @@ ALLOWED = {
         "bench.units",
         *PURE,
     ),
-    "bench/data": ("bench.data", "bench.errors", "bench.operators"),
+    "bench/data": ("bench.data", "bench.errors", "bench.extras", "bench.operators"),
 }
 
 

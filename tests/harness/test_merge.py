@@ -12,7 +12,8 @@ RECORD = {
     "image_shape": [3, 8, 8],
     "paper_task": None,
     "settings": {
-        "model": {"stages": 4, "solver": {"max_evaluations": 8}},
+        "model": {"stages": 4, "gradient": "one-graph", "solver": {"max_evaluations": 8}},
+        "memory": {"engine": "simulated", "steps": 2, "alloc_conf": ""},
         "training": {"loss": "final"},
         "task": {"operator": "GaussianBlur", "options": {}},
     },
@@ -79,6 +80,10 @@ def timing(step_seconds=0.5, key="t1", **changed):
     return RECORD | names | {"timing": results} | changed
 
 
+def name_of(record):
+    return "--".join(record[name] for name in ("task", "architecture", "stage", "key")) + ".json"
+
+
 def elsewhere(record, torch="2.13.0"):
     """The same results, made on another machine at another time."""
     made = {"created": "2024-02-02T00:00:00+00:00", "python": "3.12", "commit": "0a1b", "torch": torch}
@@ -92,8 +97,8 @@ def folder(tmp_path):
     def folder(name, *records):
         stored = tmp_path / name / "records"
         stored.mkdir(parents=True)
-        for number, record in enumerate(records):
-            (stored / f"{record['task']}--{number}.json").write_text(json.dumps(record))
+        for record in records:
+            (stored / name_of(record)).write_text(json.dumps(record))
         return name
 
     return folder
@@ -105,10 +110,14 @@ def merge(bench, tmp_path):
 
     def merge(*arguments):
         result = bench("merge", *arguments, "--output", "whole")
-        stored = (tmp_path / "whole/records").glob("*.json")
+        stored = [path for path in (tmp_path / "whole/records").glob("*.json") if not path.is_symlink()]
         return result, {path.name: json.loads(path.read_text()) for path in stored}
 
     return merge
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
 def refused(result, *messages):
@@ -163,7 +172,7 @@ def test_memory_of_different_cards_is_united(folder, merge):
 )
 def test_a_conflict_is_refused_and_nothing_is_written(folder, merge, one, other, difference):
     result, records = merge(folder("a", one), folder("b", other))
-    files = (os.path.join(name, "records", "blur--0.json") for name in "ab")
+    files = (os.path.join(name, "records", name_of(one)) for name in "ab")
     refused(result, " and ".join(files), f"differ in {difference}: keep one of them")
     assert not records
 
@@ -200,12 +209,15 @@ def test_reconstructions_and_checkpoints_come_along(folder, merge, tmp_path):
     assert len(list((tmp_path / "whole/checkpoints").iterdir())) == 1
 
 
+CELLS = {"t1": "blur--LUSER-SW", "t2": "knee--LUSER-SW"}
+
+
 def test_one_of_the_folders_can_be_the_output(folder, bench, tmp_path):
     folder("a", memory(), timing())
     folder("b", memory(card("10GB", 9)), timing(key="t2", task="knee"))
     for name, key in (("a", "t1"), ("b", "t2")):
         (tmp_path / name / "checkpoints").mkdir()
-        (tmp_path / name / f"checkpoints/x--{key}--seed0.pt").write_text(key)
+        (tmp_path / name / f"checkpoints/{CELLS[key]}--{key}--seed0.pt").write_text(key)
     result = bench("merge", "a", "b", "--output", "b", "--force")
     assert result.returncode == 0, result.stderr
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == [
@@ -214,8 +226,8 @@ def test_one_of_the_folders_can_be_the_output(folder, bench, tmp_path):
         *(f"{table}.{suffix}" for table in ("table3", "table4", "timing") for suffix in ("csv", "md")),
     ]
     assert sorted(path.name for path in (tmp_path / "b/checkpoints").iterdir()) == [
-        "x--t1--seed0.pt",
-        "x--t2--seed0.pt",
+        "blur--LUSER-SW--t1--seed0.pt",
+        "knee--LUSER-SW--t2--seed0.pt",
     ]
     kept = json.loads((tmp_path / "b/records/blur--LUSER-SW--memory--m1.json").read_text())
     assert kept["memory"]["cards"] == [card("8GB"), card("10GB", 9)]
@@ -223,11 +235,11 @@ def test_one_of_the_folders_can_be_the_output(folder, bench, tmp_path):
 
 def test_nothing_is_overwritten_without_force(folder, merge, tmp_path):
     merge(folder("a", memory()))
-    before = {path: path.read_bytes() for path in (tmp_path / "whole").rglob("*") if path.is_file()}
+    before = files(tmp_path / "whole")
     assert merge("a")[0].returncode == 0  # the same content is in nobody's way
     b = folder("b", memory(card("8GB", 6)))
     refused(merge(b)[0], "whole has another records/blur--LUSER-SW--memory--m1.json and 2 more: give --force")
-    assert {path: path.read_bytes() for path in (tmp_path / "whole").rglob("*") if path.is_file()} == before
+    assert files(tmp_path / "whole") == before
     result, records = merge(b, "--force")
     assert result.returncode == 0
     assert [record["memory"]["cards"] for record in records.values()] == [[card("8GB", 6)]]
@@ -241,8 +253,10 @@ def test_nothing_is_overwritten_without_force(folder, merge, tmp_path):
         ({"key": 1}, "is damaged (key: Input should be a valid string)"),
     ],
 )
-def test_a_record_that_cannot_be_read_is_named(folder, merge, content, message):
-    refused(merge(folder("a", memory()), folder("b", memory() | content))[0], f"b/records/blur--0.json {message}")
+def test_a_record_that_cannot_be_read_is_named(folder, merge, tmp_path, content, message):
+    folder("b")
+    (tmp_path / "b/records" / name_of(memory())).write_text(json.dumps(memory() | content))
+    refused(merge(folder("a", memory()), "b")[0], f"b/records/{name_of(memory())} {message}")
 
 
 def test_folders_without_records(folder, merge, tmp_path):
@@ -253,3 +267,96 @@ def test_folders_without_records(folder, merge, tmp_path):
     (tmp_path / "a/records/half.json").write_text('{"format"')
     refused(merge("a")[0], "a/records/half.json is damaged")
     assert not (tmp_path / "whole").exists()
+
+
+EVIL = {
+    "key": ["x/../../../../victim/settings", "", "../../x"],
+    "task": ["../../x", "a/b", "/tmp/x", "a--b", "CON", "x" * 65],
+    "architecture": ["../../x", "a\\b", "a\0", "-"],
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in EVIL.items() for text in texts])
+def test_no_record_decides_where_its_file_goes(folder, merge, tmp_path, name, text):
+    folder("a", memory())
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim/settings.json").write_text("mine")
+    stored = tmp_path / "a/records" / name_of(memory())
+    stored.write_text(json.dumps(memory() | {name: text}))
+    before = files(tmp_path)
+    refused(merge("a", "--force")[0], f"a/records/{stored.name} is damaged ({name}: ")
+    assert files(tmp_path) == before
+
+
+def test_a_record_that_says_it_is_another_cell_is_refused(folder, merge, tmp_path):
+    folder("a", memory())
+    (tmp_path / "a/records" / name_of(memory())).rename(tmp_path / "a/records/knee--LUSER-SW--memory--m1.json")
+    says = (
+        "a/records/knee--LUSER-SW--memory--m1.json has the record in it whose name is blur--LUSER-SW--memory--m1.json"
+    )
+    refused(merge("a")[0], says)
+
+
+@pytest.mark.parametrize("link", ["records", "records/blur--LUSER-SW--memory--m1.json"])
+def test_links_out_of_a_folder_are_not_read(folder, merge, tmp_path, link):
+    folder("a", memory())
+    (tmp_path / "a" / link).rename(tmp_path / "elsewhere")
+    (tmp_path / "a" / link).symlink_to(tmp_path / "elsewhere")
+    refused(merge("a")[0], "cannot read a/records/blur--LUSER-SW--memory--m1.json: a symbolic link leads out of a")
+
+
+@pytest.mark.parametrize("link", ["records", "table3.md", "records/blur--LUSER-SW--memory--m1.json"])
+def test_links_out_of_the_output_are_not_written_through(folder, merge, tmp_path, link):
+    folder("a", memory())
+    outside = tmp_path / "outside"
+    (tmp_path / "whole/records").mkdir(parents=True)
+    if link == "records":
+        outside.mkdir()
+        (tmp_path / "whole/records").rmdir()
+    else:
+        outside.write_text("mine")
+    (tmp_path / "whole" / link).symlink_to(outside)
+    before = files(tmp_path)
+    refused(merge("a", "--force")[0], f"whole/{link}")
+    assert files(tmp_path) == before
+
+
+def test_a_record_of_a_newer_bench_is_not_overwritten_even_with_force(folder, merge, tmp_path):
+    folder("a", memory())
+    (tmp_path / "whole/records").mkdir(parents=True)
+    newer = tmp_path / "whole/records" / name_of(memory())
+    newer.write_text('{"format": 3}')
+    refused(merge("a", "--force")[0], f"whole/records/{newer.name} is a record of format 3")
+    assert newer.read_text() == '{"format": 3}'
+
+
+def test_the_output_that_is_one_of_the_folders_needs_no_force_and_a_folder_given_twice_is_one(folder, merge, tmp_path):
+    folder("whole", memory())
+    folder("b", memory(card("10GB", 9)), timing())
+    result, records = merge("whole", "b", "./b", "whole/")
+    assert result.returncode == 0, result.stderr
+    assert records[name_of(memory())]["memory"]["cards"] == [card("8GB"), card("10GB", 9)]
+    before = files(tmp_path / "whole")
+    assert merge("whole", "b")[0].returncode == 0
+    assert files(tmp_path / "whole") == before
+
+
+def test_what_a_killed_merge_left_is_cleared_away(folder, merge, tmp_path):
+    folder("a", memory())
+    folder("whole", memory())
+    (tmp_path / "whole/.merge-abcd_123/records").mkdir(parents=True)
+    merge("a")
+    assert not (tmp_path / "whole/.merge-abcd_123").exists()
+
+
+def test_the_newest_of_several_folders_is_that_of_the_latest_clock_and_within_one_of_the_largest_count(folder, merge):
+    """Of a's records m1 came first, whatever its clock says; b's is from between the two clocks of a."""
+    made = [memory()["provenance"] | {"created": f"2024-0{month}-01T00:00:00+00:00"} for month in (5, 1, 3)]
+    first = memory(key="m1") | {"sequence": 4, "provenance": made[0]}
+    second = memory(key="m2") | {"sequence": 5, "provenance": made[1]}
+    folder("a", first, second)
+    folder("b", memory(key="m3") | {"sequence": 1, "provenance": made[2]})
+    _, records = merge("a", "b")
+    assert [record["key"] for record in sorted(records.values(), key=lambda each: each["sequence"])] == [
+        *("m3", "m1", "m2"),
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +207,53 @@ def test_expandable_segments_grow_in_place_and_give_pages_back() -> None:
 )
 def test_round_size(size_bytes: int, divisions: int, expected: int) -> None:
     assert round_size(size_bytes, AllocatorConfig(roundup_power2_divisions=divisions).divisions) == expected
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "expected"),
+    [  # intervals begin at 1 MiB (AcceleratorAllocatorConfig::roundup_power2_divisions, c10/core/AllocatorConfig.cpp)
+        (MIB - 1, MIB),  # below, as from 1 to 2 MiB: 1
+        (7 * MIB + 1, 7 * MIB + 512),
+        (8 * MIB, 8 * MIB),
+        (9 * MIB, 12 * MIB),  # from 8 to 16 MiB: 2
+        (17 * MIB, 18 * MIB),  # above: 8
+        (64 * 1024 * MIB + 1, 72 * 1024 * MIB),  # the last interval is open
+    ],
+)
+def test_every_power_of_two_has_its_own_division(size_bytes: int, expected: int) -> None:
+    config = AllocatorConfig.parse("roundup_power2_divisions:[4:1,8:2,>:8]")
+    assert round_size(size_bytes, config.divisions) == expected
+
+
+AT_LIMITS = [
+    # of 40 MiB, a request of 20 MiB would waste kLargeBuffer, 20 MiB: not taken; one of 512 bytes more takes it
+    ("max_split_size_mb:20", 1.0, [40, "f0", 20], (20 * MIB, 60 * MIB, 2, 0)),
+    ("max_split_size_mb:20", 1.0, [40, "f0", 20 + 1 / 2048], (40 * MIB, 40 * MIB, 1, 0)),
+    # two of three cached blocks of 20 MiB, the size from which on they count as oversize, make room for 40 MiB
+    ("max_split_size_mb:20", 0.5, [20, 20, 20, 40, "f0", "f1", "f2", 40], (80 * MIB, 100 * MIB, 3, 0)),
+    # 50 MiB reserved are the threshold, not above it: nothing is collected
+    ("garbage_collection_threshold:0.5", 0.5, [20, "f0", 30, 22], (52 * MIB, 72 * MIB, 3, 0)),
+    # 70 MiB are 20 above it: the older block of 20 MiB is enough, the one of 30 MiB stays
+    ("garbage_collection_threshold:0.5", 0.5, [20, 20, "f1", 30, "f2", 32], (52 * MIB, 82 * MIB, 3, 0)),
+]
+
+
+def in_bytes(events: list[float | str]) -> list[list[Any]]:
+    """Sizes in MiB, and "f0" that frees the first allocation, as events of a golden trace."""
+    keys = count()
+    return [["f", int(e[1:])] if isinstance(e, str) else ["a", next(keys), int(e * MIB)] for e in events]
+
+
+@pytest.mark.parametrize(("alloc_conf", "fraction", "events", "last"), AT_LIMITS)
+def test_limits_at_equality(
+    alloc_conf: str, fraction: float, events: list[float | str], last: tuple[int, int, int, int]
+) -> None:
+    """Of 200 MiB; `last` is what PyTorch 2.14's compiled allocator answers (test_allocator_oracle asks one again)."""
+    question = {"torch": "2.14.1", "total_bytes": 200 * MIB, "memory_fraction": fraction, "alloc_conf": alloc_conf}
+    allocator = allocator_of(question)
+    events_in_bytes = in_bytes(events)
+    differences({"events": events_in_bytes, "expected": [None] * len(events_in_bytes)}, allocator)
+    assert (allocator.allocated_bytes, allocator.reserved_bytes, allocator.segments, allocator.retries) == last
 
 
 # Invariants, whatever the sequence of allocations and frees.

@@ -17,7 +17,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_allocator import GOLDEN, MIB, SIZES, allocator_of, differences, load, name_of
+from test_allocator import AT_LIMITS, GOLDEN, MIB, SIZES, allocator_of, differences, in_bytes, load, name_of
 
 from bench.memory.allocator import FREE
 from bench.memory.trace import Event as RecordedEvent
@@ -124,6 +124,11 @@ def test_golden_traces_are_what_the_release_answers(oracle: Oracle) -> None:
     traces = {name_of(path): load(path) for path in GOLDEN}
     of_release = {name: trace for name, trace in traces.items() if trace["torch"] == oracle.release}
     assert [name for name, trace in of_release.items() if golden(oracle, trace) != trace] == []
+
+
+def test_limits_at_equality_are_what_the_release_answers(oracle: Oracle) -> None:
+    for alloc_conf, fraction, events, last in AT_LIMITS:
+        assert oracle.run(in_bytes(events), 200 * MIB, fraction, alloc_conf).after[-1] == last
 
 
 def test_an_option_torch_does_not_know_is_an_error(oracle: Oracle) -> None:

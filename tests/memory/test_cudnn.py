@@ -1,6 +1,7 @@
 """Workspaces of convolutions, from the shipped file and, where it is installed, from cuDNN itself."""
 
 import gzip
+import itertools
 import json
 import os
 import random
@@ -201,6 +202,8 @@ def test_flags_reach_the_answers():
         (conv(dtype="bfloat16"), True),
         (conv(dtype="complex64"), False),
         (conv(dilation=(2, 2)), True),
+        (conv(input_shape=(1, 64, 8, 8, 8), output_shape=(1, 64, 8, 8, 8)), True),
+        (conv(input_shape=(1, 64, 8), output_shape=(1, 64, 8)), False),  # PyTorch hands conv1d over as conv2d
         (conv(images=0), False),
         (conv(images=2**15, channels=(3, 3), groups=3), True),  # more than 2^31 elements
     ],
@@ -237,12 +240,33 @@ def test_strides_are_those_pytorch_hands_over(images, channels, input_format, we
         assert stride == torch.empty(shape, device="meta", memory_format=wanted).stride()
 
 
+def test_what_counts_as_channels_last_is_pytorch_s_own_answer():
+    """Resizing keeps the format that ATen sees in an image's strides (suggest_memory_format), in its output's."""
+    seen = set()
+    for shape in itertools.product((1, 2), (1, 3), (1, 2), (1, 4)):
+        for order in itertools.permutations(range(4)):
+            for gap in (1, 2):  # 2: every other number of a larger image
+                stride, step = [0] * 4, gap
+                for dimension in order:
+                    stride[dimension], step = step, step * shape[dimension]
+                image = torch.empty_strided(shape, stride)
+                resized = torch.nn.functional.interpolate(image, size=(5, 7))
+                is_channels_last = resized.stride() == cudnn._channels_last(tuple(resized.shape))
+                assert cudnn._is_channels_last(shape, tuple(stride)) is is_channels_last, (shape, stride)
+                seen.add(is_channels_last)
+    assert seen == {True, False}
+    assert not cudnn._is_channels_last((2, 3, 4, 4), (1, 0, 1, 1))  # expanded along the channels
+    assert not cudnn._is_channels_last((0, 3, 4, 4), (48, 1, 12, 3))
+
+
 def test_the_blur_takes_no_workspace_and_an_unknown_call_has_no_answer(monkeypatch):
     monkeypatch.setattr(cudnn_backend, "load", _not_installed)
     source = workspaces("RTX 3080", cudnn_version="9.20.0")
     assert source.candidates(conv(size=128, channels=(3, 3), kernel=9, groups=3)) == (0,)
     assert source.candidates(conv(channels=(64, 63))) is None
     assert source.candidates(conv(images=10**6)) is None
+    assert source.candidates(conv(images=0)) is None
+    assert source.candidates(conv(groups=64, dtype="float16")) is None
     assert source.candidates(conv(dtype="complex64")) is None
 
 
@@ -252,6 +276,17 @@ def test_nothing_at_hand(monkeypatch):
         warnings.simplefilter("error")
         assert workspaces("RTX 3080", cudnn_version="9.1.0") is None
         assert workspaces("8GB", cudnn_version="9.20.0") is None
+
+
+def test_the_library_is_asked_for_what_the_file_lacks_alone(monkeypatch):
+    class Live:
+        def configurations(self, call):
+            return [Configuration(7, tensor_core=False, nondeterministic=False)]
+
+    monkeypatch.setattr(cudnn, "LiveCudnn", lambda card_name, **asked: Live())
+    source = workspaces("RTX 3080", cudnn_version="9.20.0")
+    assert source.candidates(conv(channels=(5, 7))) == (7,)
+    assert source.candidates(conv()) == CachedCudnn("RTX 3080", cudnn_version="9.20.0").candidates(conv()) != (7,)
 
 
 def test_what_the_file_lacks_comes_from_the_library(live_version):

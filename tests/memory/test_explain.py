@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -6,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from bench import suite
 from bench.config import load
 from bench.memory import NotRecordableError, SimulatedEngine, card_of_capacity, record
+from bench.memory import sources as sources_module
 from bench.memory.explain import Category, explain
 from bench.memory.sources import Owner, Phase, locate
 
@@ -95,6 +98,10 @@ def test_categories_of_a_step_counted_by_hand():
     assert explanation.categories[Category.BUFFERS] == 400
     assert explanation.categories[Category.OPTIMIZER] == 2 * parameters
     assert explanation.categories[Category.BATCH] == plane
+    weights = {row.module: (row.blocks, row.size_bytes) for row in explanation.rows if row.category == "parameters"}
+    assert weights == {"0.weight": (1, 144), "2.weight": (1, 144), "2.bias": (1, 4)}
+    first, second = explanation.sources[:2]
+    assert explanation.located()[0] is first != second
 
     allocated = {entry.key: entry.size_bytes for entry in explanation.history if entry.action == "alloc"}
     in_last_step = dict.fromkeys(Category, 0)
@@ -126,6 +133,15 @@ def test_sources_name_module_line_operation_and_owner():
     ]
     assert {s.phase for s in sources if s.owner is Owner.OPTIMIZER} == {Phase.UPDATE}
     assert {s.phase for s in sources if s.step == 0} == {Phase.SETUP}
+    assert {s.module for s in sources if s.phase is Phase.INPUT} == {""}
+
+
+def test_a_file_of_ours_is_named_from_the_top_of_the_repository():
+    folder = Path(suite.__file__).parent
+    assert sources_module._relative(str(folder / "suite.py")) == "bench/suite.py"
+    assert sources_module._relative(str(folder / "models" / "anderson.py")).endswith("models/anderson.py")
+    linked = (folder / "models").is_symlink()  # in a checkout, not in an installed wheel
+    assert sources_module._relative(str(folder / "models" / "anderson.py")).startswith("bench/") is not linked
 
 
 class Methods(nn.Module):
@@ -231,6 +247,13 @@ def test_what_is_recomputed_in_backward_is_saved_there():
     }
     assert ("tanh", Category.ACTIVATIONS) in recomputed
     assert ("convolution", Category.TEMPORARIES) in recomputed
+
+
+def test_of_equal_peaks_the_last_is_explained():
+    explanation = explained(lambda batch, device: lambda: torch.empty(batch, 1000, device=device), 5)
+    assert [entry.allocated_bytes for entry in explanation.history].count(20480) == 2  # 20,000 B in each of two steps
+    assert explanation.source.step == 2
+    assert explanation.history[explanation.moment].allocated_bytes == explanation.peak_allocated_bytes == 20480
 
 
 def test_where_memory_runs_out():

@@ -12,7 +12,7 @@ from bench.memory.allocator import FREE
 from bench.memory.gpus import CARDS, card_of_capacity
 from bench.memory.metadata import OutputCache
 from bench.memory.recording import record_events
-from bench.memory.trace import Workspace
+from bench.memory.trace import Event, Workspace, same_sequence
 from bench.units import MiB
 
 META, CPU = torch.device("meta"), torch.device("cpu")
@@ -109,6 +109,7 @@ def test_the_cache_of_outputs_changes_nothing():
 def test_one_trace_tells_the_events_of_every_batch():
     step = training(unrolled)
     trace = record(step)
+    assert trace.exceptions == {}
     for batch in (1, 2, 7, 16):
         recorded = [(event.key, event.size_bytes) for event in record_events(step, batch, META)]
         assert trace.at(batch) == recorded
@@ -124,6 +125,32 @@ def test_batch_one_may_take_its_own_path():
     for batch in (1, 2, 5):
         events = record_events(training(transposing), batch, META)
         assert trace.at(batch) == [(event.key, event.size_bytes) for event in events]
+
+
+def test_batch_one_may_allocate_more_than_two_steps_of_the_others():
+    def make_step(batch, device):
+        held = []
+        return lambda: held.extend(torch.empty(100, device=device) for _ in range(10 if batch == 1 else 1))
+
+    trace = record(make_step)
+    assert [trace.at(batch) for batch in (1, 2)] == [[(key, 400) for key in range(count)] for count in (20, 2)]
+
+
+@pytest.mark.parametrize(
+    ("other", "index"),
+    [
+        ({}, None),
+        ({"size_bytes": 700}, None),
+        ({"size_bytes": FREE}, 1),
+        ({"key": 7}, 1),
+        ({"op": "aten.mul.Tensor"}, 1),
+        ({"workspace": True}, 1),
+    ],
+)
+def test_recordings_have_the_same_sequence_if_only_sizes_differ(other, index):
+    one = [Event(key, 512, workspace=False, op="aten.add.Tensor") for key in range(3)]
+    assert same_sequence(one, [one[0], one[1]._replace(**other), one[2]]) == index
+    assert same_sequence(one, one[:2]) == same_sequence(one[:2], one) == 2
 
 
 def test_live_bytes_end_at_what_the_caller_holds():
@@ -208,6 +235,31 @@ def test_convolution_workspaces_stand_where_pytorch_takes_them():
     assert len(trace.at(3, Workspace.HIGH)) - len(trace.at(3, Workspace.LOW)) == 2 * 3 * 2  # steps, calls, events
 
 
+@pytest.mark.parametrize(
+    ("transform", "op", "most_bytes"),
+    [  # of 2 x 8 x 8 numbers, float32 or complex64: twice the larger of input and output
+        (lambda x: torch.fft.fft2(torch.complex(x, x)), "aten._fft_c2c.default", 2 * (2 * 8 * 8 * 8)),
+        (torch.fft.rfft2, "aten._fft_r2c.default", 2 * (2 * 8 * 5 * 8)),
+        (lambda x: torch.fft.irfft2(torch.complex(x, x), s=(8, 14)), "aten._fft_c2r.default", 2 * (2 * 8 * 8 * 8)),
+    ],
+)
+def test_a_fourier_transform_takes_a_copy_and_a_work_area(transform, op, most_bytes):
+    def make_step(batch, device):
+        image = torch.zeros(2, 8, 8, device=device)
+        return lambda: transform(image)
+
+    events = [e for e in record_events(make_step, 1, META, steps=1) if e.op == op and e.size_bytes != FREE]
+    assert [(e.workspace, e.size_bytes) for e in events if e.workspace] == [(True, most_bytes)]
+    assert not events[0].workspace  # the output comes first
+
+
+def test_only_what_a_backward_pass_calls_is_called_in_autograd_s_thread():
+    events = record_events(training(), 2, META, steps=1)
+    threads = {(e.op, e.in_backward) for e in events if e.call}
+    assert threads == {("aten.convolution.default", False), ("aten.convolution_backward.default", True)}
+    assert not any(e.in_backward for e in events if not e.call)
+
+
 def test_a_step_that_is_not_affine_in_the_batch_is_refused():
     def quadratic(batch, device):
         return lambda: torch.empty(batch * batch, 128, device=device)
@@ -230,6 +282,49 @@ def test_a_step_that_reads_a_value_is_refused():
 
     with pytest.raises(NotRecordableError, match="needs the value of a tensor"):
         record(reading)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no metadata in this file"), NotImplementedError("meta.load: later")])
+def test_an_error_of_the_user_that_speaks_of_meta_is_told_as_it_is(error):
+    def raising(batch, device):
+        def step():
+            raise error
+
+        return step
+
+    with pytest.raises(type(error)) as told:
+        record(raising)
+    assert told.value is error
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        lambda x: x.sum().item(),
+        lambda x: bool((x > 0).any()),
+        lambda x: x.cpu(),
+        lambda x: x.tolist(),
+        lambda x: x[x > 0],
+        lambda x: torch.unique(x),
+        lambda x: torch.equal(x, x),
+        lambda x: torch.masked_select(x, x > 0),
+        lambda x: x + torch.zeros(3),
+    ],
+)
+def test_every_way_to_ask_for_a_value_is_refused(reading):
+    def make_step(batch, device):
+        return lambda: reading(torch.zeros(3, device=device))
+
+    with pytest.raises(NotRecordableError, match="needs the value of a tensor"):
+        record(make_step)
+
+
+def test_warnings_of_the_step_that_are_errors_pass_through():
+    def warning(batch, device):
+        raise UserWarning("of the user's own")
+
+    with pytest.raises(UserWarning, match="of the user's own"):
+        record(warning)
 
 
 def test_errors_of_the_step_itself_pass_through():

@@ -1,9 +1,10 @@
 """The search for the largest batch, against brute force over every batch."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.memory.search import NEIGHBOURS, Probe, largest_batch
+from bench.memory.search import LARGEST_BATCH, NEIGHBOURS, Probe, largest_batch
 
 
 class Table:
@@ -44,6 +45,13 @@ def test_an_edge_that_is_not_monotone_moves_on(edge, gap, length, guess):
     assert boundary.batch == max(fitting)
     for beyond in range(1, NEIGHBOURS + 1):
         assert boundary.batch + beyond not in fitting
+
+
+@pytest.mark.parametrize(("guess", "probes"), [(2**40, 1), (LARGEST_BATCH, 1), (LARGEST_BATCH - 1, 2), (1, 21)])
+def test_a_search_without_an_edge_stops(guess, probes):
+    engine = Table(range(1, 2**50), guess)
+    boundary = largest_batch(engine)
+    assert (boundary.batch, boundary.monotone, len(engine.asked)) == (LARGEST_BATCH, True, probes)
 
 
 def test_a_good_guess_costs_few_probes():

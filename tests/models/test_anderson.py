@@ -127,6 +127,18 @@ def test_weights_fall_back_to_the_larger_ridge_and_then_to_the_latest_iterate():
     torch.testing.assert_close(_weights(gram, larger, latest), expected)
 
 
+def test_a_hundredfold_ridge_is_tried_where_the_ridge_is_lost_in_rounding():
+    """Residuals are all 1: 1 + 5e-17 and 1 + 1e-16 are 1, 1 + 5e-15 is not, and the mean of both images is next."""
+    seen = []
+
+    def translate(z):
+        seen.append(z.item())
+        return z + 1
+
+    solve(translate, torch.zeros(1, 1, dtype=torch.float64), SolverOptions(ridge=5e-17, max_evaluations=3, tolerance=0))
+    assert seen == [0, 1, pytest.approx(1.5, abs=0.02)]
+
+
 def test_not_a_number_is_reported_and_does_not_spread():
     m, b, exact = linear([0.5, 0.5])
     b = b.clone()

@@ -26,7 +26,7 @@ def fresh():
 
 
 def test_names_come_in_the_papers_order():
-    assert models.names() == ["LU-DnCNN", "DEQ4IP", "LUSER-SW", "LUSER-DW"]
+    assert models.names()[:4] == ["LU-DnCNN", "DEQ4IP", "LUSER-SW", "LUSER-DW"]  # and then others, if there are
 
 
 def test_get():
@@ -44,7 +44,8 @@ def test_an_architecture_is_one_more_file(fresh, tmp_path: Path, monkeypatch):
     (tmp_path / "new.py").write_text(NEW)
     monkeypatch.setattr(architectures, "__path__", [*architectures.__path__, str(tmp_path)])
     monkeypatch.delitem(sys.modules, "bench.models.architectures.new", raising=False)
-    assert models.names() == ["LU-DnCNN", "DEQ4IP", "LUSER-SW", "LUSER-DW", "Identity"]
+    assert models.names()[:4] == ["LU-DnCNN", "DEQ4IP", "LUSER-SW", "LUSER-DW"]
+    assert "Identity" in models.names()[4:]
     assert models.get("Identity").name == "Identity"
     sys.modules.pop("bench.models.architectures.new")
 

@@ -50,6 +50,29 @@ def test_mask_follows_fastmri(acceleration, centre):
     assert masks.sum(dim=1).double().mean().item() == pytest.approx(320 / acceleration, rel=0.02)
 
 
+@pytest.mark.parametrize(("acceleration", "centre"), [(4, 26), (8, 13)])
+def test_default_centre_is_fastmris(acceleration, centre):
+    """0.08 of 320 columns at 4x, 0.04 at 8x, and no other column in every mask (Zbontar et al., 2018, section 4.9)."""
+    masks = torch.stack([MRI((2, 1, 320), acceleration, seed=seed).mask for seed in range(40)])
+    start = (320 - centre + 1) // 2
+    assert masks.bool().all(dim=0).nonzero().flatten().tolist() == list(range(start, start + centre))
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 8])
+def test_no_acceleration_measures_every_column(width):
+    assert all(column_mask(width, 1, centre / width, seed=0).all() for centre in range(width + 1))
+
+
+def test_mask_needs_no_centre():
+    assert column_mask(1000, 4, 0, seed=0).double().mean().item() == pytest.approx(0.25, abs=0.05)
+
+
+def test_defaults_are_fastmri_knees():
+    mri = MRI()
+    assert mri.image_shape == mri.measurement_shape == (2, 320, 320)
+    assert torch.equal(mri.mask, column_mask(320, 4, 0.08, seed=0).float())
+
+
 def test_mask_is_the_seeds_and_the_projection_is_idempotent():
     assert torch.equal(MRI(seed=3).mask, MRI(seed=3).mask)
     assert not torch.equal(MRI(seed=3).mask, MRI(seed=4).mask)

@@ -12,7 +12,8 @@ from bench.operators.base import LinearOperator
 
 
 def test_names_and_classes():
-    assert operators.names() == ["GaussianBlur", "MRI", "Radon"]
+    assert {"GaussianBlur", "MRI", "Radon"} <= set(operators.names())
+    assert operators.names() == sorted(operators.names())
     for name in operators.names():
         assert issubclass(operators.get(name), LinearOperator)
         assert operators.get(name).__name__ == name
@@ -21,7 +22,7 @@ def test_names_and_classes():
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(KeyError) as error:
         operators.get("Sobel")
-    assert str(error.value) == "unknown operator 'Sobel'; known: GaussianBlur, MRI, Radon"
+    assert str(error.value) == f"unknown operator 'Sobel'; known: {', '.join(operators.names())}"
 
 
 def test_importing_the_package_does_not_import_torch():

@@ -119,6 +119,13 @@ def test_norm_is_one_at_full_size(full_size):
     assert full_size.norm(iterations=200, tolerance=1e-9) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.parametrize(("size", "detectors", "angles"), [(9, 13, 3), (4, 3, 7), (16, 23, 2)])
+def test_norm_is_the_largest_singular_value(size, detectors, angles):
+    radon = Radon(size, detectors, angles, dtype=torch.float64)
+    A = radon(torch.eye(size**2, dtype=torch.float64).view(-1, 1, size, size)).flatten(1)
+    assert torch.linalg.matrix_norm(A, 2).item() == pytest.approx(1, abs=1e-5)
+
+
 def test_adjoint_at_full_size(full_size):
     x, y = torch.randn(2, *full_size.image_shape), torch.randn(2, *full_size.measurement_shape)
     Ax = full_size(x)

@@ -30,7 +30,7 @@ VERDICTS = [
         Why(4, (1000, 2000), (2**20, 4 * 2**20), (GROWN,)),
     ),
     Verdict("ct", "C", "timing", Outcome.BETTER, None, (Change("evaluation_seconds", "", 1.5, 1.0, Outcome.BETTER),)),
-    Verdict("ct", "D", "memory", Outcome.SAME),
+    Verdict("ct", "D", "memory", Outcome.SAME, None, (Change("parameters", "", 9, 9, Outcome.SAME),)),
     Verdict("mri", "A", "memory", Outcome.NEW),
     Verdict("mri", "C", "memory", Outcome.GONE),
     Verdict("mri", "D", "memory", Outcome.NOT_COMPARABLE, "torch: 100%, now a|<b> \x00"),

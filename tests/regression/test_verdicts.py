@@ -4,12 +4,14 @@ import handmade
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from scipy.stats import mannwhitneyu
 
 from bench.config import CheckSection, Limit, LimitsSection, load
+from bench.errors import UsageError
 from bench.regression.measured import Measured, Quantity, conditions, reduced
 from bench.regression.verdicts import MORE_IS_BETTER, Outcome, compare, judge, rank_test
-from bench.units import MiB
+from bench.units import GiB, MiB
 
 WORSE, BETTER, SAME, NEW, GONE, NOT_COMPARABLE = Outcome
 OPPOSITE = {WORSE: BETTER, BETTER: WORSE, NEW: GONE, GONE: NEW, SAME: SAME, NOT_COMPARABLE: NOT_COMPARABLE}
@@ -29,6 +31,10 @@ def cell(*quantities, architecture="LU-DnCNN", failure=None, **conditions):
         failure=failure,
         quantities=quantities,
     )
+
+
+def psnr(*values):
+    return Quantity(name="psnr_db", value=tuple(map(float, values)))
 
 
 def batch(value, **at):
@@ -161,7 +167,7 @@ def test_of_many_reasons_the_first_three():
     [
         (None, "broken", WORSE, "fails now: broken"),
         ("broken", None, BETTER, "failed before: broken"),
-        ("broken", "broken so", SAME, "fails: broken so"),
+        ("broken", "broken so", NOT_COMPARABLE, "fails before and after: broken so"),
     ],
 )
 def test_failures(before, after, outcome, reason):
@@ -192,13 +198,130 @@ def test_limits_at_their_edges(limit, before, after, outcome):
 
 def test_every_number_has_its_own_limit():
     check = limits(psnr_db={"absolute": 0.5})
-    psnr = [Quantity(name="psnr_db", value=value) for value in (30.0, 29.5, 29.4, 30.6)]
-    assert [judge(psnr[0], after, check).outcome for after in psnr] == [SAME, SAME, WORSE, BETTER]
-    perfect = Quantity(name="psnr_db", value=float("inf"))
-    assert judge(perfect, perfect, check).outcome is SAME
-    assert judge(perfect, psnr[0], check).outcome is WORSE
+    images = [psnr(value) for value in (30.0, 29.5, 29.4, 30.6)]
+    assert [judge(images[0], after, check).outcome for after in images] == [SAME, SAME, WORSE, BETTER]
     diverged = [Quantity(name="diverged_trainings", value=value) for value in (0, 1)]
     assert judge(*diverged, check).outcome is WORSE
+
+
+INF = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome", "reason"),
+    [
+        ((INF, INF), (INF, INF), SAME, None),
+        ((INF, 30), (30, INF), SAME, None),
+        ((INF, 30), (INF, 10), WORSE, None),  # an image that is exact hides no other
+        ((INF, 10), (INF, 30), BETTER, None),
+        ((INF,), (30,), WORSE, "infinite in 0 of the images, before in 1"),
+        ((30,), (INF,), WORSE, "infinite in 1 of the images, before in 0"),  # never better
+        ((30, 30), (INF, 10), WORSE, "infinite in 1/2 of the images, before in 0"),
+        ((INF, INF, 30), (INF, 30, 30), WORSE, "infinite in 1/3 of the images, before in 2/3"),
+        ((INF, 30), (INF, 30, INF, 30), SAME, None),  # of twice as many seeds
+        ((-5,), (-5.1,), SAME, None),
+        ((0,), (0.2,), BETTER, None),
+    ],
+)
+def test_an_infinite_psnr(before, after, outcome, reason):
+    change = judge(psnr(*before), psnr(*after), limits(psnr_db={"absolute": 0.15, "relative": 0.001}))
+    assert (change.outcome, change.reason) == (outcome, reason)
+
+
+@pytest.mark.parametrize("name", ["training_step_seconds", "evaluation_seconds"])
+@pytest.mark.parametrize("bad", [float("nan"), INF, -INF, 0.0, -1.0, True, "1", None, 10**400])
+def test_seconds_that_are_none(name, bad):
+    with pytest.raises(ValidationError):
+        Quantity(name=name, value=(1.0, bad, 1.0))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), -INF, 1e308, True, "30", None])
+def test_a_psnr_that_is_none(bad):
+    with pytest.raises(ValidationError):
+        Quantity(name="psnr_db", value=(30.0, bad))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), INF, 1.5, -1, 2**63, True, "4", None, (4.0,), ()])
+def test_a_batch_that_is_none(bad):
+    with pytest.raises(ValidationError):
+        batch(bad)
+
+
+def test_a_number_twice_is_none():
+    with pytest.raises(ValidationError, match=r"largest_batch \(8GB, high\) of LU-DnCNN on ct more than once"):
+        cell(batch(4), batch(3))
+
+
+def test_a_record_whose_numbers_cannot_be_compared_is_named():
+    twice = handmade.memory("LU-DnCNN", GiB, cards=("8GB", "8GB"))
+    twice = twice.model_copy(update={"settings": {"memory": {"engine": "simulated"}}})
+    with pytest.raises(UsageError, match=r"LU-DnCNN on ct, memory \(0123456789\) is damaged .*more than once"):
+        reduced(twice)
+
+
+def test_trainings_that_all_diverged_are_a_failure():
+    """One that ends makes a number; none is a failure, before and after alike."""
+    diverged, ended = handmade.diverged(), handmade.training()
+    sets = {
+        "none": reduced(handmade.accuracy("LU-DnCNN", diverged, handmade.diverged(1))),
+        "one": reduced(handmade.accuracy("LU-DnCNN", diverged, ended)),
+    }
+    assert (sets["none"].failure, sets["none"].quantities) == ("diverged: the loss is not finite", ())
+    assert reduced(handmade.accuracy("LU-DnCNN")).failure == "no training"
+    assert only([sets["none"]], [sets["none"]]).outcome is NOT_COMPARABLE
+    assert only([sets["one"]], [sets["none"]]).outcome is WORSE
+    assert only([sets["one"]], [sets["one"]]).outcome is SAME
+
+
+@pytest.mark.parametrize(("before", "after", "outcome"), [(0, 5, BETTER), (5, 0, WORSE), (0, 0, SAME)])
+def test_none_fits(before, after, outcome):
+    """From none that fits to some, with peaks on one side alone; a relative limit of 0 allows nothing."""
+    quantities = [(batch(value), *([peak(100, batch=value)] if value else [])) for value in (before, after)]
+    verdict = only(*([cell(*of_side)] for of_side in quantities), check=limits(largest_batch={"relative": 0.5}))
+    assert (verdict.outcome, verdict.unanswered) == (outcome, False)
+
+
+def test_peaks_are_asked_for_where_the_batch_is_the_same_to_the_image():
+    """A batch that moved within its limit is the same, and has another peak, which nobody misses."""
+    check = limits(largest_batch={"absolute": 1})
+    moved = only([cell(batch(4), peak(1, batch=4))], [cell(batch(5), peak(1, batch=5))], check=check)
+    assert (moved.outcome, moved.unanswered, moved.reason) == (SAME, False, None)
+    stayed = only([cell(batch(4), peak(1, batch=4))], [cell(batch(4))], check=check)
+    assert (stayed.outcome, stayed.unanswered) == (SAME, True)
+
+
+def test_as_many_repeats_as_the_significance_just_allows():
+    """Four and four lie apart by chance once in 35 times: that is enough for p <= 2 / 70."""
+    before, after = seconds(1, 1.1, 1.2, 1.3), seconds(2, 2.1, 2.2, 2.3)
+    outcomes = [
+        judge(before, after, EXACT.model_copy(update={"significance": significance})).outcome
+        for significance in (2 / 70, 2 / 70 - 1e-9)
+    ]
+    assert outcomes == [WORSE, NOT_COMPARABLE]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome"),
+    [
+        ([1.0] * 5, [1.0] * 5, SAME),
+        ([1.0] * 5, [2.0] * 5, WORSE),
+        ([1.0], [1.0], SAME),
+        ([1.0], [2.0], NOT_COMPARABLE),
+        ([1.0, 3.0], [2.0, 2.0], SAME),  # the median of an even number lies between
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_repeats_that_are_alike_or_one_alone(before, after, outcome):
+    assert judge(seconds(*before), seconds(*after), EXACT).outcome is outcome
+
+
+@pytest.mark.parametrize("bad", [float("nan"), INF, -INF, -1.0])
+def test_limits_that_are_none(bad):
+    for name in ("absolute", "relative"):
+        with pytest.raises(ValidationError):
+            Limit(**{name: bad})
+    with pytest.raises(ValidationError):
+        CheckSection(baseline="baseline.json", significance=bad, limits=LimitsSection())
 
 
 def test_nothing_to_judge():
@@ -237,7 +360,8 @@ def test_the_least_p_is_that_of_samples_apart(n, m, least):
 
 
 numbers = st.one_of(
-    st.builds(Quantity, name=st.sampled_from(["largest_batch", "parameters", "psnr_db"]), value=st.integers(0, 5)),
+    st.builds(Quantity, name=st.sampled_from(["largest_batch", "parameters"]), value=st.integers(0, 5)),
+    st.builds(Quantity, name=st.just("psnr_db"), value=st.lists(st.floats(0, 5), min_size=1, max_size=3).map(tuple)),
     st.builds(
         Quantity,
         name=st.sampled_from(["training_step_seconds", "evaluation_seconds"]),
@@ -260,7 +384,9 @@ loose = limits(largest_batch={"absolute": 1}, training_step_seconds={"relative":
 
 @given(sets)
 def test_a_set_is_the_same_as_itself(some):
-    assert {verdict.outcome for verdict in compare(some, some, EXACT)} <= {SAME}
+    """A failure on both sides is no comparison."""
+    expected = [(cell.name, NOT_COMPARABLE if cell.failure else SAME) for cell in some]
+    assert sorted((verdict.name, verdict.outcome) for verdict in compare(some, some, EXACT)) == sorted(expected)
 
 
 @given(sets, sets)
@@ -288,7 +414,7 @@ def test_what_is_compared_of_memory():
     """Of a batch of 0 there is no peak; an exact number is one of a version of cuDNN."""
     small = handmade.card("8GB", 1000 * MiB, 250 * MiB, bounds=("high", "exact"))
     small = small.model_copy(update={"cudnn": "9.20", "edges": small.edges | {"high": handmade.edge(0, 1)}})
-    made = handmade.memory("LU-DnCNN", 7, parameters=3, cards=())
+    made = handmade.memory("LU-DnCNN", 7, parameters=3, cards=("8GB",))
     made = made.model_copy(update={"memory": made.memory.model_copy(update={"cards": [small]})})
     made = made.model_copy(update={"settings": {"memory": {"engine": "simulated"}, "shape": (3, 4)}})
     measured = reduced(made)
@@ -325,7 +451,7 @@ def test_what_is_compared_of_timing_and_accuracy():
     trainings = handmade.training(psnr_db=(30.0, 32.0)), handmade.diverged(seed=1)
     measured = reduced(handmade.accuracy("LU-DnCNN", *trainings))
     assert [(q.name, q.value, q.at["data"]["name"]) for q in measured.quantities] == [
-        ("psnr_db", 31.0, "ct-phantoms"),
+        ("psnr_db", (30.0, 32.0), "ct-phantoms"),
         ("diverged_trainings", 1, "ct-phantoms"),
     ]
 

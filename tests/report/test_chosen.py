@@ -52,7 +52,7 @@ def test_a_failure_does_not_hide_an_earlier_success_of_the_same_key():
 
 def test_table_3_shows_one_setting_of_a_cell_and_says_what_it_leaves_out():
     old, new = memory("DEQ4IP", 100 * MiB), memory("DEQ4IP", 200 * MiB, loss="auxiliary", created=LATER)
-    assert one_per_cell([new, old], "memory") == ([new], 1)
+    assert one_per_cell([old, new], "memory") == ([new], 1)
     (table,) = tables([old, new], ["table3"])
     assert table.caption.endswith("Not shown: 1 older records of these cells, with other settings.")
     assert len(table.tidy) == 2  # cards

@@ -36,3 +36,18 @@ def test_a_single_outlier_of_the_loss_does_not_show():
 
 def test_classical_methods_have_no_curve():
     assert curves.draw([accuracy("total variation", training())]) is None
+
+
+def test_an_infinite_psnr_stands_on_the_upper_edge():
+    curve = points([1.0] * 3, loss=0.0)
+    values = [30.0, float("inf"), 31.0]
+    curve = [p.model_copy(update={"validation_psnr_db": v}) for p, v in zip(curve, values, strict=True)]
+    with style.style():
+        above, beneath = curves.draw([accuracy("DEQ4IP", training(curve=curve))]).axes
+    line, edge = beneath.lines
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([1, 3], [30.0, 31.0])
+    assert (list(edge.get_xdata()), list(edge.get_ydata())) == ([2], [1])
+    assert edge.get_transform() == beneath.get_xaxis_transform()
+    assert [text.get_text() for text in beneath.texts] == ["inf"]
+    assert 31 < beneath.get_ylim()[1] < 32
+    assert above.get_yscale() == "linear"  # of losses that are all 0 there is no logarithm

@@ -105,3 +105,10 @@ def test_other_images_are_not_put_side_by_side(tmp_path):
     records = [kept(tmp_path, "LU-DnCNN", images(), [0.1] * 3), kept(tmp_path, "DEQ4IP", images() / 2, [0.1] * 3)]
     with pytest.raises(ValueError, match="DEQ4IP on ct was tested on other images than LU-DnCNN"):
         figure2.panels(records, tmp_path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_black_image_and_one_that_is_reconstructed_exactly(tmp_path):
+    with style.style():
+        figure = figure2.draw([kept(tmp_path, "LU-DnCNN", np.zeros((1, 1, 16, 16), np.float32), [0.0])], tmp_path)
+    assert "inf dB" in [text.get_text() for axes in figure.axes for text in axes.texts]

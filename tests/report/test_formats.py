@@ -133,6 +133,9 @@ def test_provenance_tells_settings_that_differ_from_those_of_all_of_a_stage():
     assert list(shown.shared_settings) == ["memory", "timing, preset demo"]
     assert shown.shared_settings["memory"] == {
         "accuracy.steps": "150",
+        "memory.alloc_conf": "",
+        "memory.engine": "simulated",
+        "memory.steps": "2",
         "model.gradient": "one-graph",
         "model.solver.max_evaluations": "8",
         "model.stages": "4",

@@ -44,7 +44,7 @@ def test_cells_that_failed_or_do_not_fit():
 def test_of_profiles_on_several_cards_the_newest_is_shown():
     old = profile("DEQ4IP", total_bytes=8 * GiB)
     new = profile("DEQ4IP", created="2026-01-02T00:00:00+00:00")
-    (made,) = tables([new, old], ["profile"])
+    (made,) = tables([old, new], ["profile"])
     assert made.arranged[""][0] == "largest batch, 24GB"
     assert made.tidy["size_bytes"].sum() == new.profile.composition.peak_reserved_bytes
     assert "Not shown: 1 older records of these cells" in made.caption

@@ -2,6 +2,7 @@ import pytest
 from handmade import DATA, accuracy, diverged, failed, training
 
 from bench.report import table2
+from bench.report.cells import best
 
 
 def shown(*records):
@@ -98,3 +99,20 @@ def test_only_the_papers_sizes_and_images_compare_with_it(preset, name, compares
 
 def test_nothing_trained_to_its_end():
     assert table2.caption(table2.tidy([failed("accuracy")])) == "No method was trained to its end."
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_infinite_psnr_has_no_spread_and_no_gain_over_another():
+    inf = float("inf")
+    exact, some = training((inf, inf)), training((inf, 30.0), seed=1)
+    assert [row["ct"] for row in shown(START, accuracy("LU-DnCNN", exact, some))[::2]] == [
+        "21.00 ± 1.41",
+        "inf (+inf) / 30.59",
+    ]
+    start = accuracy("initialisation", exact)
+    assert [row["ct"] for row in shown(start, accuracy("LU-DnCNN", exact), accuracy("DEQ4IP", training()))[::2]] == [
+        "inf",
+        "inf / 30.59",
+        "31.00 ± 1.41 / 31.79",
+    ]
+    assert best(["inf (+inf) / 30.59", "31.00", "infinite"], "most") == [True, False, False]

@@ -154,3 +154,50 @@ def test_the_caption_says_the_rules_and_what_was_measured():
         "times and PSNR rank methods; they do not compare with published numbers."
     )
     assert table4.caption(table4.tidy([memory("DEQ4IP", GiB)])).endswith("Measured: memory of ct; torch 2.13.0.")
+
+
+def test_the_spread_is_that_of_quartiles():
+    """Of the norms 1 to 9, from the third on and up to the seventh: 7 / 3."""
+    curve = points([1.0] * 9 + [float(norm) for norm in range(1, 10)])
+    cell = cells(accuracy("LUSER-SW", training(curve=curve)))["LUSER-SW"]["training stability"]
+    assert cell == "Stable (0 of 1 diverged, norms 2.33x) / Stable"
+
+
+@pytest.mark.filterwarnings("error")
+def test_stability_of_norms_and_residuals_that_are_zero_alone_or_infinite():
+    def told(curve):
+        return cells(accuracy("LUSER-SW", training(curve=curve)))["LUSER-SW"]["training stability"]
+
+    still = points([0.0] * 8, loss=0.0, evaluations=1, residual=0.0)
+    assert told(still) == (
+        "Stable (0 of 1 diverged, norms 1.00x, evaluations 1.0 to 1.0, residual 0.0e+00 to 0.0e+00) / Stable"
+    )
+    assert told(points([0.0] * 6 + [1.0] * 2)) == "Unstable (0 of 1 diverged, norms infx) / Stable"
+    one = points([1.0], evaluations=2, residual=float("inf"))
+    assert told(one) == "Stable (0 of 1 diverged, norms 1.00x, evaluations 2.0, residual inf) / Stable"
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_infinite_psnr_is_the_best_and_as_good_as_another():
+    inf = float("inf")
+    values = {"a": (inf, 9), "b": (inf, 10), "c": (30.0, 8), "d": (29.0, 10)}
+    rows = [
+        {"method": method, "task": "ct", "psnr_db": psnr_db, "peak_bytes_per_image": peak_bytes}
+        for method, (psnr_db, peak_bytes) in values.items()
+    ]
+    found = judge(BY_NAME["expressiveness"], pd.DataFrame(rows).set_index(["method", "task"]))
+    assert {method: (each.word, each.numbers) for method, each in found.items()} == {
+        **dict.fromkeys("ab", ("High", "+0.00 dB, +0.00 dB")),
+        "c": ("Moderate", "+0.00 dB, -inf dB"),
+        "d": ("Low", "-inf dB, -inf dB"),
+    }
+
+
+@pytest.mark.filterwarnings("error")
+def test_there_is_no_ratio_to_nothing():
+    values = [{"method": name, "task": "ct", "s": value} for name, value in (("a", 0.0), ("b", 1.0), ("c", 2.0))]
+    frame = pd.DataFrame(values).set_index(["method", "task"])
+    assert {method: each.word for method, each in judge(BY_NAME["network_size"], frame).items()} == {
+        "b": "Small",
+        "c": "Moderate",
+    }

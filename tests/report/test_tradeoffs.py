@@ -52,3 +52,14 @@ def test_nothing_is_drawn_where_a_stage_is_missing(draw):
     assert draw([memory("DEQ4IP", MiB)]) is None
     assert draw([accuracy("DEQ4IP", training())]) is None
     assert draw([timing("DEQ4IP", 1.0, 1.0), memory("LU-DnCNN", MiB)]) is None
+
+
+def test_an_infinite_psnr_stands_on_the_upper_edge():
+    inf = float("inf")
+    records = [memory(name, MiB) for name in ("LU-DnCNN", "DEQ4IP")]
+    records += [accuracy("LU-DnCNN", training((inf, 30.0))), accuracy("DEQ4IP", training((30.0, 30.0)))]
+    records += [accuracy("initialisation", training((inf, inf)))]
+    with style.style():
+        (axes,) = tradeoffs.psnr_against_memory(records).axes
+    assert points_of(axes, "_infinite", "DEQ4IP", "initialisation (inf)") == [(1, 1), (1, 30), (0, 1, 1, 1)]
+    assert points_of(axes, "Pareto front") == [()]

@@ -1,0 +1,67 @@
+"""What comes of a command: its exit code, and the one place where errors are printed, each in one sentence."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import environment, streams
+from bench.errors import FAULT, BenchError, InterruptedRunError, OutputError, ReaderGoneError, UsageError
+from bench.stopping import Stopping
+
+
+def outcome(arguments: list[str], stopping: Stopping) -> int:
+    """Carry a command out and tell on stderr what went wrong: its exit code."""
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    debug = "--debug" in ours
+    given = [each for each in ours if each != "--debug"] + arguments[len(ours) :]
+    try:
+        streams.prepare()
+        code = _carry_out(given)
+        if stopping.signal:  # which typer makes an exit code of its own of
+            raise KeyboardInterrupt
+    except BaseException as error:  # noqa: BLE001 - where every exception ends
+        code = _told(error, stopping, debug)
+    try:
+        streams.flush()
+    except OutputError as error:
+        code = code or _told(error, stopping, debug)
+    if code == ReaderGoneError.exit_code:
+        streams.die_of_broken_pipe()
+    return code
+
+
+def _carry_out(arguments: list[str]) -> int:
+    """The exit code of the verb, where it raises nothing."""
+    environment.prepare()
+    from bench.commands.verbs import BadCommandError, app
+
+    try:
+        return app(arguments, prog_name="bench", standalone_mode=False) or 0
+    except BadCommandError as error:
+        error.show()
+        return UsageError.exit_code
+
+
+def _told(error: BaseException, stopping: Stopping, debug: bool) -> int:
+    """Say in one sentence how a command ended: its exit code."""
+    if stopping.signal or isinstance(error, KeyboardInterrupt):  # which may have become any exception on its way here
+        _say(str(error) if isinstance(error, InterruptedRunError) else stopping.sentence)
+        return stopping.exit_code
+    if isinstance(error, ReaderGoneError):
+        return error.exit_code
+    if isinstance(error, BenchError):
+        _say(str(error))
+        return error.exit_code
+    from bench import faults
+
+    if debug:
+        print(faults.traceback_of(error), end="", file=sys.stderr)
+    if isinstance(error, OSError) and error.filename is not None:
+        _say(f"cannot use {faults.shortened(str(error.filename))}: {error.strerror}")
+        return UsageError.exit_code
+    _say(faults.reported(error))
+    return FAULT
+
+
+def _say(sentence: str) -> None:
+    print(f"bench: {sentence}", file=sys.stderr)

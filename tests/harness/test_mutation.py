@@ -1,0 +1,123 @@
+"""The tool that changes the code to see whether a test notices: python -m tools.mutation."""
+
+import ast
+import subprocess
+
+import pytest
+
+from tools.mutation import packages, survivors
+from tools.mutation.mutants import mutants
+
+SOURCE = '''\
+"""Docstring."""
+import math
+
+LIMIT: int = 10
+
+
+def first(items, n=2):
+    """Docstring."""
+    if n < 0:
+        raise ValueError(f"got {n + 1}")
+    return items[:n] if items else None
+
+
+def largest(items):
+    total = 0
+    for item in items:
+        total += max(item, 0.5)
+    return None
+'''
+
+
+def test_changes_of_a_file(tmp_path):
+    (tmp_path / "file.py").write_text(SOURCE)
+    made = mutants(tmp_path, "file.py")
+    assert [(mutant.line, mutant.change, mutant.is_local) for mutant in made] == [
+        (4, "10 -> 11", False),
+        (7, "2 -> 3", False),
+        (9, "0 -> 1", True),
+        (9, "dropped: if n < 0: ...", True),
+        (9, "n < 0 -> n <= 0", True),
+        (10, "dropped: raise ValueError(f'got {n + 1}')", True),
+        (11, "items[:n] if items else None -> items[:n] if not items else None", True),
+        (11, "return items[:n] if items else None -> return None", True),
+        (15, "0 -> 1", True),
+        (17, "0.5 -> 1.5", True),
+        (17, "dropped: total += max(item, 0.5)", True),
+        (17, "max(item, 0.5) -> min(item, 0.5)", True),
+        (17, "total += max(item, 0.5) -> total -= max(item, 0.5)", True),
+    ]
+    lines = SOURCE.splitlines()
+    for mutant in made:
+        assert mutant.text == lines[mutant.line - 1].strip()
+        changed = mutant.source.splitlines()
+        ast.parse(mutant.source)
+        assert changed != lines and changed[: mutant.line - 1] == lines[: mutant.line - 1]
+    by_change = {mutant.change: mutant for mutant in made}
+    assert by_change["n < 0 -> n <= 0"].source == SOURCE.replace("n < 0", "(n <= 0)")
+    assert by_change["n < 0 -> n <= 0"].lines == by_change["dropped: if n < 0: ..."].lines == (9, 9)
+
+
+def test_the_same_change_twice_in_a_line_is_told_apart(tmp_path):
+    (tmp_path / "file.py").write_text("ä = [1, 1, 'ö', 1 + 1]\n")
+    made = {mutant.change: mutant.source for mutant in mutants(tmp_path, "file.py")}
+    assert made["1 -> 2"] == "ä = [(2), 1, 'ö', 1 + 1]\n"
+    assert made["1 -> 2 (the 2. on its line)"] == "ä = [1, (2), 'ö', 1 + 1]\n"
+    assert made["1 + 1 -> 1 - 1"] == "ä = [1, 1, 'ö', (1 - 1)]\n"
+
+
+def test_accepted_changes_are_those_of_the_code():
+    """If this fails, a line has changed whose change was accepted: is the reason still right?"""
+    accepted = survivors.read(survivors.PATH)
+    assert accepted and all(accepted.values())
+    changed = {survivor.file for survivor in accepted}
+    assert changed <= {file for package in packages.TESTS for file in packages.files(package)}
+    made = [mutant for file in changed for mutant in mutants(packages.ROOT, file)]
+    assert survivors.stale(accepted, made, sorted(changed)) == []
+
+
+def test_a_file_can_be_accepted_in_part_or_whole(tmp_path):
+    (tmp_path / "file.py").write_text("def f():\n    return 1\n")
+    *_, mutant = mutants(tmp_path, "file.py")
+    for change, covered, uncovered in (('["*"]', "all", "all"), (None, None, "all"), ('["other"]', None, None)):
+        (tmp_path / "accepted.toml").write_text(
+            '[[survivor]]\nfile = "file.py"\nreason = "all"\n' + (f"changes = {change}\n" if change else "")
+        )
+        accepted = survivors.read(tmp_path / "accepted.toml")
+        told = [survivors.reason(accepted, mutant, is_covered=is_covered) for is_covered in (True, False)]
+        assert told == [covered, uncovered]
+
+
+def test_what_no_test_notices_is_printed(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("coverage")
+    from tools.mutation import __main__ as tool
+
+    (tmp_path / "limits").mkdir()
+    (tmp_path / "limits/limits.py").write_text(
+        "LEAST = 5\n\ndef is_large(n):\n    return n >= 10\n\ndef double(n):\n    return n + n\n"
+    )
+    (tmp_path / "test_limits.py").write_text(
+        "from limits.limits import LEAST, is_large\n\n"
+        "def test_least():\n    assert LEAST == 5\n\n"
+        "def test_large():\n    assert is_large(11) and not is_large(9)\n"
+    )
+    (tmp_path / "accepted.toml").write_text(
+        '[[survivor]]\nfile = "limits/limits.py"\nreason = "Needs a GPU."\n\n'
+        '[[survivor]]\nfile = "limits/limits.py"\nline = "return n >= 10"\nchanges = ["10 -> 11"]\nreason = "Equal."\n'
+    )
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    monkeypatch.setattr(packages, "ROOT", tmp_path)
+    monkeypatch.setattr(packages, "TESTS", {"limits": ("test_limits.py",)})
+    monkeypatch.setattr(tool, "warm_up", lambda: None)
+    arguments = ["--jobs", "1", "--survivors", str(tmp_path / "accepted.toml")]
+    assert tool.main(arguments) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "limits/limits.py:4: n >= 10 -> n > 10 (survived)",
+        "limits: 6 changes: 2 killed, 2 survived, 0 timed out, 2 not covered; 3 of those not noticed are accepted",
+    ]
+    assert (tmp_path / "limits/limits.py").read_text().startswith("LEAST = 5")
+
+    (tmp_path / "test_limits.py").write_text("def test_fails():\n    assert False\n")
+    assert tool.main(arguments) == 2
+    assert "tests fail without a change" in capsys.readouterr().err

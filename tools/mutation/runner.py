@@ -1,0 +1,157 @@
+"""Run tests on a changed file, each time in a copy of the repository and in a fresh process.
+
+A process that has imported torch and pytest, and nothing of ours, forks a child for every change: the child imports
+the changed file as any run would, without the seconds that torch takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+import hypothesis
+import pytest
+
+from tools.mutation.mutants import Mutant
+
+WARM = (
+    "torch._dynamo",
+    "torch.fx.experimental.proxy_tensor",
+    "scipy.sparse",
+    "skimage.transform",
+    "typer",
+    "pytest_benchmark.plugin",
+)
+MOST_BYTES = 24 << 30  # of addresses: a changed size must not take the machine's memory
+
+
+class Outcome(str, Enum):
+    """What became of a change."""
+
+    KILLED = "killed"
+    SURVIVED = "survived"
+    TIMED_OUT = "timed out"
+    NOT_COVERED = "not covered"
+
+
+class Task(NamedTuple):
+    """A change, the tests that can notice it, in order, and the seconds that they take without it."""
+
+    mutant: Mutant
+    tests: list[str]
+    seconds: float
+
+
+def copy_repository(root: Path, to: Path) -> None:
+    """Copy what git tracks, or would; links stay links."""
+    git = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(git, cwd=root, capture_output=True, text=True, check=True).stdout
+    for name in listed.split("\0"):
+        if name and os.path.lexists(root / name):
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, to / name, follow_symlinks=False)
+
+
+def warm_up() -> None:
+    """Import what takes long; make tests of properties repeatable, and their failures quick."""
+    for name in WARM:
+        importlib.import_module(name)
+    hypothesis.settings.register_profile(
+        "mutation",
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    hypothesis.settings.load_profile("mutation")
+
+
+def in_child(tree: Path, function: Callable[[], int], log: Path, timeout_s: int = 0) -> int:
+    """What a function returns in a forked process that works in a tree; minus the signal that ended it.
+
+    It is ended after `timeout_s` seconds (SIGALRM), and compiles no file to disk; 0: neither. It prints to `log`.
+    """
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            gc.freeze()  # what is imported already: pytest collects garbage at its end, and torch alone takes a second
+            os.setsid()
+            signal.alarm(timeout_s)
+            resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.chdir(tree)
+            sys.dont_write_bytecode = timeout_s > 0
+            os.environ |= {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1" if timeout_s else ""}
+            for name in [name for name in sys.modules if name.partition(".")[0] in ("bench", "tools")]:
+                del sys.modules[name]  # a forked process has those of this tool
+            sys.path.insert(0, str(tree))
+            code = function()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # what it started
+    return os.waitstatus_to_exitcode(status)
+
+
+def run(tasks: Sequence[Task], tree: Path, jobs: int) -> Iterator[tuple[Mutant, Outcome]]:
+    """What becomes of each change, in their order."""
+    with multiprocessing.get_context("fork").Pool(jobs, _own_copy, [tree]) as pool:
+        yield from pool.imap(_outcome, tasks)
+
+
+_tree: Path
+"""The copy that a process of the pool may change."""
+
+
+def _own_copy(tree: Path) -> None:
+    global _tree
+    _tree = tree.with_name(f"{tree.name}-{os.getpid()}")
+    shutil.copytree(tree, _tree, symlinks=True)
+
+
+def _outcome(task: Task) -> tuple[Mutant, Outcome]:
+    mutant, tests, seconds = task
+    if not tests:
+        return mutant, Outcome.NOT_COVERED
+    path = _tree / mutant.file
+    original, before = path.read_bytes(), path.stat()
+    arguments = ["-x", "--tb=no", "-p", "no:cacheprovider", *sorted({test.partition("::")[0] for test in tests})]
+    path.write_text(mutant.source)
+    os.utime(path, (before.st_atime, before.st_mtime + 1000))  # so that the compiled original is not taken for it
+    status = in_child(
+        _tree, lambda: pytest.main(arguments, plugins=[_Selection(tests)]), Path(os.devnull), int(5 * seconds) + 20
+    )
+    path.write_bytes(original)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    if status == -signal.SIGALRM:
+        return mutant, Outcome.TIMED_OUT
+    return mutant, Outcome.KILLED if status else Outcome.SURVIVED
+
+
+class _Selection:
+    """A pytest plugin that keeps some tests, in an order."""
+
+    def __init__(self, tests: Sequence[str]) -> None:
+        self._place = {test: place for place, test in enumerate(tests)}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = sorted((i for i in items if i.nodeid in self._place), key=lambda i: self._place[i.nodeid])
