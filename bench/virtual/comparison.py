@@ -1,8 +1,9 @@
 """A recording held against the virtual card, event for event.
 
-Both are sequences of allocations and frees. A block that is given back at once is a temporary, as of one kernel: these
-are counted by size. Of the rest, what is on one side alone is found as the smallest difference of two sequences
-(E. Myers, "An O(ND) difference algorithm and its variations", 1986).
+Both are sequences of allocations and frees, of which block sizes are compared. An allocation and a free of the same
+size with nothing left in between, as brackets close, is a temporary: these are counted by size. Of the rest, what is on
+one side alone is found as the smallest difference of two sequences (E. Myers, "An O(ND) difference algorithm and its
+variations", 1986).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.memory.trace import FREE, ROUNDING_BYTES
+from bench.memory.allocator import FREE
+from bench.memory.trace import ROUNDING_BYTES
 
 MOST_DIFFERENCES = 4000  # the time it takes grows with their square
 
@@ -24,8 +26,8 @@ class TooDifferentError(Exception):
 class Difference:
     """What differs between a recording and the virtual card: block sizes in bytes, and how often each.
 
-    `same` counts the events that both have, in order. `temporaries` are allocated and freed again with nothing in
-    between, on the card more often than in the recording. `on_card` and `recorded` are other allocations of one alone.
+    `same` counts the events that both have: temporaries by size, the rest in order. `temporaries` are those that the
+    card has more of than the recording; `on_card` and `recorded` are other allocations of one alone.
     """
 
     same: int
@@ -46,7 +48,7 @@ def compare(recorded: Iterable[tuple[int, int]], on_card: Iterable[int]) -> Diff
 
     Args:
         recorded: (key, bytes), or (key, FREE): a trace at one batch (Trace.at).
-        on_card: bytes of each allocation, or -k for the free of the k-th, from 1.
+        on_card: bytes of each allocation, or -k for the free of the k-th last.
 
     Raises:
         TooDifferentError: they differ in thousands of events.
@@ -67,27 +69,27 @@ def keyed(on_card: Iterable[int]) -> Iterator[tuple[int, int]]:
     allocations = 0
     for event in on_card:
         allocations += event > 0
-        yield (allocations, event) if event > 0 else (-event, FREE)
+        yield (allocations, event) if event > 0 else (allocations + 1 + event, FREE)
 
 
 def _apart(events: Iterable[tuple[int, int]]) -> tuple[list[int], Counter[int]]:
-    """Blocks, + where allocated and - where freed, without what is given back at once; and that by size.
+    """Blocks, + where allocated and - where freed, without temporaries; and those by size.
 
     An allocation of no bytes is none.
     """
     blocks: dict[int, int] = {}
-    rest: list[tuple[int, int]] = []
+    rest: list[int] = []
     temporaries: Counter[int] = Counter()
     for key, size_bytes in events:
         if size_bytes != FREE:
             blocks[key] = -(-size_bytes // ROUNDING_BYTES) * ROUNDING_BYTES
             if size_bytes:
-                rest.append((key, blocks[key]))
-        elif rest and rest[-1] == (key, blocks[key]):
-            temporaries[rest.pop()[1]] += 1
+                rest.append(blocks[key])
+        elif rest and rest[-1] == blocks[key]:
+            temporaries[rest.pop()] += 1
         elif blocks[key]:
-            rest.append((key, -blocks[key]))
-    return [block for _, block in rest], temporaries
+            rest.append(-blocks[key])
+    return rest, temporaries
 
 
 def _smallest_difference(one: Sequence[int], other: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -111,7 +113,8 @@ def _smallest_difference(one: Sequence[int], other: Sequence[int]) -> tuple[list
 
 
 def _walk_back(history: list[dict[int, int]], x: int, y: int) -> tuple[list[int], list[int]]:
-    only_one, only_other = [], []
+    only_one: list[int] = []
+    only_other: list[int] = []
     for differences in range(len(history) - 1, 0, -1):
         reached, diagonal = history[differences], x - y
         down = diagonal == -differences or (diagonal != differences and reached[diagonal - 1] < reached[diagonal + 1])

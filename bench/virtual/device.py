@@ -32,8 +32,8 @@ class VirtualMeasurement(Measurement):
 
     `values_read` counts copies to the host, which are zeros. `selections` counts kernels that select elements by value
     (nonzero, unique, x[mask]): they select none, and what follows is empty. `lower_bounds` are the functions whose
-    buffers' sizes are not known and were taken as 0. `events`, if asked for, are the bytes of each allocation, in
-    order, and -k for the free of the k-th.
+    buffers' sizes are not known and were taken as 0. `events`, if asked for, are the bytes of each allocation, and -k
+    for the free of the k-th last.
     """
 
     values_read: int

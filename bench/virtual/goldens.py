@@ -5,15 +5,15 @@ They hold the recording where there is no CUDA build: tests/golden/virtual, made
 
 from __future__ import annotations
 
-import gzip
 import json
+import lzma
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Golden(BaseModel):
-    """One step at one batch: its peaks, and every allocation (bytes) and free (-k: of the k-th)."""
+    """Whole steps at one batch: their peaks, and every allocation (bytes) and free (-k: of the k-th last)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,9 +40,9 @@ class Goldens(BaseModel):
 def write(goldens: Goldens, path: Path) -> None:
     """Write a file; the same answers give the same bytes."""
     text = json.dumps(goldens.model_dump(mode="json"), separators=(",", ":"))
-    path.write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
+    path.write_bytes(lzma.compress(text.encode(), preset=9))
 
 
 def read(path: Path) -> Goldens:
     """Read a file."""
-    return Goldens.model_validate_json(gzip.decompress(path.read_bytes()))
+    return Goldens.model_validate_json(lzma.decompress(path.read_bytes()))

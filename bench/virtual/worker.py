@@ -108,7 +108,7 @@ def _make_recorded_step(make_step: MakeStep, batch: int, device: torch.device) -
 
 
 def _events() -> Iterator[int]:
-    """What PyTorch's allocator was asked for since then: bytes, or -k where the k-th allocation was freed."""
+    """What PyTorch's allocator was asked for since then: bytes, or -k for the free of the k-th last allocation."""
     numbers: dict[int, int] = {}
     allocations = 0
     for event in torch.cuda.memory._snapshot()["device_traces"][0]:
@@ -117,7 +117,7 @@ def _events() -> Iterator[int]:
             numbers[event["addr"]] = allocations
             yield event["size"]
         elif event["action"] == "free_completed":
-            yield -numbers.pop(event["addr"])
+            yield numbers.pop(event["addr"]) - allocations - 1
 
 
 def _unknown(shared: mmap.mmap) -> str | None:

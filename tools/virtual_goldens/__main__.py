@@ -1,4 +1,4 @@
-"""Make tests/golden/virtual/torch-X.Y.json.gz: the suite's cells on the virtual card, with the installed PyTorch.
+"""Make tests/golden/virtual/torch-X.Y.json.xz: the suite's cells on the virtual card, with the installed PyTorch.
 
     make virtual                        # in an environment of its own, with a CUDA build
     python -m tools.virtual_goldens     # with the python of such an environment
@@ -59,7 +59,7 @@ def main() -> None:
         cudnn = version_text(seen.cudnn)
     release = ".".join(torch.__version__.split(".")[:2])
     FOLDER.mkdir(parents=True, exist_ok=True)
-    path = FOLDER / f"torch-{release}.json.gz"
+    path = FOLDER / f"torch-{release}.json.xz"
     write(Goldens(torch=torch.__version__, cudnn=cudnn, card=CARD.name, steps=STEPS, cells=cells), path)
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
 
