@@ -31,7 +31,8 @@ _NAME_BYTES = 256
 def main() -> None:
     """Answer tasks until the other end is closed."""
     connection, parent = Connection(int(sys.argv[1])), int(sys.argv[2])
-    os.environ.pop("LD_PRELOAD")  # no process of a step's own has the card
+    os.environ.pop("LD_PRELOAD", None)  # no process of a step's own has the card
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # it is about other cards
     unknown = mmap.mmap(-1, _NAME_BYTES)  # shared with the forks: outlives one that dies
     connection.send("ready")
     while os.getppid() == parent:
