@@ -17,6 +17,7 @@ from bench.memory.simulated import installed_release
 from bench.memory.trace import Workspace
 from bench.records import Bound, CardResult, Edge, Memory, Parameters, Record
 from bench.virtual import VirtualEngine
+from bench.virtual.figures import kernels_of
 
 if TYPE_CHECKING:
     from bench.cell import Cell
@@ -128,7 +129,7 @@ def _measured(cell: Cell, trace: Trace, card: Card) -> CardResult:
 
 def _virtual(cell: Cell, trace: Trace, card: Card) -> CardResult:
     """One card's answer from PyTorch's CUDA code, searched for from the recording's on."""
-    guess = largest_batch(simulated_engine(cell, trace, card)).batch
+    guess = largest_batch(simulated_engine(cell, trace, card, kernels_of(card))).batch
     engine = virtual_engine(cell, card, guess)
     boundary = largest_batch(engine)
     cudnn = next(seen.cudnn for seen in engine.measurements.values())

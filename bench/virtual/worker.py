@@ -12,6 +12,7 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import fields, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -33,6 +34,7 @@ def main() -> None:
     connection, parent = Connection(int(sys.argv[1])), int(sys.argv[2])
     os.environ.pop("LD_PRELOAD", None)  # no process of a step's own has the card
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # it is about other cards
+    _warm_up()
     unknown = mmap.mmap(-1, _NAME_BYTES)  # shared with the forks: outlives one that dies
     connection.send("ready")
     while os.getppid() == parent:
@@ -49,6 +51,14 @@ def main() -> None:
         _, status = os.waitpid(child, 0)
         if status:
             connection.send(Failed(_reason(os.waitstatus_to_exitcode(status), unknown)))
+
+
+def _warm_up() -> None:
+    """What PyTorch's kernels in Triton do first, a hash of all of Triton: half a second, in every fork."""
+    with suppress(ImportError):
+        from triton.runtime.cache import triton_key
+
+        triton_key()
 
 
 def tell(figures: Figures) -> ctypes.CDLL:
