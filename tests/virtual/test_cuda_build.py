@@ -224,3 +224,18 @@ def test_the_recording_and_the_virtual_card_agree_on_a_cell(tmp_path):
     assert records["virtual"]["engine"] == "virtual"
     assert virtual["cudnn"] == simulated["cudnn"]
     assert virtual["edges"]["exact"]["largest_batch"] == simulated["edges"]["exact"]["largest_batch"]
+
+
+def test_somebodys_script_runs_unchanged(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import os, sys, torch\n"
+        "net = torch.nn.Linear(1024, 1024).to('cuda')\n"
+        "net(torch.rand(8, 1024, device='cuda')).sum().backward()\n"
+        "print(torch.cuda.get_device_name(), sys.argv[1:], 'LD_PRELOAD' in os.environ)\n"
+        "sys.exit(7)\n"
+    )
+    done = subprocess.run(
+        [PYTHON, "-m", "bench.virtual", "H200", script, "--epochs", "3"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (7, "NVIDIA H200 ['--epochs', '3'] False\n"), done.stderr

@@ -266,3 +266,24 @@ def test_isolated_errors_are_not_answers():
 
     with pytest.raises(ProbeFailedError, match="the probe of batch 1 under RTX 3080 failed: lost"):
         VirtualEngine(make_step, CARD, device=Lost()).probe(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "expected a card and a script, such as: python -m bench.virtual 'RTX 3080' train.py"),
+        (["RTX 1", "train.py"], "unknown card"),
+        (["RTX 3080", "train.py"], "the virtual engine needs a CUDA build of PyTorch"),
+    ],
+)
+def test_a_script_that_cannot_run_is_one_sentence(monkeypatch, capsys, arguments, says):
+    from bench.virtual.__main__ import main
+
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(sys, "argv", ["bench.virtual", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith(f"bench: {says}")
