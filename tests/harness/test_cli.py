@@ -284,6 +284,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path, bench):
     run.wait(timeout=60)
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_with_other_cards_end_with_the_cards_of_both(bench, tmp_path):
     caps = ("8GB", "10GB")
     arguments = ("run", "--architecture", "LUSER-SW", "--task", "blur", "--jobs", "1", "--gpu-cap")

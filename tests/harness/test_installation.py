@@ -88,7 +88,7 @@ def wheels(tmp_path_factory):
     return ours | {"theirs": folder / "theirs-1-py3-none-any.whl"}
 
 
-@pytest.fixture(scope="module", params=["wheel", "editable"])
+@pytest.fixture(scope="module", params=["wheel", pytest.param("editable", marks=pytest.mark.slow)])
 def environment(request, wheels, tmp_path_factory):
     made = Environment(tmp_path_factory.mktemp(request.param) / "env")
     made.install(wheels[request.param])
@@ -144,7 +144,7 @@ def test_users_packages_by_a_pth_file(environment, project):
 
 
 @pytest.mark.parametrize("first", ["ours", "theirs"])
-@pytest.mark.parametrize("kind", ["wheel", "editable"])
+@pytest.mark.parametrize("kind", ["wheel", pytest.param("editable", marks=pytest.mark.slow)])
 def test_users_wheel_before_and_after_ours(wheels, kind, first, tmp_path):
     environment = Environment(tmp_path / "env")
     ours, theirs = wheels[kind], wheels["theirs"]
