@@ -209,9 +209,9 @@ def test_low_precision():
     ("options", "message"),
     [
         ({"method": "newton"}, "unknown solver method 'newton'; known methods: anderson, plain"),
-        ({"memory": 0}, "memory must be at least 1, got 0"),
-        ({"max_evaluations": 0}, "max_evaluations must be at least 1, got 0"),
-        ({"check_every": 0}, "check_every must be at least 1, got 0"),
+        ({"memory": 0}, "memory must be at least 1 and at most 10,000, got 0"),
+        ({"max_evaluations": 0}, "max_evaluations must be at least 1 and at most 10,000, got 0"),
+        ({"check_every": 0}, "check_every must be at least 1 and at most 10,000, got 0"),
         ({"tolerance": -1.0}, "tolerance must be finite and not negative, got -1.0"),
         ({"ridge": float("nan")}, "ridge must be finite and not negative, got nan"),
         ({"beta": 0.0}, r"beta must be in \(0, 1\], got 0.0"),

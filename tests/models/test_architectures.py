@@ -311,7 +311,7 @@ def test_no_graph_outlives_its_output_when_backward_never_runs(name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stages": 0}, "stages must be at least 1, got 0"),
+        ({"stages": 0}, "stages must be at least 1 and at most 1,000, got 0"),
         ({"gradient": "hook"}, "unknown gradient 'hook'; known gradients: one-graph, two-graph"),
         ({"group_norm_groups": 5}, "group_norm_groups must divide 32, got 5"),
         ({"leaky_slope": 1.5}, "leaky_slope must lie between 0 and 1, got 1.5"),
