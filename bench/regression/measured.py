@@ -156,8 +156,7 @@ def _failure(record: Record) -> str | None:
     if record.status == "failed":
         reason = record.reason or "for no reason that it says"
     elif record.accuracy and all(training.status == "diverged" for training in record.accuracy.trainings):
-        reasons = [f"diverged: {training.reason}" for training in record.accuracy.trainings]
-        reason = reasons[0] if reasons else "no training"
+        reason = f"diverged: {record.accuracy.trainings[0].reason}"
     return " ".join(reason.split()) if reason else None
 
 
