@@ -288,11 +288,11 @@ def test_a_cell_that_fails_now_is_worse_and_makes_no_baseline(bench, tmp_path, m
         (("check", "--records", "missing"), "there is no folder missing"),
         (("check", "--junit", "bench.toml"), "bench.toml exists: give --force to overwrite it"),
         (("check", "--junit", "missing/check.xml"), "cannot write missing/check.xml: there is no folder missing"),
-        (("compare", "baseline.json", "missing"), "no baseline at missing"),
+        (("compare", "baseline.json", "missing"), "there is no missing: give a folder of records"),
         (("baseline", "update", "--output", "bench.toml"), "bench.toml exists: give --force to overwrite it"),
         (("baseline", "update", "--config", "nowhere.toml"), "cannot make the folder of bench.toml/baseline.json"),
         (("baseline", "update", "--config", "cuda.toml"), 'a baseline is simulated, got engine = "cuda"'),
-        (("check", "--config", "wrong.toml"), "unknown key check.limits.sped"),
+        (("check", "--config", "wrong.toml"), "check.limits.sped: unknown key"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(bench, tmp_path, baseline, arguments, words):
