@@ -2,14 +2,17 @@
 #   make run     set up, then memory, what it is made of, and times (GPU_CAP=8GB)
 #   make test    set up, then linting, types and the tests
 # and more: make check (memory against results/baseline.json), make demo (training too), make slow, make benchmark,
+#   make virtual (what PyTorch's own CUDA code does on a card that is not there: VIRTUAL_TORCH=2.14, in .venv-cuda),
 #   make storm (bad inputs, kills and simultaneous runs, for ten minutes), make mutants (small changes of the code that
 #   no test notices; hours)
 PYTHON  ?= python3
 VENV    ?= .venv
 GPU_CAP ?= 8GB
+VIRTUAL_VENV  ?= .venv-cuda
+VIRTUAL_TORCH ?= 2.14
 BIN     := $(VENV)/bin
 
-.PHONY: run test check demo slow storm mutants benchmark clean
+.PHONY: run test check demo slow virtual storm mutants benchmark clean
 
 run: $(VENV)/installed
 	$(BIN)/bench run --gpu-cap $(GPU_CAP)
@@ -27,6 +30,16 @@ demo: $(VENV)/installed
 
 slow: $(VENV)/installed-dev
 	$(BIN)/pytest -m slow
+
+# An environment of its own, with the CUDA build that PyPI has for Linux: 6 GB.
+virtual: $(VIRTUAL_VENV)/torch-$(VIRTUAL_TORCH) $(VENV)/installed-dev
+	$(VIRTUAL_VENV)/bin/python -m tools.virtual_goldens
+	BENCH_CUDA_PYTHON=$(VIRTUAL_VENV)/bin/python $(BIN)/pytest tests/virtual
+
+$(VIRTUAL_VENV)/torch-$(VIRTUAL_TORCH): pyproject.toml
+	$(PYTHON) -m venv $(VIRTUAL_VENV)
+	$(VIRTUAL_VENV)/bin/pip install --quiet 'torch==$(VIRTUAL_TORCH).*' --editable .
+	touch $@
 
 storm: $(VENV)/installed-dev
 	$(BIN)/python -m tools.storm

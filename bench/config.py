@@ -31,7 +31,7 @@ FILE_NAME = "bench.toml"
 Classical = Literal["initialisation", "gradient descent", "total variation"]
 """What stands beside the trained architectures, untrained."""
 
-Engine = Literal["simulated", "cuda"]
+Engine = Literal["simulated", "cuda", "virtual"]
 Device = Literal["auto", "cpu", "cuda"]
 Loss = Literal["final", "auxiliary"]
 Bound = Literal["high", "low"]

@@ -148,7 +148,7 @@ class CardResult(_Part):
 class Memory(_Part):
     """The memory of a cell: per card, and what is common to all cards."""
 
-    engine: Literal["simulated", "cuda"]
+    engine: Literal["simulated", "cuda", "virtual"]
     recorded_steps: Count
     recorded_evaluations: Count | None
     events: Count

@@ -80,6 +80,22 @@ def gpu_for(cards: list[Card]) -> str:
         raise UsageError(str(error)) from error
 
 
+def virtual_cards(cards: list[Card]) -> None:
+    """Make sure that there can be a virtual card of each; its library is built if need be.
+
+    Raises:
+        UsageError: there cannot, on this system or with this build of PyTorch.
+    """
+    from bench.errors import UsageError
+    from bench.virtual import NoVirtualCardError, VirtualDevice
+
+    try:
+        for card in cards:
+            VirtualDevice(card)
+    except NoVirtualCardError as error:
+        raise UsageError(str(error)) from error
+
+
 def at_preset(settings: Config, path: Path | None, given: Mapping[str, Mapping[str, object]]) -> Config:
     """The configuration once more, with its preset laid upon it: "auto" is demo on a CPU, paper on a GPU."""
     import torch

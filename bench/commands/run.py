@@ -38,7 +38,7 @@ def run(
     config: ConfigFile = None,
     engine: Annotated[
         str | None,
-        typer.Option(help="What answers: simulated (no GPU needed) or cuda (measures). [default: simulated]"),
+        typer.Option(help="What answers: simulated, virtual (neither needs a GPU) or cuda. [default: simulated]"),
     ] = None,
     alloc_conf: Annotated[
         str | None, typer.Option(help="PyTorch's allocator options, in its syntax: expandable_segments:True")
@@ -72,6 +72,7 @@ def run(
         gpu_for,
         measured,
         say_what_diverged,
+        virtual_cards,
         with_environment,
     )
     from bench.commands.tables import report, report_all
@@ -105,6 +106,8 @@ def run(
     check_folder("--output", output)
     if settings.memory.engine == "cuda" and "memory" in settings.suite.stages:
         gpu_for(cards)
+    if settings.memory.engine == "virtual" and "memory" in settings.suite.stages:
+        virtual_cards(cards)
     cells = {
         stage: suite.cells(
             settings if stage in FULL_SIZE else at_preset(settings, config, given),

@@ -26,15 +26,18 @@ Result = TypeVar("Result")
 def again(cells: Iterable[Cell], before: Iterable[Measured], jobs: int) -> list[Measured]:
     """The cells measured anew, on the cards of their earlier measurements.
 
-    A cell that was measured under other conditions, or never, is not: it has its conditions and no numbers.
+    A cell that was measured under other conditions, on no card that is still known, or never, is not: it has its
+    conditions and no numbers.
     """
     earlier = {measured.name: measured for measured in before}
     todo, after = [], []
     for cell in cells:
         plan = planned(cell)
         same_name = earlier.get(plan.name)
-        if same_name and same_name.conditions == plan.conditions:
-            todo.append(on_cards_of(cell, same_name))
+        is_same = same_name is not None and same_name.conditions == plan.conditions
+        on_cards = on_cards_of(cell, same_name) if same_name and is_same else None
+        if on_cards and on_cards.cards:
+            todo.append(on_cards)
         else:
             after.append(plan)
     return after + side_by_side(measure, jobs, todo)

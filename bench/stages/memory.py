@@ -12,9 +12,12 @@ from bench.memory import Boundary, Card, SimulatedEngine, Trace, largest_batch, 
 from bench.memory.allocator import AllocatorConfig
 from bench.memory.cuda import CudaEngine, Device
 from bench.memory.cudnn import workspaces
+from bench.memory.cudnn_backend import version_text
 from bench.memory.simulated import installed_release
 from bench.memory.trace import Workspace
 from bench.records import Bound, CardResult, Edge, Memory, Parameters, Record
+from bench.virtual import VirtualEngine
+from bench.virtual.figures import kernels_of
 
 if TYPE_CHECKING:
     from bench.cell import Cell
@@ -27,7 +30,7 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
     workload = cell.workload.for_recording()
     model = workload.build(torch.device("meta"))
     trace = record(workload.make_step, cell.memory.steps)
-    on_card = _simulated if cell.memory.engine == "simulated" else _measured
+    on_card = {"simulated": _simulated, "cuda": _measured, "virtual": _virtual}[cell.memory.engine]
     cards = [card for card in cell.cards if earlier is None or earlier.card(card.name) is None]
     memory = Memory(
         engine=cell.memory.engine,
@@ -58,6 +61,20 @@ def simulated_engine(cell: Cell, trace: Trace, card: Card, kernels_of: str | Non
 def cuda_engine(cell: Cell, card: Card, first_guess: int = 1, device: Device | None = None) -> CudaEngine:
     """The GPU, or a stand-in `device`, under a card's memory; it runs the step that is recorded."""
     return CudaEngine(
+        cell.workload.for_recording().make_step,
+        card,
+        first_guess=first_guess,
+        steps=cell.memory.steps,
+        alloc_conf=cell.memory.alloc_conf,
+        allow_tf32=cell.memory.allow_tf32,
+        deterministic=cell.memory.deterministic,
+        device=device,
+    )
+
+
+def virtual_engine(cell: Cell, card: Card, first_guess: int = 1, device: Device | None = None) -> VirtualEngine:
+    """The virtual card, or a stand-in `device`; it runs the step that is recorded."""
+    return VirtualEngine(
         cell.workload.for_recording().make_step,
         card,
         first_guess=first_guess,
@@ -108,6 +125,15 @@ def _measured(cell: Cell, trace: Trace, card: Card) -> CardResult:
         card = replace(card, context_bytes=context_bytes)
     guess = largest_batch(simulated_engine(cell, trace, card)).batch
     return _result(card, {"exact": _edge(largest_batch(cuda_engine(cell, card, guess)))}, None)
+
+
+def _virtual(cell: Cell, trace: Trace, card: Card) -> CardResult:
+    """One card's answer from PyTorch's CUDA code, searched for from the recording's on."""
+    guess = largest_batch(simulated_engine(cell, trace, card, kernels_of(card))).batch
+    engine = virtual_engine(cell, card, guess)
+    boundary = largest_batch(engine)
+    cudnn = next(seen.cudnn for seen in engine.measurements.values())
+    return _result(card, {"exact": _edge(boundary)}, version_text(cudnn) if cudnn else None)
 
 
 def _result(card: Card, edges: dict[Bound, Edge], cudnn_version: str | None) -> CardResult:

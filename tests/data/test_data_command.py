@@ -54,7 +54,7 @@ def test_fetch_says_where_the_files_are(bench, monkeypatch, tmp_path):
 def test_an_unknown_set_is_one_sentence(bench):
     done = bench("data", "fetch", "--set", "xray")
     assert done.returncode == 2
-    assert done.stderr == "bench: unknown set to fetch 'xray': known are photographs, ct, mri\n"
+    assert done.stderr == "bench: --set: unknown set 'xray': known are photographs, ct, mri\n"
 
 
 @pytest.mark.parametrize(

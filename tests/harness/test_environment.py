@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 import pytest
+from handmade import stored, timing
 from processes import COMMAND
 
 from bench.data.base import data_folder
@@ -92,9 +93,17 @@ def test_the_gate_compares_under_the_configurations_options_alone(bench, monkeyp
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_any_encoding_of_stdout(tmp_path, encoding):
-    (tmp_path / "bench.toml").write_text('[task."Zürich-ᵀ±"]\noperator = "MRI"\n', encoding="utf-8")
+    record = timing("LU-DnCNN", 1.0, 1.0)
+    there = record.timing.model_copy(update={"device": "Zürich-ᵀ±"})
+    stored(tmp_path / "r", record.model_copy(update={"timing": there}))
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    done = subprocess.run([*COMMAND, "list"], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    done = subprocess.run(
+        [*COMMAND, "report", "--records", "r", "--formats", "terminal"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     shown = {"ascii": "Zurich-T+-", "cp1252": "Zürich-T±"}
     assert shown[encoding] in done.stdout.decode(encoding)

@@ -94,7 +94,7 @@ def test_without_a_place_for_the_file_the_traceback_is_said(bench, broken, monke
 
 
 def test_an_import_that_fails_is_a_fault_too(bench, monkeypatch, temporary):
-    monkeypatch.setitem(sys.modules, "bench.models", None)
+    monkeypatch.setitem(sys.modules, "bench.memory.gpus", None)
     assert "ModuleNotFoundError" in reported(bench("list"), temporary)
 
 
@@ -218,6 +218,7 @@ def test_an_interrupt_that_became_another_exception_is_one_still(bench, monkeypa
 
     monkeypatch.setattr("bench.models.names", swallow)
     ends = []
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell sets aside for what runs in the background
     monkeypatch.setattr("bench.stopping.Stopping.end", lambda stopping: ends.append(stopping.exit_code))
     monkeypatch.setattr("bench.stopping.GRACE_SECONDS", 10**6)
     result = bench("list")

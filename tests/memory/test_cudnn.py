@@ -408,7 +408,9 @@ def test_a_broken_library_is_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(CudnnError, match=r"^cuDNN is installed but does not load \([^\n]*\): install it again$"):
         cudnn_backend.Backend()
     (tmp_path / "nvidia/cublas/lib/libcublasLt.so.13").unlink()
-    with pytest.raises(NotAtHandError, match=r"^libcublasLt is not installed: pip install 'bench-inverse\[cudnn\]'$"):
+    with pytest.raises(
+        NotAtHandError, match=r"^libcublasLt is not installed: pip install 'nvidia-cudnn-cu13==9\.20\.\*'$"
+    ):
         cudnn_backend.Backend()
 
 

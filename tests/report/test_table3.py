@@ -17,7 +17,7 @@ from bench.units import GiB, MiB
 )
 def test_a_card_is_held_against_the_papers_of_its_size(name, total_bytes, in_paper):
     """CUDA reports a little less than what is printed on the box."""
-    made = memory("DEQ4IP", 100 * MiB, task="deblurring", cards=())
+    made = memory("DEQ4IP", 100 * MiB, task="deblurring")
     made = made.model_copy(
         update={"memory": made.memory.model_copy(update={"cards": [card(name, total_bytes, 100 * MiB)]})}
     )

@@ -1,0 +1,154 @@
+"""The virtual card as a device that carries out trials, in a process that has it preloaded.
+
+One process imports PyTorch once and lives between trials, whatever their cards; each trial runs in a fork of it, so
+that none finds anything of an earlier one: no fragments, no remembered plans, no tensors in kept exceptions.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import ClassVar
+
+from bench.memory.cuda import TIMEOUT_SECONDS, Measurement, Trial
+from bench.memory.gpus import Card
+from bench.memory.isolated import IsolatedError
+from bench.virtual.figures import Figures, figures
+from bench.virtual.library import environment
+
+WORKER = "bench.virtual.worker"
+START_SECONDS = 300.0  # to import PyTorch from a slow disk
+
+
+@dataclass(frozen=True)
+class VirtualMeasurement(Measurement):
+    """What one trial saw on the virtual card.
+
+    `values_read` counts copies to the host, which are zeros. `selections` counts kernels that select elements by value
+    (nonzero, unique, x[mask]): they select none, and what follows is empty. `lower_bounds` are the functions whose
+    buffers' sizes are not known and were taken as 0. `events`, if asked for, are the bytes of each allocation, and -k
+    for the free of the k-th last.
+    """
+
+    values_read: int
+    selections: int
+    lower_bounds: tuple[str, ...]
+    events: tuple[int, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A trial and the card that it runs on; whether its allocations and frees are to be told."""
+
+    figures: Figures
+    trial: Trial
+    with_events: bool = False
+
+
+@dataclass(frozen=True)
+class Failed:
+    """How a trial ended without a measurement."""
+
+    reason: str
+
+
+class VirtualDevice:
+    """A card that is not there.
+
+    Raises:
+        NoVirtualCardError: there can be none on this system, or its properties are not known.
+    """
+
+    def __init__(self, card: Card, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._figures = figures(card)
+        self._timeout_seconds = timeout_seconds
+        self._environment = environment()
+
+    def measure(self, trial: Trial, *, with_events: bool = False) -> VirtualMeasurement:
+        """Carry out one trial.
+
+        Raises:
+            IsolatedError: it ended without an answer.
+        """
+        try:
+            answer = _Process.running(self._environment).ask(
+                Task(self._figures, trial, with_events), self._timeout_seconds
+            )
+        except IsolatedError:
+            _Process.end()
+            raise
+        if isinstance(answer, Failed):
+            raise IsolatedError(answer.reason)
+        return answer
+
+
+class _Process:
+    """The process that has the virtual card, and the way to it."""
+
+    _running: ClassVar[_Process | None] = None
+
+    @classmethod
+    def running(cls, prepared: dict[str, str]) -> _Process:
+        """The one process, started if there is none."""
+        if cls._running and cls._running.owner != os.getpid():
+            cls._running = None  # it is of the process that this one was forked from
+        cls._running = cls._running or cls(prepared)
+        return cls._running
+
+    @classmethod
+    def end(cls) -> None:
+        """Stop it, if there is one."""
+        if cls._running:
+            cls._running.stop()
+        cls._running = None
+
+    def __init__(self, prepared: dict[str, str]) -> None:
+        self.owner = os.getpid()
+        near, far = socket.socketpair()
+        with near, far:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-m", WORKER, str(far.fileno()), str(os.getpid())],
+                pass_fds=[far.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=os.environ | prepared | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+            self._connection = Connection(near.detach())
+        atexit.register(self.stop)
+        self._receive(START_SECONDS)  # it is ready
+
+    def ask(self, task: Task, timeout_seconds: float) -> VirtualMeasurement | Failed:
+        """Send a task and wait for its answer.
+
+        Raises:
+            IsolatedError: the process died, or gave none in time.
+        """
+        try:
+            content = pickle.dumps(task)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise IsolatedError(f"the step cannot be sent to another process: {error}") from error
+        self._connection.send_bytes(content)
+        answer = self._receive(timeout_seconds)
+        assert isinstance(answer, VirtualMeasurement | Failed)
+        return answer
+
+    def _receive(self, timeout_seconds: float) -> object:
+        try:
+            if not self._connection.poll(timeout_seconds):
+                raise IsolatedError(f"gave no answer within {timeout_seconds:.0f} s and was stopped")
+            return self._connection.recv()
+        except (EOFError, ConnectionResetError):
+            raise IsolatedError(f"its process died (exit code {self._popen.wait()})") from None
+
+    def stop(self) -> None:
+        """End it, whatever it is at, unless it is another process's."""
+        if self.owner != os.getpid():
+            return
+        self._popen.kill()
+        self._popen.wait()
+        self._connection.close()

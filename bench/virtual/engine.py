@@ -1,0 +1,41 @@
+"""The virtual engine: does a batch fit? Answered by running the step on a card that is not there."""
+
+from __future__ import annotations
+
+from bench.memory.cuda import CudaEngine, Device
+from bench.memory.gpus import Card
+from bench.memory.recording import STEPS, MakeStep
+from bench.virtual.device import VirtualDevice
+
+
+class VirtualEngine(CudaEngine):
+    """One training step on one virtual card: CudaEngine's protocol and probes.
+
+    Raises:
+        NoVirtualCardError: there can be no such virtual card on this system.
+    """
+
+    name = "virtual"
+
+    def __init__(
+        self,
+        make_step: MakeStep,
+        card: Card,
+        *,
+        first_guess: int = 1,
+        steps: int = STEPS,
+        alloc_conf: str = "",
+        allow_tf32: bool = True,
+        deterministic: bool = False,
+        device: Device | None = None,
+    ) -> None:
+        super().__init__(
+            make_step,
+            card,
+            first_guess=first_guess,
+            steps=steps,
+            alloc_conf=alloc_conf,
+            allow_tf32=allow_tf32,
+            deterministic=deterministic,
+            device=device or VirtualDevice(card),
+        )

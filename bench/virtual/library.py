@@ -1,0 +1,137 @@
+"""The virtual card's library: built at first use with any C compiler, kept in the user's cache folder.
+
+Two files that Linux's loader takes for the driver and for NVML by their names, and that come before all others in the
+processes they are preloaded into (LD_PRELOAD). The folder is named by everything that goes into them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from bench.virtual.elf import NotElfError, dynamic_symbols
+from bench.virtual.figures import NoVirtualCardError
+from bench.virtual.symbols import stubs
+
+DRIVER, NVML = "libcuda.so.1", "libnvidia-ml.so.1"
+CUDA_MAJOR = "13"  # whose structures source/ has
+_SOURCE = Path(__file__).parent / "source"
+_OPTIONS = ("-shared", "-fPIC", "-O1", "-w", "-std=gnu11")
+_COMPILERS = ("cc", "gcc", "clang")
+
+
+def require_virtual_card() -> None:
+    """Check that PyTorch and the system are such that the library can be loaded.
+
+    Raises:
+        NoVirtualCardError: another system or processor, or no CUDA build of PyTorch, or one of another CUDA.
+    """
+    system = f"{platform.system()} on {platform.machine()}"
+    if system != "Linux on x86_64":
+        raise NoVirtualCardError(f"the virtual engine needs Linux on x86_64, this is {system}: use --engine simulated")
+    if torch.version.cuda is None:
+        raise NoVirtualCardError(
+            f"the virtual engine needs a CUDA build of PyTorch, but {torch.__version__} is built without CUDA: "
+            "pip install torch from PyPI in an environment of its own, or use --engine simulated"
+        )
+    if torch.version.cuda.split(".")[0] != CUDA_MAJOR:
+        raise NoVirtualCardError(
+            f"the virtual engine knows builds of PyTorch for CUDA {CUDA_MAJOR}, but {torch.__version__} is for CUDA "
+            f"{torch.version.cuda}: install another build, or use --engine simulated"
+        )
+
+
+def environment() -> dict[str, str]:
+    """What a process's environment needs for it to have the virtual card; the library is built if it is not there yet.
+
+    Kernels in Triton, which PyTorch has a few of, look for the driver themselves, and keep what they compile apart.
+
+    Raises:
+        NoVirtualCardError: it cannot be built or kept.
+    """
+    require_virtual_card()
+    torch_libraries = sorted((Path(torch.__file__).parent / "lib").glob("*.so*"))
+    try:
+        folder = _cache_folder() / _key(torch_libraries)
+        if not folder.is_dir():
+            _build_into(folder, torch_libraries)
+    except OSError as error:
+        raise NoVirtualCardError(f"no place to keep the virtual card ({error}): set XDG_CACHE_HOME") from error
+    return {
+        "LD_PRELOAD": ":".join(str(folder / name) for name in (DRIVER, NVML)),
+        "TRITON_LIBCUDA_PATH": str(folder),
+        "TRITON_CACHE_DIR": str(folder.with_suffix(".triton")),
+    }
+
+
+def build(folder: Path, imported: set[str]) -> None:
+    """Compile the library that answers the functions `imported` into `folder`.
+
+    Raises:
+        NoVirtualCardError: there is no compiler, or it fails.
+    """
+    generated = folder / "stubs.c"
+    generated.write_text(stubs(imported))
+    sources = [str(path) for path in (*sorted(_SOURCE.glob("*.c")), generated)]
+    _compile("-I", str(_SOURCE), f"-Wl,-soname,{DRIVER}", "-o", str(folder / DRIVER), *sources, "-ldl", "-lpthread")
+    empty = folder / "empty.c"
+    empty.write_text("")
+    needs_driver = ("-Wl,--no-as-needed", "-L", str(folder), f"-l:{DRIVER}")
+    _compile(f"-Wl,-soname,{NVML}", "-o", str(folder / NVML), str(empty), *needs_driver)
+
+
+def _build_into(folder: Path, torch_libraries: list[Path]) -> None:
+    """Build in a folder beside and put it in place at once: whoever is first with it, all have the same."""
+    try:
+        imported = {name for path in torch_libraries for name in dynamic_symbols(path).imported}
+    except NotElfError as error:
+        raise NoVirtualCardError(f"{error}: install torch again") from error
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
+        made = Path(beside) / "made"
+        made.mkdir()
+        build(made, imported)
+        try:
+            made.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+
+
+def _compile(*arguments: str) -> None:
+    command = os.environ.get("CC", "").split() or [next(filter(shutil.which, _COMPILERS), "")]
+    if not command[0]:
+        raise NoVirtualCardError(
+            f"the virtual engine needs a C compiler once, and there is none of {', '.join(_COMPILERS)}: "
+            "install one (apt-get install gcc), or name it in CC"
+        )
+    try:
+        done = subprocess.run([*command, *_OPTIONS, *arguments], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise NoVirtualCardError(f"the C compiler does not start ({error}): name another in CC") from error
+    if done.returncode:
+        first = next((line for line in done.stderr.splitlines() if "error" in line), f"exit code {done.returncode}")
+        raise NoVirtualCardError(f"{command[0]} cannot build the virtual card ({first.strip()}): name another in CC")
+
+
+def _key(torch_libraries: list[Path]) -> str:
+    """Names what is built: the sources, the generator and the build of PyTorch."""
+    digest = hashlib.sha256(f"{torch.__version__} {sys.version_info[:2]} {_OPTIONS}".encode())
+    for path in (*sorted(_SOURCE.iterdir()), Path(__file__).with_name("symbols.py")):
+        digest.update(path.read_bytes())
+    for path in torch_libraries:
+        digest.update(f"{path.name} {path.stat().st_size}".encode())
+    return digest.hexdigest()[:24]
+
+
+def _cache_folder() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "bench" / "virtual-card"

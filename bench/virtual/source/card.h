@@ -1,0 +1,38 @@
+/* The virtual card: what the parts of the library share.
+ *
+ * The library answers CUDA's runtime, driver and maths libraries in a process of bench's own. Memory is counted, nothing
+ * is computed. Types are those of the binary interface: handles are pointers, enumerations are int, 0 is success.
+ */
+#ifndef CARD_H
+#define CARD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct { unsigned x, y, z; } dim3;
+
+/* The card's figures, set before CUDA is used. X(name) each; bench/virtual/figures.py names the same ones. */
+#define FIGURES(X)                                                                                                     \
+    X(total_bytes) X(context_bytes) X(major) X(minor) X(multiprocessors) X(threads_per_multiprocessor)                 \
+    X(blocks_per_multiprocessor) X(shared_bytes_per_block) X(shared_bytes_per_block_optin)                             \
+    X(shared_bytes_per_multiprocessor) X(reserved_shared_bytes_per_block) X(registers_per_multiprocessor)              \
+    X(l2_bytes) X(clock_khz) X(memory_clock_khz) X(memory_bus_bits)
+
+#define FIELD(name) int64_t name;
+extern struct card { FIGURES(FIELD) char name[256]; char cudnn_json[4096]; } card;
+#undef FIELD
+
+enum { CUDA_VERSION = 13000 };
+enum { OUT_OF_MEMORY = 2, NOT_FOUND = 500, NOT_SUPPORTED = 801 }; /* cudaError_t and CUresult alike */
+
+void *new_handle(void);
+void *device_address(size_t bytes);
+int is_on_device(const void *pointer);
+int64_t used_bytes(void);
+
+/* What the caller is told at the end: the first function that is not known, and where sizes are lower bounds. */
+int refuse(const char *function, int status);
+void note_lower_bound(const char *function);
+void note_launch(const void *kernel);
+
+#endif

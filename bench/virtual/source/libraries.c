@@ -1,0 +1,81 @@
+/* cuBLAS, cuFFT, NCCL and NVML, where doing nothing would not do. The rest is generated (bench/virtual/symbols.py). */
+#include "card.h"
+#include <string.h>
+
+/* cuBLAS. PyTorch gives it a workspace whose size it decides by itself, so that no size is asked. */
+
+int cublasGetMathMode(void *handle, int *mode) { *mode = 0; return 0; }
+int cublasGetPointerMode_v2(void *handle, int *mode) { *mode = 0; return 0; }
+int cublasGetVersion_v2(void *handle, int *version) { *version = CUDA_VERSION * 10; return 0; }
+size_t cublasLtGetVersion(void) { return CUDA_VERSION * 10; }
+
+struct heuristic { uint64_t algorithm[8]; size_t workspace_bytes; int status; float waves; int rest[4]; };
+
+int cublasLtMatmulAlgoGetHeuristic(void *handle, void *operation, void *a, void *b, void *c, void *d, void *preference,
+                                   int wanted, struct heuristic *found, int *count) {
+    memset(found, 0, sizeof *found);
+    *count = 1;
+    return 0;
+}
+
+/* cuFFT. The work area of a plan depends on kernels that cannot be asked without a device. */
+
+int cufftCreate(int *plan) { static int plans; *plan = ++plans; return 0; }
+
+int cufftXtMakePlanMany(int plan, int rank, void *n, void *inembed, long long istride, long long idist, int itype,
+                        void *onembed, long long ostride, long long odist, int otype, long long batch,
+                        size_t *work_bytes, int execution) {
+    note_lower_bound("cufftXtMakePlanMany");
+    *work_bytes = 0;
+    return 0;
+}
+
+/* NCCL for one process: every collective is with itself. */
+
+int ncclGetVersion(int *version) { *version = 22807; return 0; }
+int ncclGetUniqueId(char *id) { memset(id, 1, 128); return 0; }
+const char *ncclGetErrorString(int status) { return "not supported by the virtual card"; }
+const char *ncclGetLastError(void *communicator) { return ncclGetErrorString(0); }
+int ncclCommCount(void *communicator, int *count) { *count = 1; return 0; }
+int ncclCommUserRank(void *communicator, int *rank) { *rank = 0; return 0; }
+int ncclCommGetAsyncError(void *communicator, int *status) { *status = 0; return 0; }
+
+static int communicator(void **handle, int ranks, const char *function) {
+    enum { INVALID_USAGE = 5 };
+    if (ranks > 1) return refuse(function, INVALID_USAGE);
+    *handle = new_handle();
+    return 0;
+}
+
+struct unique_id { char bytes[128]; };
+int ncclCommInitRank(void **handle, int ranks, struct unique_id id, int rank) {
+    return communicator(handle, ranks, "ncclCommInitRank of several ranks");
+}
+int ncclCommInitRankConfig(void **handle, int ranks, struct unique_id id, int rank, void *configuration) {
+    return communicator(handle, ranks, "ncclCommInitRankConfig of several ranks");
+}
+
+/* NVML: one device with what the card has in use. */
+
+int nvmlInit_v2(void) { return 0; }
+int nvmlInitWithFlags(unsigned flags) { return 0; }
+int nvmlShutdown(void) { return 0; }
+const char *nvmlErrorString(int status) { return "not supported by the virtual card"; }
+int nvmlDeviceGetCount_v2(unsigned *count) { *count = 1; return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) { *device = new_handle(); return 0; }
+int nvmlDeviceGetHandleByPciBusId_v2(const char *id, void **device) { *device = new_handle(); return 0; }
+int nvmlDeviceGetHandleByUUID(const char *id, void **device) { *device = new_handle(); return 0; }
+int nvmlDeviceGetName(void *device, char *name, unsigned room) { strncpy(name, card.name, room); return 0; }
+int nvmlSystemGetCudaDriverVersion_v2(int *version) { *version = CUDA_VERSION; return 0; }
+
+int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *total_free_used) {
+    total_free_used[0] = card.total_bytes;
+    total_free_used[2] = used_bytes();
+    total_free_used[1] = total_free_used[0] - total_free_used[2];
+    return 0;
+}
+
+int nvmlDeviceGetComputeRunningProcesses(void *device, unsigned *count, void *processes) { *count = 0; return 0; }
+int nvmlDeviceGetNvLinkRemoteDeviceType(void) { return 3; } /* NVML_ERROR_NOT_SUPPORTED */
+int nvmlDeviceGetNvLinkRemotePciInfo_v2(void) { return 3; }
+int nvmlDeviceGetGpuFabricInfoV(void) { return 3; }

@@ -1,0 +1,92 @@
+"""The smallest difference between a recording and the virtual card, against cases done by hand and a slow oracle."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from bench.memory.allocator import FREE
+from bench.virtual import comparison
+from bench.virtual.comparison import TooDifferentError, compare, keyed
+
+KiB = 1024
+
+
+def recording(*sizes):
+    """Allocations that are kept."""
+    return list(enumerate(sizes))
+
+
+def on_card(*sizes):
+    return list(sizes)
+
+
+def test_the_same_events_are_the_same():
+    difference = compare(recording(KiB, 4 * KiB, KiB), on_card(KiB, 4 * KiB, KiB))
+    assert difference.same == 3
+    assert not (difference.temporaries or difference.on_card or difference.recorded)
+
+
+def test_sizes_are_blocks():
+    difference = compare(recording(4, 513, 0), on_card(512, 1000))
+    assert difference.same == 2 and not difference.recorded
+
+
+def test_a_block_of_one_side_alone():
+    difference = compare(recording(KiB, 2 * KiB), on_card(KiB, 3 * KiB, 2 * KiB))
+    assert (difference.same, difference.on_card, difference.recorded) == (2, Counter({3 * KiB: 1}), Counter())
+    difference = compare(recording(KiB, 3 * KiB, 2 * KiB), on_card(KiB, 2 * KiB))
+    assert (difference.same, difference.on_card, difference.recorded) == (2, Counter(), Counter({3 * KiB: 1}))
+
+
+def test_what_is_given_back_at_once_is_a_temporary():
+    card = [KiB, 5 * KiB, -1, 2 * KiB, 5 * KiB, -1, 7 * KiB, -1, -5, -3]
+    difference = compare([(1, KiB), (2, 5 * KiB), (2, FREE), (3, 2 * KiB), (1, FREE), (3, FREE)], card)
+    assert difference.temporaries == Counter({5 * KiB: 1, 7 * KiB: 1})
+    assert difference.same == 6 and not difference.on_card and not difference.recorded
+    assert difference.summary() == {
+        "same": 6,
+        "temporaries": 2,
+        "largest_of_temporaries": 7 * KiB,
+        "on_card": 0,
+        "largest_of_on_card": 0,
+        "recorded": 0,
+        "largest_of_recorded": 0,
+    }
+
+
+def test_temporaries_close_as_brackets_do():
+    difference = compare(recording(), [KiB, 2 * KiB, -1, KiB, -1, -3])
+    assert difference.temporaries == Counter({KiB: 2, 2 * KiB: 1}) and not difference.on_card
+
+
+def test_keys_count_from_one_and_frees_go_back():
+    assert list(keyed([100, 200, -1, 300, -3, -1])) == [(1, 100), (2, 200), (2, FREE), (3, 300), (1, FREE), (3, FREE)]
+
+
+def longest_common(one, other):
+    """The length of the longest common subsequence, by the table of all pairs."""
+    row = [0] * (len(other) + 1)
+    for left in one:
+        above = row[:]
+        for place, right in enumerate(other, 1):
+            row[place] = above[place - 1] + 1 if left == right else max(above[place], row[place - 1])
+    return row[-1]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_difference_is_the_smallest(seed):
+    draw = random.Random(seed)
+    one, other = ([draw.randrange(1, 4) for _ in range(draw.randrange(12))] for _ in range(2))
+    only_one, only_other = comparison._smallest_difference(one, other)
+    assert [value for place, value in enumerate(one) if place not in only_one] == [
+        value for place, value in enumerate(other) if place not in only_other
+    ]
+    assert len(one) - len(only_one) == longest_common(one, other)
+    assert sorted(only_one) == only_one and sorted(only_other) == only_other
+
+
+def test_two_steps_that_have_nothing_in_common_are_said(monkeypatch):
+    monkeypatch.setattr(comparison, "MOST_DIFFERENCES", 10)
+    with pytest.raises(TooDifferentError, match="differ in more than 10 events"):
+        compare(recording(*[KiB] * 10), on_card(*[2 * KiB] * 10))

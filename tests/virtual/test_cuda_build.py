@@ -1,0 +1,241 @@
+"""The virtual card itself, in a python that has a CUDA build of PyTorch and bench: named by BENCH_CUDA_PYTHON.
+
+BENCH_CUDA_PYTHON=.venv-cuda/bin/python pytest tests/virtual/test_cuda_build.py
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import textwrap
+from pathlib import Path
+
+import pytest
+
+PYTHON = os.environ.get("BENCH_CUDA_PYTHON", "")
+pytestmark = pytest.mark.skipif(not PYTHON, reason="BENCH_CUDA_PYTHON names no python with a CUDA build of PyTorch")
+
+STEPS = """
+import torch
+from torch import nn
+F = nn.functional
+
+def alone(size, device):
+    '''A step that allocates what is asked for.'''
+    return lambda: torch.empty(size, dtype=torch.uint8, device=device)
+
+def small_net(batch, device):
+    net = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 3, 3)).to(device)
+    optimizer = torch.optim.Adam(net.parameters())
+    def step():
+        optimizer.zero_grad()
+        net(torch.rand(batch, 3, 128, 128, device=device)).square().mean().backward()
+        optimizer.step()
+    return step
+
+def amp(batch, device):
+    net = nn.TransformerEncoderLayer(256, 4, 1024, batch_first=True).to(device)
+    optimizer = torch.optim.AdamW(net.parameters())
+    scaler = torch.amp.GradScaler("cuda")
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cuda", torch.float16):
+            loss = net(torch.rand(batch, 256, 256, device=device)).square().mean()
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        assert loss.item() == 0 and not torch.isnan(loss)
+    return step
+
+def by_value(batch, device):
+    x = torch.rand(1000, device=device)
+    return lambda: x[x > 0.5].sum()
+
+def reduction(batch, device):
+    x = torch.empty(10000, 2048, device=device).t()
+    return lambda: x.max(dim=-1)
+
+def graph(batch, device):
+    def step():
+        with torch.cuda.graph(torch.cuda.CUDAGraph()):
+            torch.ones(1, device=device)
+    return step
+
+def lstm(batch, device):
+    net = nn.LSTM(64, 64).to(device)
+    return lambda: net(torch.rand(8, batch, 64, device=device))
+
+def wrong(batch, device):
+    return lambda: torch.ones(2, device=device) + torch.ones(3, device=device)
+"""
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """Run code with bench and STEPS at hand in the CUDA build's python; what it leaves in `answer`."""
+    (tmp_path / "steps.py").write_text(STEPS)
+
+    def asked(code, **environment):
+        before = (
+            "import json, dataclasses, steps\n"
+            "from bench.memory import *\n"
+            "from bench.memory.cuda import ProbeFailedError\n"
+            "from bench.virtual import *\n"
+        )
+        (tmp_path / "asked.py").write_text(before + textwrap.dedent(code) + "\nprint('ANSWER', json.dumps(answer))\n")
+        done = subprocess.run(
+            [PYTHON, "asked.py"],
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.split("ANSWER")[1])
+
+    return asked
+
+
+def test_the_card_is_full_to_the_byte(asked):
+    """Segments are of 2 MiB, expandable ones of 20 MiB: what is left of the card fits, and a byte more does not."""
+    answer = asked("""
+        card = CARDS["RTX 3080"]
+        answer = []
+        for conf, page in (("", 2 * 2**20), ("expandable_segments:True", 20 * 2**20)):
+            engine = VirtualEngine(steps.alone, card, alloc_conf=conf, steps=1)
+            most = card.usable_bytes // page * page
+            answer.append([engine.probe(most).fits, engine.probe(most + 1).fits])
+            answer.append(engine.probes[most].peak_reserved_bytes == most)
+        seen = engine.measurements[most]
+        answer += [seen.device, seen.limit_bytes == card.usable_bytes]
+    """)
+    assert answer == [[True, False], True, [True, False], True, "NVIDIA GeForce RTX 3080", True]
+
+
+def test_probes_know_nothing_of_each_other(asked):
+    answer = asked("""
+        engine = VirtualEngine(steps.small_net, CARDS["RTX 3080"])
+        answer = [engine.probe(batch).peak_reserved_bytes for batch in (4, 100000, 4, 8, 4)]
+    """)
+    assert answer[0] == answer[2] == answer[4] < answer[3]
+
+
+def test_a_convolution_takes_cudnns_workspaces_and_falls_back(asked):
+    """The recording, which asks the same cuDNN, agrees to the byte, allocated and reserved."""
+    answer = asked("""
+        from bench.memory.cudnn import workspaces
+        card = CARDS["RTX 3080"]
+        engine = VirtualEngine(steps.small_net, card)
+        simulated = SimulatedEngine(record(steps.small_net), card, workspaces=workspaces(card.name))
+        answer = [[dataclasses.astuple(e.probe(batch)) for batch in (2, 3)] for e in (engine, simulated)]
+    """)
+    virtual, recorded = answer
+    assert virtual == recorded
+
+
+def test_a_step_under_amp_runs_as_it_is(asked):
+    answer = asked("""
+        engine = VirtualEngine(steps.amp, CARDS["H200"])
+        probe = engine.probe(4)
+        seen = engine.measurements[4]
+        answer = [probe.fits, probe.peak_allocated_bytes > 2**20, seen.values_read > 0, seen.selections]
+    """)
+    assert answer == [True, True, True, 0]
+
+
+def test_reductions_stage_as_on_a_real_card(asked):
+    """A history of a card of compute capability 9.0 with 132 multiprocessors has these bytes."""
+    answer = asked("""
+        from bench.memory.cuda import Trial
+        card = CARDS["H200"]
+        trial = Trial(steps.reduction, 1, 1, card.usable_bytes, 0, "", True, False, card.cublas_workspace_config)
+        answer = VirtualDevice(card).measure(trial, with_events=True).events
+    """)
+    assert 553_648_128 in answer and 64 in answer
+
+
+def test_shapes_that_depend_on_values_are_noticed(asked):
+    answer = asked("""
+        engine = VirtualEngine(steps.by_value, CARDS["RTX 3080"])
+        engine.probe(1)
+        answer = engine.measurements[1].selections
+    """)
+    assert answer == 2  # in each of two steps
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        (
+            "graph",
+            "the step calls cudaStreamBeginCapture, which the virtual card does not know: use --engine simulated",
+        ),
+        (
+            "lstm",
+            "the step calls cudnnGetRNNTempSpaceSizes, which the virtual card does not know: use --engine simulated",
+        ),
+        ("wrong", "RuntimeError: The size of tensor a (2) must match the size of tensor b (3)"),
+    ],
+)
+def test_what_cannot_be_is_said_by_name(asked, step, says):
+    answer = asked(f"""
+        try:
+            VirtualEngine(steps.{step}, CARDS["RTX 3080"]).probe(1)
+        except ProbeFailedError as error:
+            answer = str(error)
+    """)
+    assert answer.startswith(f"the probe of batch 1 under RTX 3080 failed: {says}")
+
+
+def test_a_gpu_is_neither_seen_nor_hidden(asked):
+    answer = asked(
+        """
+        import os, torch
+        answer = [VirtualEngine(steps.small_net, CARDS["RTX 3080"]).probe(2).fits, torch.cuda.is_initialized(),
+                  "LD_PRELOAD" in os.environ]
+        """,
+        CUDA_VISIBLE_DEVICES="",
+    )
+    assert answer == [True, False, False]
+
+
+def test_the_recording_and_the_virtual_card_agree_on_a_cell(tmp_path):
+    """From the command: the largest batch is the same with both engines."""
+    records = {}
+    for engine in ("virtual", "simulated"):
+        command = (
+            f"run --engine {engine} --gpu 'RTX 3080' --stages memory --architecture DEQ4IP --task ct --jobs 1 --json"
+        )
+        done = subprocess.run(
+            [Path(PYTHON).with_name("bench"), *shlex.split(command), "--output", tmp_path / engine],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        (record,) = json.loads(done.stdout)
+        records[engine] = record["memory"]
+    virtual, simulated = (records[engine]["cards"][0] for engine in ("virtual", "simulated"))
+    assert records["virtual"]["engine"] == "virtual"
+    assert virtual["cudnn"] == simulated["cudnn"]
+    assert virtual["edges"]["exact"]["largest_batch"] == simulated["edges"]["exact"]["largest_batch"]
+
+
+def test_somebodys_script_runs_unchanged(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import os, sys, torch\n"
+        "net = torch.nn.Linear(1024, 1024).to('cuda')\n"
+        "net(torch.rand(8, 1024, device='cuda')).sum().backward()\n"
+        "print(torch.cuda.get_device_name(), sys.argv[1:], 'LD_PRELOAD' in os.environ)\n"
+        "sys.exit(7)\n"
+    )
+    done = subprocess.run(
+        [PYTHON, "-m", "bench.virtual", "H200", script, "--epochs", "3"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (7, "NVIDIA H200 ['--epochs', '3'] False\n"), done.stderr

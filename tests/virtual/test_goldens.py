@@ -1,0 +1,107 @@
+"""The recording held against what the virtual card answered (tests/golden/virtual), without a CUDA build.
+
+What the two differ in today is counted exactly, so that a change on either side shows; docs/FIDELITY.md has the causes.
+"""
+
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from bench import config, suite
+from bench.memory import CARDS, record
+from bench.memory.allocator import AllocatorConfig, CachingAllocator, replay
+from bench.memory.trace import Workspace
+from bench.virtual.comparison import compare, keyed
+from bench.virtual.goldens import Golden, Goldens, read, write
+
+FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
+RELEASES = sorted(path.name.removesuffix(".json.xz") for path in FOLDER.glob("*.json.xz"))
+CELLS = [f"{cell.architecture} on {cell.task}" for cell in suite.cells(config.load(config.default_path()))]
+
+
+@cache
+def goldens(release):
+    return read(FOLDER / f"{release}.json.xz")
+
+
+@cache
+def difference(release, name):
+    made = goldens(release)
+    cell = next(c for c in suite.cells(config.load(config.default_path())) if f"{c.architecture} on {c.task}" == name)
+    trace = record(cell.workload.for_recording().make_step, made.steps)
+    trace = trace.with_cublas_workspace(CARDS[made.card].cublas_workspace_bytes)
+    golden = made.cells[name]
+    return compare(trace.at(golden.batch, Workspace.LOW), golden.events)
+
+
+def test_there_are_goldens_of_every_cell():
+    assert RELEASES == ["torch-2.14"]
+    for release in RELEASES:
+        assert list(goldens(release).cells) == CELLS
+        assert goldens(release).torch.startswith(release.removeprefix("torch-"))
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("name", CELLS)
+def test_the_allocator_replays_the_cards_events_to_the_byte(release, name):
+    """The events came from PyTorch's compiled allocator on the card, and so did the peaks."""
+    made = goldens(release)
+    golden = made.cells[name]
+    version = tuple(int(part) for part in made.torch.split(".")[:2])
+    allocator = CachingAllocator(CARDS[made.card].usable_bytes, config=AllocatorConfig(torch_version=version))
+    replayed = replay(keyed(golden.events), allocator)
+    assert replayed.fits
+    assert replayed.peak_allocated_bytes == golden.peak_allocated_bytes
+    assert replayed.peak_reserved_bytes == golden.peak_reserved_bytes
+
+
+# Events of both; temporaries of 512 bytes, of kernels and of pointers to batched matrices, and larger ones, cuDNN's
+# workspaces; other allocations of the card alone; those of the recording alone, most of them gradients that are added
+# out of place.
+DIFFERENCES = {
+    "LU-DnCNN on deblurring": (5851, 0, 512, 0, 702),
+    "DEQ4IP on deblurring": (9874, 811, 738, 17, 58),
+    "LUSER-SW on deblurring": (29908, 6005, 1650, 7, 142),
+    "LUSER-DW on deblurring": (34969, 6362, 1664, 56, 142),
+    "LU-DnCNN on ct": (6618, 0, 512, 2, 668),
+    "DEQ4IP on ct": (10922, 899, 738, 18, 59),
+    "LUSER-SW on ct": (30605, 6809, 1554, 7, 142),
+    "LUSER-DW on ct": (35680, 7166, 1568, 42, 128),
+    "LU-DnCNN on mri": (6116, 0, 512, 0, 666),
+    "DEQ4IP on mri": (10163, 899, 738, 17, 58),
+    "LUSER-SW on mri": (30101, 6809, 1746, 7, 142),
+    "LUSER-DW on mri": (35162, 7166, 1760, 56, 142),
+}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("name", CELLS)
+def test_the_recording_differs_from_the_card_in_what_is_known(release, name):
+    found = difference(release, name)
+    small = found.temporaries[512]
+    assert DIFFERENCES[name] == (
+        found.same,
+        small,
+        found.temporaries.total() - small,
+        found.on_card.total(),
+        found.recorded.total(),
+    )
+
+
+def test_a_golden_survives_its_file(tmp_path):
+    golden = Golden(
+        batch=2,
+        peak_allocated_bytes=1024,
+        peak_reserved_bytes=2**21,
+        values_read=0,
+        lower_bounds=("cufftXtMakePlanMany",),
+        events=(512, 512, -2, -1),
+    )
+    made = Goldens(torch="2.14.1", cudnn="9.24.0", card="H200", steps=2, cells={"A on b": golden})
+    for name in ("one", "other"):
+        write(made, tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    assert read(tmp_path / "one") == made
+    assert Counter(key for key, _ in keyed(golden.events)) == {1: 2, 2: 2}

@@ -1,0 +1,238 @@
+"""The library itself, built with this machine's C compiler and called as CUDA's callers do: no CUDA needed."""
+
+import ctypes
+import platform
+import shutil
+import threading
+from ctypes import byref, c_char, c_float, c_int, c_int64, c_size_t, c_void_p
+
+import pytest
+import torch
+
+from bench.memory.gpus import CARDS, card_of_capacity
+from bench.units import GiB, MiB
+from bench.virtual import library as built
+from bench.virtual.figures import NoVirtualCardError, figures
+from bench.virtual.worker import tell
+
+pytestmark = pytest.mark.skipif(
+    f"{platform.system()} {platform.machine()}" != "Linux x86_64" or not any(map(shutil.which, ("cc", "gcc", "clang"))),
+    reason="needs Linux on x86_64 and a C compiler",
+)
+OUT_OF_MEMORY, NOT_SUPPORTED = 2, 801
+STUBS = {"cublasCreate_v2", "cusolverDnSpotrf_bufferSize", "cudaIpcGetMemHandle", "cublasSgemm_v2"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built")
+    built.build(folder, STUBS)
+    return folder
+
+
+@pytest.fixture
+def card(folder, tmp_path, monkeypatch):
+    """A fresh copy of the library that is an RTX 3080 of which 1 GiB is left."""
+    path = shutil.copy(folder / built.DRIVER, tmp_path / "card.so")
+    loaded = ctypes.CDLL(str(path))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: loaded)
+    tell(figures(card_of_capacity("2GiB", context_bytes=GiB)))
+    return loaded
+
+
+def malloc(card, size):
+    pointer = c_void_p(1)
+    status = card.cudaMalloc(byref(pointer), c_size_t(size))
+    return status, pointer.value
+
+
+def free_bytes(card):
+    free, total = c_size_t(), c_size_t()
+    assert card.cudaMemGetInfo(byref(free), byref(total)) == 0
+    assert total.value == 2 * GiB
+    return free.value
+
+
+def test_memory_is_counted_to_the_byte(card):
+    assert free_bytes(card) == GiB
+    status, first = malloc(card, GiB - 1)
+    assert status == 0 and free_bytes(card) == 1
+    assert malloc(card, 2) == (OUT_OF_MEMORY, None)
+    status, second = malloc(card, 1)
+    assert status == 0 and free_bytes(card) == 0
+    assert second == first + GiB  # addresses rise, in pages of 2 MiB
+    card.cudaFree(c_void_p(first))
+    card.cudaFree(c_void_p(first))  # no more than once
+    card.cudaFree(None)
+    assert free_bytes(card) == GiB - 1
+    assert malloc(card, 2 * MiB)[1] == second + 2 * MiB  # no address is given twice
+
+
+def test_many_allocations_and_frees(card):
+    for _ in range(70_000):  # more than the library's table has places
+        status, pointer = malloc(card, MiB)
+        assert status == 0
+        card.cudaFree(c_void_p(pointer))
+    assert free_bytes(card) == GiB
+
+
+def test_address_ranges_are_free_and_pieces_are_not(card):
+    address, piece, size = c_size_t(), c_size_t(), c_size_t()
+    assert card.cuMemAddressReserve(byref(address), c_size_t(64 * GiB), c_size_t(0), c_size_t(0), c_size_t(0)) == 0
+    assert card.cuMemGetAllocationGranularity(byref(size), None, 0) == 0 and size.value == 2 * MiB
+    assert free_bytes(card) == GiB
+    assert card.cuMemCreate(byref(piece), c_size_t(GiB + 1), None, c_size_t(0)) == OUT_OF_MEMORY
+    assert card.cuMemCreate(byref(piece), c_size_t(20 * MiB), None, c_size_t(0)) == 0
+    assert free_bytes(card) == GiB - 20 * MiB
+    assert card.cuMemRelease(piece) == 0
+    assert free_bytes(card) == GiB
+
+
+def test_what_comes_from_the_device_is_zeros_and_counted(card):
+    _, device = malloc(card, 64)
+    host = (c_char * 64)(*[b"x"] * 64)
+    card.cudaMemcpy(c_void_p(device), host, c_size_t(64), 1)
+    assert card.virtual_card_values_read() == 0
+    card.cudaMemcpyAsync(host, c_void_p(device), c_size_t(60), 2, None)
+    assert host.raw == bytes(60) + b"xxxx"
+    assert card.virtual_card_values_read() == 1
+
+
+@pytest.mark.parametrize("where", ["device", "pinned", "plain"])
+def test_where_a_pointer_points(card, where):
+    pinned, plain = c_void_p(), (c_char * 8)()
+    card.cudaHostAlloc(byref(pinned), c_size_t(8), 0)
+    pointer = {"device": malloc(card, 8)[1], "pinned": pinned.value, "plain": ctypes.addressof(plain)}[where]
+    attributes = (c_int * 24)()
+    assert card.cudaPointerGetAttributes(attributes, c_void_p(pointer)) == 0
+    assert attributes[0] == {"plain": 0, "pinned": 1, "device": 2}[where]
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_properties_and_attributes_are_the_cards(folder, tmp_path, monkeypatch, name):
+    loaded = ctypes.CDLL(shutil.copy(folder / built.DRIVER, tmp_path / "card.so"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda path: loaded)
+    tell(figures(CARDS[name]))
+    properties = (c_int * 252)()  # 1,008 bytes, as in driver_types.h of CUDA 13
+    assert loaded.cudaGetDeviceProperties(properties, 0) == 0
+    major, minor = CARDS[name].compute_capability
+    assert (properties[90], properties[91], properties[96]) == (major, minor, CARDS[name].multiprocessors)
+    assert ctypes.string_at(properties).decode().endswith(name)
+    assert c_int64.from_buffer(properties, 288).value == CARDS[name].total_bytes
+    value = c_int()
+    for attribute, expected in {75: major, 76: minor, 16: CARDS[name].multiprocessors, 10: 32, 9999: 0}.items():
+        assert loaded.cudaDeviceGetAttribute(byref(value), attribute, 0) == 0
+        assert value.value == expected
+    loaded.cudaDeviceGetAttribute(byref(value), 39, 0)
+    assert value.value == {(7, 5): 1024, (8, 6): 1536, (9, 0): 2048}[major, minor] == properties[604 // 4]
+
+
+def test_occupancy_follows_threads_registers_and_shared_memory(card):
+    blocks = c_int()
+    for threads, shared, expected in [(32, 0, 16), (512, 0, 3), (1024, 0, 1), (256, 49152, 2), (256, 99 * 1024, 1)]:
+        card.cudaOccupancyMaxActiveBlocksPerMultiprocessor(byref(blocks), None, threads, c_size_t(shared))
+        assert blocks.value == expected
+
+
+def test_a_function_that_is_not_known_leaves_its_name(card):
+    page = ctypes.create_string_buffer(16)
+    card.virtual_card_report_to(page, 16)
+    assert card.cublasSgemm_v2() == 0 and page.value == b""
+    assert card.cudaIpcGetMemHandle() == NOT_SUPPORTED
+    assert card.cudaMallocAsync(None, c_size_t(1), None) == NOT_SUPPORTED
+    assert page.value == b"cudaIpcGetMemHa"  # the first, as far as there is room
+
+
+def test_sizes_that_are_not_known_are_noted_once(card):
+    assert card.virtual_card_lower_bounds() == b""
+    size = c_int(7)
+    for _ in range(2):
+        card.cusolverDnSpotrf_bufferSize(None, 0, 5, None, 5, byref(size))
+    assert size.value == 0
+    card.cufftXtMakePlanMany(
+        0, 0, None, None, *[c_int64(0)] * 2, 0, None, *[c_int64(0)] * 2, 0, c_int64(0), byref(c_size_t()), 0
+    )
+    assert card.virtual_card_lower_bounds() == b"cusolverDnSpotrf_bufferSize cufftXtMakePlanMany"
+
+
+def test_kernels_that_select_by_value_are_counted(card):
+    plain, selects = c_void_p(64), c_void_p(128)
+    card.__getattr__("__cudaRegisterFunction")(None, plain, None, b"_Z10add_kernel")
+    card.__getattr__("__cudaRegisterFunction")(None, selects, None, b"_ZN3cub23DeviceSelectSweepKernel")
+    for kernel in (plain, selects, plain, selects):
+        card.cudaLaunchKernel(kernel)
+    assert card.virtual_card_selections() == 2
+
+
+def test_the_drivers_hidden_tables_are_left_alone(card):
+    function = c_void_p(1)
+    assert card.cuGetExportTable(byref(function), None) != 0 and function.value is None
+    assert card.cuGetProcAddress(b"cuInit", byref(function), 13000, c_size_t(0)) != 0 and function.value is None
+
+
+def test_events_tell_the_time_between_them(card):
+    card.cudaEventRecord.argtypes = [c_void_p, c_void_p]
+    start, end, milliseconds = (ctypes.create_string_buffer(64), ctypes.create_string_buffer(64), c_float(-1))
+    card.cudaEventRecord(ctypes.addressof(start), None)
+    card.cudaEventRecord(ctypes.addressof(end), None)
+    card.cudaEventElapsedTime(byref(milliseconds), start, end)
+    assert 0 <= milliseconds.value < 1000
+
+
+@pytest.fixture
+def cuda_build(monkeypatch, tmp_path):
+    """A build of PyTorch for CUDA 13 whose libraries import nothing, and an empty cache folder."""
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch, "__file__", str(tmp_path / "torch/__init__.py"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CC", raising=False)
+    return tmp_path / "cache/bench/virtual-card"
+
+
+def test_built_once_by_whoever_is_first(cuda_build, monkeypatch):
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(built.environment())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 4 and all(answer == answers[0] for answer in answers)
+    (folder,) = cuda_build.iterdir()  # nothing half done is left
+    assert answers[0]["LD_PRELOAD"] == f"{folder}/libcuda.so.1:{folder}/libnvidia-ml.so.1"
+    monkeypatch.setenv("CC", "/nowhere/cc")  # is not called again
+    assert built.environment() == answers[0]
+
+
+def test_another_build_of_pytorch_gets_another_library(cuda_build, monkeypatch):
+    first = built.environment()
+    monkeypatch.setattr(torch, "__version__", "2.99.0+cu130")
+    assert built.environment() != first
+
+
+@pytest.mark.parametrize(
+    ("compiler", "says"),
+    [
+        ("/nowhere/cc", r"the C compiler does not start \(.*\): name another in CC"),
+        ("false", r"false cannot build the virtual card \(exit code 1\): name another in CC"),
+    ],
+)
+def test_a_compiler_that_fails_is_one_sentence(cuda_build, monkeypatch, compiler, says):
+    monkeypatch.setenv("CC", compiler)
+    with pytest.raises(NoVirtualCardError, match=says):
+        built.environment()
+    assert list(cuda_build.iterdir()) == []
+
+
+def test_no_compiler_is_one_sentence(cuda_build, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(
+        NoVirtualCardError, match="needs a C compiler once, and there is none of cc, gcc, clang: install"
+    ):
+        built.environment()
+
+
+def test_a_cache_folder_that_cannot_be_is_one_sentence(cuda_build, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(NoVirtualCardError, match=r"no place to keep the virtual card \(.*\): set XDG_CACHE_HOME"):
+        built.environment()
