@@ -63,11 +63,11 @@ class Stopping:
             return
         self.signal = number
         self.ignore()
-        _thread.start_new_thread(self._end_in_any_case, ())  # threading takes locks, which this frame may hold
+        _thread.start_new_thread(self._end_after, (GRACE_SECONDS,))  # threading takes locks, which this frame may hold
         raise KeyboardInterrupt
 
-    def _end_in_any_case(self) -> None:
-        time.sleep(GRACE_SECONDS)
+    def _end_after(self, seconds: float) -> None:
+        time.sleep(seconds)
         os.write(2, f"bench: {self.sentence}\n".encode())
         self.end()
 

@@ -148,7 +148,7 @@ def test_help_needs_no_torch(bench):
             "the cuda engine needs a GPU, but",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
         ),
-        (("--engine", "abacus"), "--engine: got 'abacus', expected 'simulated' or 'cuda'"),
+        (("--engine", "abacus"), "--engine: got 'abacus', expected 'simulated', 'cuda' or 'virtual'"),
         (("--alloc-conf", "expandable:True"), "--alloc-conf: "),
         (
             ("--stages", "memory,time"),

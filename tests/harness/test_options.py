@@ -24,7 +24,7 @@ ARCHITECTURES = "known are LU-DnCNN, DEQ4IP, LUSER-SW, LUSER-DW"
             "--stages: got 'tyming', expected 'memory', 'profile', 'timing' or 'accuracy'",
         ),
         ((*RUN, "--task", "a\udcff"), "--task: got ['a\\udcff'], expected text in UTF-8"),
-        ((*RUN, "--engine", "abacus"), "--engine: got 'abacus', expected 'simulated' or 'cuda'"),
+        ((*RUN, "--engine", "abacus"), "--engine: got 'abacus', expected 'simulated', 'cuda' or 'virtual'"),
         ((*RUN, "--preset", "nope"), "--preset: unknown preset 'nope': known are auto, paper, demo, tiny"),
         ((*RUN, "--architecture", "deq4ip,luser"), f"--architecture: unknown architecture 'luser': {ARCHITECTURES}"),
         (

@@ -53,6 +53,35 @@ def test_plain_method_is_plain_iteration():
     torch.testing.assert_close(found, z)
 
 
+@pytest.mark.parametrize(("memory", "beta", "ridge"), [(2, 1.0, 0.0), (3, 1.0, 0.3), (3, 0.7, 0.3), (9, 0.4, 1e-3)])
+def test_iterates_are_those_of_the_equations(memory, beta, ridge):
+    """The minimiser under sum(alpha) = 1, from the bordered system, of each sample and the last `memory` iterates."""
+    m, b, _ = linear([0.9, 0.6])
+    f, seen = affine(m, b), []
+
+    def watched(z):
+        seen.append(z)
+        return f(z)
+
+    options = SolverOptions(memory=memory, beta=beta, ridge=ridge, max_evaluations=7, tolerance=0)
+    solve(watched, torch.ones_like(b), options)
+    assert len(seen) == 7
+    images = [f(z) for z in seen]
+    for k in range(6):
+        held = range(max(0, k + 1 - memory), k + 1)
+        for sample in range(2):
+            F = torch.stack([images[i][sample] for i in held])
+            G = F - torch.stack([seen[i][sample] for i in held])
+            bordered = torch.ones(len(held) + 1, len(held) + 1, dtype=torch.float64)
+            bordered[0, 0] = 0
+            bordered[1:, 1:] = G @ G.T + ridge * torch.diag((G * G).sum(1))
+            right = torch.zeros(len(held) + 1, dtype=torch.float64)
+            right[0] = 1
+            alpha = torch.linalg.solve(bordered, right)[1:]
+            expected = alpha @ (F - (1 - beta) * G)
+            torch.testing.assert_close(seen[k + 1][sample], expected, rtol=1e-8, atol=1e-8)
+
+
 def test_each_sample_stops_by_itself_and_does_not_depend_on_its_neighbours():
     rates = [0.1, 0.6, 0.95]
     m, b, _ = linear(rates)

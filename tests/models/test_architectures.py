@@ -1,4 +1,5 @@
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ TASKS = {
     "mri": lambda **kw: MRI((2, 16, 16), **kw),
 }
 QUICK = ModelOptions(stages=2, solver=SolverOptions(max_evaluations=7, tolerance=0))
-PAPER = tomllib.loads((Path(__file__).parents[2] / "bench" / "paper_tables.toml").read_text())["parameters"]
+ROOT = Path(__file__).parents[2]
+PAPER = tomllib.loads((ROOT / "bench" / "paper_tables.toml").read_text())["parameters"]
 FIXED_POINTS = ["DEQ4IP", "LUSER-SW", "LUSER-DW"]
 
 
@@ -50,6 +52,13 @@ def measure(model, batch=2):
 
 def step(model, x, y):
     (model(y).image - x).square().mean().backward()
+
+
+def test_the_defaults_are_those_of_the_published_baseline():
+    """What the paper leaves open decides every number there."""
+    cells = json.loads((ROOT / "results" / "baseline.json").read_text(encoding="utf-8"))["cells"]
+    assert cells
+    assert all(cell["conditions"]["model"] == asdict(ModelOptions()) for cell in cells)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -3,9 +3,9 @@ import weakref
 
 import pytest
 import torch
-from toys import LiveBytes, contraction, difference
+from toys import LiveBytes, Ops, contraction, difference
 
-from bench.models.anderson import SolverOptions
+from bench.models.anderson import SolverOptions, solve
 from bench.models.implicit import GRADIENTS, fixed_point
 
 TIGHT = SolverOptions(tolerance=1e-14, max_evaluations=120)
@@ -157,6 +157,21 @@ def test_no_graph_without_grad_mode(gradient):
     assert z.grad_fn is None
     with torch.inference_mode():
         fixed_point(family, inputs, START, gradient=gradient, solver=TIGHT)
+
+
+def test_without_grad_mode_all_variants_are_the_solver_and_one_evaluation():
+    """To the operation: nothing is made for a gradient that nobody will ask for."""
+    family, inputs = contraction()
+    options = SolverOptions(tolerance=0, max_evaluations=7)
+    with torch.no_grad():
+        with Ops() as expected:
+            start = START.detach()
+            f = family(*inputs)
+            f(solve(f, start, options)[0])
+        for gradient in GRADIENTS:
+            with Ops() as ops:
+                fixed_point(family, inputs, START, gradient=gradient, solver=options)
+            assert ops.names == expected.names, gradient
 
 
 @pytest.mark.parametrize(("gradient", "evaluations"), [("one-graph", 1), ("two-graph", 2), ("jacobian-free", 1)])

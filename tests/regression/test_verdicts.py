@@ -345,6 +345,15 @@ def test_time_needs_both_a_rank_test_and_a_minimum_effect():
     assert judge(seconds(*SLOW), seconds(*noisy), check).outcome is SAME
 
 
+def test_of_repeats_the_median_counts_and_of_images_the_mean():
+    repeats = judge(seconds(1.0, 1.0, 1.5, 4.0, 90.0), seconds(1.0, 1.25, 2.0, 9.0), EXACT)
+    assert (repeats.before, repeats.after) == (1.5, 1.625)
+    images = judge(psnr(20, 21, 34), psnr(20, INF, 40), EXACT)
+    assert (images.before, images.after) == (25, 30)
+    one_slow = judge(seconds(*[1.0] * 10), seconds(*[1.0] * 9, 90.0), EXACT)
+    assert (one_slow.before, one_slow.after, one_slow.outcome) == (1.0, 1.0, SAME)
+
+
 def test_too_few_repeats_cannot_decide():
     change = judge(seconds(1, 1.1, 1.2), seconds(2, 2.1, 2.2), EXACT)
     assert change.outcome is NOT_COMPARABLE
