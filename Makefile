@@ -3,7 +3,7 @@
 #   make test    set up, then linting, types and the tests
 # and more: make check (memory against results/baseline.json), make demo (training too), make slow, make benchmark,
 #   make virtual (what PyTorch's own CUDA code does on a card that is not there: VIRTUAL_TORCH=2.14, in .venv-cuda),
-#   make storm (bad inputs, kills and simultaneous runs, for ten minutes), make mutants (small changes of the code that
+#   make storm (bad inputs, kills and simultaneous runs), make mutants (small changes of the code that
 #   no test notices; hours)
 PYTHON  ?= python3
 VENV    ?= .venv

@@ -1,7 +1,6 @@
 """One importable name of ours: a user's own `models` and `operators` go on working beside bench."""
 
 import os
-import site
 import subprocess
 import sys
 import zipfile
@@ -36,7 +35,7 @@ class Environment:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
         self.bin = folder / "bin"
         (self.site_packages,) = (folder / "lib").glob("python*/site-packages")
-        below = [path for path in map(Path, site.getsitepackages()) if path.is_dir()]
+        below = [path for path in sys.path if Path(path).name == "site-packages"]
         (self.site_packages / "0-below.pth").write_text("".join(f"{path}\n" for path in below))
 
     def run(self, *command, cwd, **environment):
