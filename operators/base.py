@@ -76,10 +76,18 @@ class LinearOperator(torch.nn.Module):
     def image_shape_of(cls, **options: Any) -> tuple[int, ...]:
         """The shape of the images that an operator with these options is for: it is built without values.
 
+        One thread does it: OpenMP's threads do not survive a fork, and a worker that is forked after they were started
+        waits for them for ever.
+
         Raises:
             ValueError: the constructor refuses the options.
         """
-        return cls(**options, device="meta").image_shape
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return cls(**options, device="meta").image_shape
+        finally:
+            torch.set_num_threads(threads)
 
     def forward(self, image: Tensor) -> Tensor:
         """A x: [B, *image_shape] -> [B, *measurement_shape].

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -277,3 +281,19 @@ def test_neither_a_pipe_nor_a_device_keeps_a_command_waiting(tmp_path):
         from pathlib import Path
 
         assert refusal(Path(path)) == f"cannot read the configuration file {path}: not a regular file"
+
+
+def test_what_is_forked_after_a_configuration_is_read_can_compute():
+    """OpenMP's threads do not survive a fork: reading must not start them."""
+    code = """
+import os, torch
+torch.set_num_threads(2)
+from bench.config import load
+load()
+if not os.fork():
+    torch.outer(torch.rand(1000), torch.rand(1000)).sum()
+    os._exit(0)
+os.wait()
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment)
