@@ -17,7 +17,7 @@ from bench import data, models, operators, task_options, toml_file
 from bench.choices import refusal, spelled
 from bench.errors import UsageError
 from bench.layers import Fault, Layer, blamed, is_another, laid_together, told, validated
-from bench.memory.allocator import AllocatorConfig
+from bench.memory.allocator.caching import AllocatorConfig
 from bench.memory.gpus import CARDS, card_named, card_of_capacity
 from bench.memory.search import LARGEST_BATCH
 from bench.models.architectures.base import ModelOptions

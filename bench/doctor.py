@@ -17,10 +17,10 @@ import torch
 
 from bench import machine
 from bench.extras import how_to_install
-from bench.memory import cudnn_cache
 from bench.memory.convolution import Convolution
-from bench.memory.cudnn import CUDNN_OF_TORCH, LiveCudnn, version_of_torch
-from bench.memory.cudnn_backend import CudnnError, NotAtHandError
+from bench.memory.cudnn import cache
+from bench.memory.cudnn.backend import CudnnError, NotAtHandError
+from bench.memory.cudnn.heuristics import CUDNN_OF_TORCH, LiveCudnn, version_of_torch
 from bench.memory.simulated import installed_release
 from bench.provenance import provenance
 from bench.units import GiB, format_bytes
@@ -140,7 +140,7 @@ def _cudnn_answers() -> Part:
     adds = "exact workspaces on named cards without cuDNN"
     wanted = version_of_torch()
     try:
-        answers = cudnn_cache.read()
+        answers = cache.read()
     except CudnnError as error:
         return Part("cuDNN's shipped answers", "missing", str(error), adds)
     cards = [card for version, card in answers if version == wanted]

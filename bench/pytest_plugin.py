@@ -64,7 +64,7 @@ def record_step(request: pytest.FixtureRequest) -> Callable[..., StepMemory]:
     function that runs one training step on `batch` samples. A step that cannot be recorded fails the test.
     """
     from bench.memory import NotRecordableError
-    from bench.memory.recording import STEPS
+    from bench.memory.recording.recorder import STEPS
     from bench.step_memory import StepMemory
 
     recorded = request.node.stash[_recorded] = []

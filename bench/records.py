@@ -178,7 +178,7 @@ CATEGORIES = (
     "rounding",
     "fragmentation",
 )
-"""What reserved memory is taken by, as bench.memory.explain has it."""
+"""What reserved memory is taken by, as bench.memory.explaining.explain has it."""
 
 
 def _known(category: str) -> str:
@@ -197,7 +197,7 @@ class Composition(_Part):
         batch: images.
         peak_allocated_bytes: the most in blocks at any time.
         peak_reserved_bytes: the most in segments at any time; the sum of `size_bytes`.
-        size_bytes: by category (bench.memory.explain), and by module and operation.
+        size_bytes: by category (bench.memory.explaining.explain), and by module and operation.
         places: the same groups' lines in the sources, those of the most bytes first. A baseline does not store them:
             they move with every edit.
     """

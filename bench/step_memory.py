@@ -18,11 +18,11 @@ import torch
 import bench
 from bench.memory import Card, MakeStep, NotRecordableError, Probe, SimulatedEngine, card_of_capacity, record
 from bench.memory import largest_batch as search
-from bench.memory.cudnn import workspaces
-from bench.memory.explain import explain
+from bench.memory.cudnn.heuristics import workspaces
+from bench.memory.explaining.explain import explain
+from bench.memory.explaining.sources import locate
 from bench.memory.gpus import card_named
-from bench.memory.recording import STEPS
-from bench.memory.sources import locate
+from bench.memory.recording.recorder import STEPS
 from bench.report import composition
 from bench.units import format_bytes, parse_bytes
 

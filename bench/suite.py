@@ -17,7 +17,7 @@ from bench.cell import Cell
 from bench.config import Config
 from bench.errors import BenchError, StorageError, UsageError
 from bench.memory import Card, NotRecordableError
-from bench.memory.cuda import ProbeFailedError
+from bench.memory.measuring.cuda import ProbeFailedError
 from bench.progress import Progress, told_to
 from bench.provenance import provenance
 from bench.records import FULL_SIZE, Record, Stage

@@ -18,7 +18,7 @@ from bench.cell import Cell
 from bench.errors import UsageError
 from bench.files import read_regular, write_atomically
 from bench.memory import CARDS, Card, Probe, Trace, largest_batch, record
-from bench.memory.cuda import Device, ProbeFailedError
+from bench.memory.measuring.cuda import Device, ProbeFailedError
 from bench.provenance import provenance
 from bench.records import Peak, Row, Validation
 from bench.stages.memory import cuda_engine, simulated_engine

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.memory.allocator import FREE, AllocatorConfig, CachingAllocator, replay
+from bench.memory.allocator.caching import FREE, AllocatorConfig, CachingAllocator, replay
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "allocator"
 KINDS = [

@@ -7,8 +7,8 @@ import itertools
 
 import pytest
 
-from bench.memory import cudnn_backend, cudnn_cache
-from bench.memory.cudnn import CachedCudnn, LiveCudnn
+from bench.memory.cudnn import backend, cache
+from bench.memory.cudnn.heuristics import CachedCudnn, LiveCudnn
 from bench.memory.gpus import CARDS
 
 VERSION = "9.20.0"
@@ -18,15 +18,15 @@ MOST_MS = 15  # what a query of the library may take, median
 @pytest.fixture(scope="module")
 def calls():
     """Every convolution of the default suite, at one batch after the other."""
-    shipped = cudnn_cache.read()[VERSION, "H200"].calls
+    shipped = cache.read()[VERSION, "H200"].calls
     return [call.with_images(images) for images in range(1, 60, 3) for call in shipped]
 
 
 @pytest.mark.parametrize("card", CARDS)
 def test_library(benchmark, card, calls):
     try:
-        cudnn_backend.load()
-    except cudnn_backend.NotAtHandError as missing:
+        backend.load()
+    except backend.NotAtHandError as missing:
         pytest.skip(str(missing))
     source, next_call = LiveCudnn(card), itertools.cycle(calls).__next__
     benchmark.pedantic(lambda: source.candidates(next_call()), rounds=len(calls), warmup_rounds=5)
@@ -40,4 +40,4 @@ def test_shipped_answer(benchmark, calls):
 
 
 def test_reading_the_shipped_file(benchmark):
-    benchmark.pedantic(cudnn_cache.read, setup=cudnn_cache.read.cache_clear, rounds=5)
+    benchmark.pedantic(cache.read, setup=cache.read.cache_clear, rounds=5)

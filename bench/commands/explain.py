@@ -13,7 +13,7 @@ from bench.commands.common import ConfigFile, check_file, say
 if TYPE_CHECKING:  # torch, pandas and matplotlib take over a second to import: only an explanation pays for them
     from bench.cell import Cell
     from bench.memory import Card
-    from bench.memory.explain import Explanation
+    from bench.memory.explaining.explain import Explanation
 
 MOST_ROWS = 100_000
 
@@ -67,7 +67,7 @@ def explain(
     if timeline:
         _write(timeline, lambda: _draw(explanation, title, timeline))
     if snapshot:
-        from bench.memory.snapshot import write
+        from bench.memory.explaining.snapshot import write
 
         _write(snapshot, lambda: write(explanation, snapshot))
     if json:
@@ -102,8 +102,8 @@ def _check(gpu_cap: str | None, gpu: str | None, batch: int | None, top: int, ti
 def _explain(cell: Cell, card: Card, batch: int | None) -> Explanation:
     """Record the cell, take the largest batch that fits if none is given, and take its peak apart."""
     from bench.memory import largest_batch, record
-    from bench.memory.explain import explain
-    from bench.memory.sources import locate
+    from bench.memory.explaining.explain import explain
+    from bench.memory.explaining.sources import locate
     from bench.stages.memory import simulated_engine
 
     make_step, steps = cell.workload.for_recording().make_step, cell.memory.steps

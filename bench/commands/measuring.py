@@ -42,7 +42,7 @@ def with_environment(config: Path | None, given: dict[str, dict[str, object]]) -
     """
     from bench.config import load
     from bench.errors import UsageError
-    from bench.memory.alloc_conf import AllocatorConfig, of_environment
+    from bench.memory.allocator.alloc_conf import AllocatorConfig, of_environment
 
     found = of_environment()
     memory = given.get("memory", {})
@@ -59,7 +59,7 @@ def with_environment(config: Path | None, given: dict[str, dict[str, object]]) -
 
 def say_that_environment_is_ignored() -> None:
     """What is compared must not depend on the machine: the allocator options are the configuration's alone."""
-    from bench.memory.alloc_conf import of_environment
+    from bench.memory.allocator.alloc_conf import of_environment
 
     if found := of_environment():
         say(f"{found[0]} in the environment is ignored here: [memory] alloc_conf of the configuration is what counts")
@@ -72,7 +72,7 @@ def gpu_for(cards: list[Card]) -> str:
         UsageError: there is no such GPU.
     """
     from bench.errors import UsageError
-    from bench.memory.cuda import NoGpuError, require_gpu
+    from bench.memory.measuring.cuda import NoGpuError, require_gpu
 
     try:
         return require_gpu(max(card.usable_bytes for card in cards))

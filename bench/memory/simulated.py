@@ -8,11 +8,11 @@ from typing import Protocol
 
 import torch
 
-from bench.memory.allocator import AllocatorConfig, CachingAllocator, OutOfMemory, Replay, replay
+from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, OutOfMemory, Replay, replay
 from bench.memory.convolution import Convolution
 from bench.memory.gpus import Card
+from bench.memory.recording.trace import CALL, Trace, Workspace
 from bench.memory.search import Probe
-from bench.memory.trace import CALL, Trace, Workspace
 
 
 class WorkspaceSource(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from bench.memory.explain import Category, Explanation, Row
+from bench.memory.explaining.explain import Category, Explanation, Row
 from bench.module_names import merged
 from bench.report.terminal import markdown
 from bench.units import MiB, format_bytes

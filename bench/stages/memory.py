@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.memory import Boundary, Card, SimulatedEngine, Trace, largest_batch, record
-from bench.memory.allocator import AllocatorConfig
-from bench.memory.cuda import CudaEngine, Device
-from bench.memory.cudnn import workspaces
-from bench.memory.cudnn_backend import version_text
+from bench.memory.allocator.caching import AllocatorConfig
+from bench.memory.cudnn.backend import version_text
+from bench.memory.cudnn.heuristics import workspaces
+from bench.memory.measuring.cuda import CudaEngine, Device
+from bench.memory.recording.trace import Workspace
 from bench.memory.simulated import installed_release
-from bench.memory.trace import Workspace
 from bench.records import Bound, CardResult, Edge, Memory, Parameters, Record
 from bench.virtual import VirtualEngine
 from bench.virtual.figures import kernels_of

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 
 from bench.memory import Card, SimulatedEngine, Trace, record
-from bench.memory.allocator import AllocatorConfig
-from bench.memory.explain import RESERVED, Category, Explanation, explain
+from bench.memory.allocator.caching import AllocatorConfig
+from bench.memory.explaining.explain import RESERVED, Category, Explanation, explain
+from bench.memory.explaining.sources import Source, locate
 from bench.memory.simulated import installed_release
-from bench.memory.sources import Source, locate
 from bench.records import Composition, Profile, Record, Span, StepTimeline
 from bench.stages.memory import REFERENCE_BATCH, shown
 from bench.units import TiB
 
 if TYPE_CHECKING:
     from bench.cell import Cell
-    from bench.memory.trace import Ints
+    from bench.memory.recording.trace import Ints
 
 ENOUGH = Card("memory enough", 1024 * TiB, 0, None, None, "no real card: compositions are those of undisturbed steps")
 EVENTS = 200  # of a step that a record keeps

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import ClassVar
 
-from bench.memory.cuda import TIMEOUT_SECONDS, Measurement, Trial
 from bench.memory.gpus import Card
-from bench.memory.isolated import IsolatedError
+from bench.memory.measuring.cuda import TIMEOUT_SECONDS, Measurement, Trial
+from bench.memory.measuring.isolated import IsolatedError
 from bench.virtual.figures import Figures, figures
 from bench.virtual.library import environment
 

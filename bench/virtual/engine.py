@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bench.memory.cuda import CudaEngine, Device
 from bench.memory.gpus import Card
-from bench.memory.recording import STEPS, MakeStep
+from bench.memory.measuring.cuda import CudaEngine, Device
+from bench.memory.recording.recorder import STEPS, MakeStep
 from bench.virtual.device import VirtualDevice
 
 

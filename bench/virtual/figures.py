@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from bench.memory.cudnn_backend import NotAtHandError
-from bench.memory.cudnn_devices import properties_json
+from bench.memory.cudnn.backend import NotAtHandError
+from bench.memory.cudnn.devices import properties_json
 from bench.memory.gpus import Card
 
 KERNELS_OF_A_CAPACITY = "RTX 3080"  # whose kernels run where a card is no more than a capacity, such as "8GB"

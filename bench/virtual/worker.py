@@ -20,8 +20,8 @@ from multiprocessing.connection import Connection
 import torch
 import torch._dynamo  # the first optimiser would import it: seconds, in every fork
 
-from bench.memory.cuda import Measurement, measure_here
-from bench.memory.recording import MakeStep
+from bench.memory.measuring.cuda import Measurement, measure_here
+from bench.memory.recording.recorder import MakeStep
 from bench.virtual.device import Failed, Task, VirtualMeasurement
 from bench.virtual.figures import Figures
 from bench.workers import begin

@@ -3,8 +3,8 @@
 import torch
 
 from bench.memory import SimulatedEngine, card_of_capacity, record
-from bench.memory.cuda import Measurement
-from bench.memory.isolated import IsolatedError
+from bench.memory.measuring.cuda import Measurement
+from bench.memory.measuring.isolated import IsolatedError
 from bench.units import MiB
 
 CONTEXT_BYTES = 500 * MiB

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.memory import cudnn_backend
+from bench.memory.cudnn import backend
 
 
 def command(*arguments):
@@ -215,9 +215,9 @@ def test_without_cudnn_a_named_card_has_its_own_workspaces_or_the_interval(bench
     """The shipped answers are of the default suite's convolutions, under every setting; of others there are none."""
 
     def not_installed():
-        raise cudnn_backend.NotAtHandError("libcudnn is not installed")
+        raise backend.NotAtHandError("libcudnn is not installed")
 
-    monkeypatch.setattr(cudnn_backend, "load", not_installed)
+    monkeypatch.setattr(backend, "load", not_installed)
 
     def edges(task, *arguments):
         result = bench("run", "--architecture", "LU-DnCNN", "--task", task, "--gpu", "RTX 3080", "--json", *arguments)

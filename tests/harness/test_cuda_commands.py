@@ -8,7 +8,7 @@ import pytest
 import torch
 from stand_in import StandIn
 
-from bench.memory.cuda import Gpu
+from bench.memory.measuring.cuda import Gpu
 from bench.records import Validation
 from bench.units import GiB
 

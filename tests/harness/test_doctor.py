@@ -10,8 +10,8 @@ import torch
 
 from bench import doctor, machine
 from bench.data import fetch
-from bench.memory import cudnn_cache
-from bench.memory.cudnn_backend import CudnnError
+from bench.memory.cudnn import cache
+from bench.memory.cudnn.backend import CudnnError
 from bench.units import GiB
 
 
@@ -132,7 +132,7 @@ def test_damaged_answers_of_cudnn_are_said(monkeypatch):
     def damaged():
         raise CudnnError("the answers of cuDNN in file cannot be read")
 
-    monkeypatch.setattr(cudnn_cache, "read", damaged)
+    monkeypatch.setattr(cache, "read", damaged)
     _, answers = doctor.cudnn()
     assert (answers.state, answers.found) == ("missing", "the answers of cuDNN in file cannot be read")
 

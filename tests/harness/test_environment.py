@@ -12,7 +12,7 @@ from processes import COMMAND
 
 from bench.data.base import data_folder
 from bench.data.files import files_in
-from bench.memory.alloc_conf import of_environment
+from bench.memory.allocator.alloc_conf import of_environment
 
 CELL = ("--task", "blur", "--architecture", "LUSER-SW", "--json")
 CUDA, BOTH = "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"

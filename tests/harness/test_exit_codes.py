@@ -191,7 +191,7 @@ CELL = ["explain", "--architecture", "LUSER-SW", "--task", "ct"]
         (["list"], "bench.streams", 1),
         (["list"], "torch._C", 2),
         (["run", "--stages", "memory"], "bench.suite", 2),
-        (CELL, "bench.memory.sources", 1),
+        (CELL, "bench.memory.explaining.sources", 1),
     ],
 )
 def test_an_interrupt_is_130_and_one_line(tmp_path, arguments, module, times):

@@ -21,7 +21,7 @@ ALLOWED = {
         "bench.records",
         "bench.store",
         "bench.module_names",
-        "bench.memory.explain",
+        "bench.memory.explaining.explain",
         "bench.units",
         *PURE,
     ),

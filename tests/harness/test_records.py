@@ -441,7 +441,7 @@ def test_a_failure_without_a_reason_is_damaged(tmp_path):
 
 
 def test_categories_of_memory_are_those_that_are_explained():
-    from bench.memory.explain import RESERVED
+    from bench.memory.explaining.explain import RESERVED
 
     assert tuple(category.value for category in RESERVED) == CATEGORIES
 

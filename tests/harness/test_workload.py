@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import config, models, operators
 from bench.config import Task
-from bench.memory.recording import record_events
+from bench.memory.recording.recorder import record_events
 from bench.models.anderson import SolverOptions
 from bench.workload import Workload, recorded_evaluations
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.memory.allocator import (
+from bench.memory.allocator.caching import (
     FREE,
     AllocatorConfig,
     CachingAllocator,

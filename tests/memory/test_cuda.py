@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.memory import CARDS, card_of_capacity, largest_batch
-from bench.memory.cuda import (
+from bench.memory.measuring.cuda import (
     CudaEngine,
     Measurement,
     NoGpuError,
@@ -20,7 +20,7 @@ from bench.memory.cuda import (
     measure_here,
     require_gpu,
 )
-from bench.memory.isolated import IsolatedError
+from bench.memory.measuring.isolated import IsolatedError
 from bench.units import GiB, MiB
 
 CARD = card_of_capacity("8GB")

@@ -14,13 +14,14 @@ import pytest
 import torch
 
 from bench import config, suite
-from bench.memory import SimulatedEngine, cudnn, cudnn_backend, cudnn_cache, cudnn_devices, record
+from bench.memory import SimulatedEngine, record
 from bench.memory.convolution import Convolution
-from bench.memory.cudnn import CachedCudnn, LiveCudnn, as_handed_over, tried, uses_cudnn, workspaces
-from bench.memory.cudnn_backend import Configuration, CudnnError, NotAtHandError
+from bench.memory.cudnn import backend, cache, devices, heuristics
+from bench.memory.cudnn.backend import Configuration, CudnnError, NotAtHandError
+from bench.memory.cudnn.heuristics import CachedCudnn, LiveCudnn, as_handed_over, tried, uses_cudnn, workspaces
 from bench.memory.gpus import CARDS
+from bench.memory.recording.trace import Workspace
 from bench.memory.search import NEIGHBOURS
-from bench.memory.trace import Workspace
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = ("9.19.0", "9.20.0")
@@ -42,7 +43,7 @@ def conv(direction="fprop", images=1, channels=(64, 64), size=362, kernel=3, out
 @pytest.fixture(scope="module")
 def live_version():
     try:
-        return cudnn_backend.load().version
+        return backend.load().version
     except NotAtHandError as missing:
         pytest.skip(str(missing))
 
@@ -102,7 +103,7 @@ def test_shipped_answers_are_the_library_s(card, live_version):
     """A sample of every card's calls and batches, all configurations with their notes."""
     if live_version not in VERSIONS:
         pytest.skip(f"cuDNN {live_version} is installed, answers of {', '.join(VERSIONS)} are shipped")
-    shipped = cudnn_cache.read()[live_version, card]
+    shipped = cache.read()[live_version, card]
     source = LiveCudnn(card)
     choose = random.Random(card)
     for call in choose.sample(sorted(shipped.calls), 30):
@@ -118,19 +119,19 @@ def test_shipped_answers_hold_for_every_switch(allow_tf32, deterministic, live_v
         pytest.skip(f"cuDNN {live_version} is installed, answers of {', '.join(VERSIONS)} are shipped")
     flags = {"allow_tf32": allow_tf32, "deterministic": deterministic}
     for card in ("RTX 3080", "H200"):
-        known = cudnn_cache.read()[live_version, card]
+        known = cache.read()[live_version, card]
         shipped, live = CachedCudnn(card, cudnn_version=live_version, **flags), LiveCudnn(card, **flags)
         for call in random.Random(card).sample(sorted(known.calls), 10):
             assert shipped.candidates(call.with_images(5)) == live.candidates(call.with_images(5)) is not None
 
 
 def test_every_card_and_version_is_shipped():
-    answers = cudnn_cache.read()
+    answers = cache.read()
     assert set(answers) == {(version, card) for version in VERSIONS for card in CARDS}
     for known in answers.values():
         assert all(as_handed_over(call) == call and uses_cudnn(call.with_images(1)) for call in known.calls)
         assert all(batches and all(batches) for batches in known.calls.values())
-    assert cudnn_cache.SHIPPED.stat().st_size < 300 * 1024
+    assert cache.SHIPPED.stat().st_size < 300 * 1024
 
 
 @pytest.mark.parametrize("task", ["deblurring", "ct", "mri"])
@@ -146,7 +147,7 @@ def test_the_suite_s_convolutions_are_shipped(task):
 
 def test_last_resort_takes_no_workspace():
     """So that no convolution ever runs out of memory for its workspace alone."""
-    for (version, card), known in cudnn_cache.read().items():
+    for (version, card), known in cache.read().items():
         source = CachedCudnn(card, cudnn_version=version, allow_tf32=False, deterministic=True)
         for call, batches in known.calls.items():
             assert source.candidates(call.with_images(len(batches)))[-1] == 0
@@ -251,16 +252,16 @@ def test_what_counts_as_channels_last_is_pytorch_s_own_answer():
                     stride[dimension], step = step, step * shape[dimension]
                 image = torch.empty_strided(shape, stride)
                 resized = torch.nn.functional.interpolate(image, size=(5, 7))
-                is_channels_last = resized.stride() == cudnn._channels_last(tuple(resized.shape))
-                assert cudnn._is_channels_last(shape, tuple(stride)) is is_channels_last, (shape, stride)
+                is_channels_last = resized.stride() == heuristics._channels_last(tuple(resized.shape))
+                assert heuristics._is_channels_last(shape, tuple(stride)) is is_channels_last, (shape, stride)
                 seen.add(is_channels_last)
     assert seen == {True, False}
-    assert not cudnn._is_channels_last((2, 3, 4, 4), (1, 0, 1, 1))  # expanded along the channels
-    assert not cudnn._is_channels_last((0, 3, 4, 4), (48, 1, 12, 3))
+    assert not heuristics._is_channels_last((2, 3, 4, 4), (1, 0, 1, 1))  # expanded along the channels
+    assert not heuristics._is_channels_last((0, 3, 4, 4), (48, 1, 12, 3))
 
 
 def test_the_blur_takes_no_workspace_and_an_unknown_call_has_no_answer(monkeypatch):
-    monkeypatch.setattr(cudnn_backend, "load", _not_installed)
+    monkeypatch.setattr(backend, "load", _not_installed)
     source = workspaces("RTX 3080", cudnn_version="9.20.0")
     assert source.candidates(conv(size=128, channels=(3, 3), kernel=9, groups=3)) == (0,)
     assert source.candidates(conv(channels=(64, 63))) is None
@@ -271,7 +272,7 @@ def test_the_blur_takes_no_workspace_and_an_unknown_call_has_no_answer(monkeypat
 
 
 def test_nothing_at_hand(monkeypatch):
-    monkeypatch.setattr(cudnn_backend, "load", _not_installed)
+    monkeypatch.setattr(backend, "load", _not_installed)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert workspaces("RTX 3080", cudnn_version="9.1.0") is None
@@ -283,7 +284,7 @@ def test_the_library_is_asked_for_what_the_file_lacks_alone(monkeypatch):
         def configurations(self, call):
             return [Configuration(7, tensor_core=False, nondeterministic=False)]
 
-    monkeypatch.setattr(cudnn, "LiveCudnn", lambda card_name, **asked: Live())
+    monkeypatch.setattr(heuristics, "LiveCudnn", lambda card_name, **asked: Live())
     source = workspaces("RTX 3080", cudnn_version="9.20.0")
     assert source.candidates(conv(channels=(5, 7))) == (7,)
     assert source.candidates(conv()) == CachedCudnn("RTX 3080", cudnn_version="9.20.0").candidates(conv()) != (7,)
@@ -317,7 +318,7 @@ def test_what_the_library_does_not_support_is_not_known(live_version):
 def test_a_library_without_its_parts_is_one_sentence(tmp_path, live_version):
     """Of what cuDNN loads later, at the first question, nothing is there."""
     for package, name in (("*", "libcublasLt"), ("cudnn", "libcudnn"), ("cudnn", "libcudnn_graph")):
-        installed = Path(cudnn_backend._path(package, f"{name}.so.*"))
+        installed = Path(backend._path(package, f"{name}.so.*"))
         folder = tmp_path / "nvidia" / installed.parent.parent.name / "lib"
         folder.mkdir(parents=True, exist_ok=True)
         if "cublas" in name:
@@ -325,10 +326,10 @@ def test_a_library_without_its_parts_is_one_sentence(tmp_path, live_version):
         else:
             (folder / installed.name).write_bytes(installed.read_bytes())
     code = (
-        "from bench.memory import cudnn\n"
+        "from bench.memory.cudnn import heuristics\n"
         "from tests.memory.test_cudnn import conv\n"
-        "try: cudnn.LiveCudnn('H200').candidates(conv())\n"
-        "except cudnn.CudnnError as error: print(error)"
+        "try: heuristics.LiveCudnn('H200').candidates(conv())\n"
+        "except heuristics.CudnnError as error: print(error)"
     )
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
@@ -337,7 +338,7 @@ def test_a_library_without_its_parts_is_one_sentence(tmp_path, live_version):
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "bit", "text", "shape", "format", "missing"])
 def test_damaged_answers(damage, tmp_path, monkeypatch):
-    whole = cudnn_cache.SHIPPED.read_bytes()
+    whole = cache.SHIPPED.read_bytes()
     path = tmp_path / "answers.json.gz"
     content = {
         "empty": b"",
@@ -355,19 +356,19 @@ def test_damaged_answers(damage, tmp_path, monkeypatch):
     assert "format 99" in str(error.value) if damage == "format" else "tools.cudnn_cache" in str(error.value)
     assert content is None or path.read_bytes() == content
 
-    monkeypatch.setattr(cudnn_cache, "read", lambda _path: _raise(error.value))
-    monkeypatch.setattr(cudnn_backend, "load", _not_installed)
+    monkeypatch.setattr(cache, "read", lambda _path: _raise(error.value))
+    monkeypatch.setattr(backend, "load", _not_installed)
     with pytest.warns(UserWarning, match=r"answers\.json\.gz"):
         assert workspaces("H200", cudnn_version="9.20.0") is None
 
 
 def test_a_written_file_reads_the_same(tmp_path):
-    shipped = cudnn_cache.read()
-    cudnn_cache.write(shipped, tmp_path / "a.json.gz")
+    shipped = cache.read()
+    cache.write(shipped, tmp_path / "a.json.gz")
     assert list(tmp_path.iterdir()) == [tmp_path / "a.json.gz"]
-    again = cudnn_cache.read(tmp_path / "a.json.gz")
+    again = cache.read(tmp_path / "a.json.gz")
     assert {key: known.calls for key, known in again.items()} == {key: known.calls for key, known in shipped.items()}
-    assert (tmp_path / "a.json.gz").read_bytes()[10:] == cudnn_cache.SHIPPED.read_bytes()[10:]  # after gzip's header
+    assert (tmp_path / "a.json.gz").read_bytes()[10:] == cache.SHIPPED.read_bytes()[10:]  # after gzip's header
 
 
 def test_coding_loses_nothing():
@@ -377,14 +378,14 @@ def test_coding_loses_nothing():
         Configuration(402, False, True),
         Configuration(0, False, False),
     )
-    answers = cudnn_cache.Answers({call.with_images(0): [[]] * 6 + [cudnn_cache.coded(call, configurations)]})
+    answers = cache.Answers({call.with_images(0): [[]] * 6 + [cache.coded(call, configurations)]})
     assert answers.get(call) == configurations
     assert answers.get(call.with_images(8)) is None
 
 
 def test_known_cards():
     for name, card in CARDS.items():
-        properties = json.loads(cudnn_devices.properties_json(name))
+        properties = json.loads(devices.properties_json(name))
         assert properties["multiProcessorCount"] == card.multiprocessors
         assert properties["totalGlobalMem"] == card.total_bytes
     with pytest.raises(NotAtHandError, match="'8GB', but about: RTX 2080, RTX 3080"):
@@ -392,8 +393,8 @@ def test_known_cards():
 
 
 def test_version_of_the_installed_torch():
-    assert cudnn_backend.version_text(92000) == "9.20.0"
-    assert cudnn.version_of_torch() in set(cudnn.CUDNN_OF_TORCH.values()) | {None}
+    assert backend.version_text(92000) == "9.20.0"
+    assert heuristics.version_of_torch() in set(heuristics.CUDNN_OF_TORCH.values()) | {None}
 
 
 def test_a_broken_library_is_one_sentence(tmp_path, monkeypatch):
@@ -404,14 +405,14 @@ def test_a_broken_library_is_one_sentence(tmp_path, monkeypatch):
     ):
         (tmp_path / "nvidia" / package / "lib").mkdir(parents=True, exist_ok=True)
         (tmp_path / "nvidia" / package / "lib" / name).write_bytes(b"no library")
-    monkeypatch.setattr(cudnn_backend, "find_spec", lambda _name: _Spec([str(tmp_path / "nvidia")]))
+    monkeypatch.setattr(backend, "find_spec", lambda _name: _Spec([str(tmp_path / "nvidia")]))
     with pytest.raises(CudnnError, match=r"^cuDNN is installed but does not load \([^\n]*\): install it again$"):
-        cudnn_backend.Backend()
+        backend.Backend()
     (tmp_path / "nvidia/cublas/lib/libcublasLt.so.13").unlink()
     with pytest.raises(
         NotAtHandError, match=r"^libcublasLt is not installed: pip install 'nvidia-cudnn-cu13==9\.20\.\*'$"
     ):
-        cudnn_backend.Backend()
+        backend.Backend()
 
 
 def test_importing_the_package_does_not_load_cudnn():

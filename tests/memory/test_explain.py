@@ -8,9 +8,9 @@ from torch.utils.checkpoint import checkpoint
 from bench import suite
 from bench.config import load
 from bench.memory import NotRecordableError, SimulatedEngine, card_of_capacity, record
-from bench.memory import sources as sources_module
-from bench.memory.explain import Category, explain
-from bench.memory.sources import Owner, Phase, locate
+from bench.memory.explaining import sources as sources_module
+from bench.memory.explaining.explain import Category, explain
+from bench.memory.explaining.sources import Owner, Phase, locate
 
 SMALL = """
 [model]

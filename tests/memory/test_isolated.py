@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from bench.memory.isolated import IsolatedError, run_isolated
+from bench.memory.measuring.isolated import IsolatedError, run_isolated
 
 
 def add(one, other):

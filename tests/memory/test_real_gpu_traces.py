@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench.memory.allocator import BlockState, CachingAllocator, SegmentState, round_size
+from bench.memory.allocator.caching import BlockState, CachingAllocator, SegmentState, round_size
 
 TRACES = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "real_gpu"
 NAMES = ["cnn_conv_bn_pool", "transformer_course", "transformer_forward"]

@@ -8,11 +8,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from bench.memory import NotRecordableError, SimulatedEngine, record
-from bench.memory.allocator import FREE
+from bench.memory.allocator.caching import FREE
 from bench.memory.gpus import CARDS, card_of_capacity
-from bench.memory.metadata import OutputCache
-from bench.memory.recording import record_events
-from bench.memory.trace import Event, Workspace, same_sequence
+from bench.memory.recording.metadata import OutputCache
+from bench.memory.recording.recorder import record_events
+from bench.memory.recording.trace import Event, Workspace, same_sequence
 from bench.units import MiB
 
 META, CPU = torch.device("meta"), torch.device("cpu")

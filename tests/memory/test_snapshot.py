@@ -8,11 +8,11 @@ from torch import nn
 from torch.cuda import _memory_viz
 
 from bench.memory import SimulatedEngine, card_of_capacity, record
-from bench.memory.allocator import AllocatorConfig
-from bench.memory.explain import explain
+from bench.memory.allocator.caching import AllocatorConfig
+from bench.memory.explaining.explain import explain
+from bench.memory.explaining.snapshot import write
+from bench.memory.explaining.sources import locate
 from bench.memory.simulated import installed_release
-from bench.memory.snapshot import write
-from bench.memory.sources import locate
 
 CARD = card_of_capacity("600MB")
 EXPANDABLE = "expandable_segments:True"

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bench.memory.allocator import FREE, AllocatorConfig, CachingAllocator, OutOfMemory
+from bench.memory.allocator.caching import FREE, AllocatorConfig, CachingAllocator, OutOfMemory
 from tools.allocator_oracle.suite_steps import Outcome, decode, digest
 
 STEPS = {

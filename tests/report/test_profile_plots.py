@@ -46,7 +46,7 @@ def test_saved_activations_are_told_apart_by_what_made_them():
 
 
 def test_every_part_of_a_bar_has_its_look():
-    from bench.memory.explain import RESERVED, Category
+    from bench.memory.explaining.explain import RESERVED, Category
 
     plain = {category.value for category in RESERVED if category is not Category.ACTIVATIONS}
     assert plain < set(profile_plots._LOOKS)

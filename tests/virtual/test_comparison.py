@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from bench.memory.allocator import FREE
+from bench.memory.allocator.caching import FREE
 from bench.virtual import comparison
 from bench.virtual.comparison import TooDifferentError, compare, keyed
 

@@ -81,7 +81,7 @@ def asked(tmp_path):
         before = (
             "import json, dataclasses, steps\n"
             "from bench.memory import *\n"
-            "from bench.memory.cuda import ProbeFailedError\n"
+            "from bench.memory.measuring.cuda import ProbeFailedError\n"
             "from bench.virtual import *\n"
         )
         (tmp_path / "asked.py").write_text(before + textwrap.dedent(code) + "\nprint('ANSWER', json.dumps(answer))\n")
@@ -126,7 +126,7 @@ def test_probes_know_nothing_of_each_other(asked):
 def test_a_convolution_takes_cudnns_workspaces_and_falls_back(asked):
     """The recording, which asks the same cuDNN, agrees to the byte, allocated and reserved."""
     answer = asked("""
-        from bench.memory.cudnn import workspaces
+        from bench.memory.cudnn.heuristics import workspaces
         card = CARDS["RTX 3080"]
         engine = VirtualEngine(steps.small_net, card)
         simulated = SimulatedEngine(record(steps.small_net), card, workspaces=workspaces(card.name))
@@ -149,7 +149,7 @@ def test_a_step_under_amp_runs_as_it_is(asked):
 def test_reductions_stage_as_on_a_real_card(asked):
     """A history of a card of compute capability 9.0 with 132 multiprocessors has these bytes."""
     answer = asked("""
-        from bench.memory.cuda import Trial
+        from bench.memory.measuring.cuda import Trial
         card = CARDS["H200"]
         trial = Trial(steps.reduction, 1, 1, card.usable_bytes, 0, "", True, False, card.cublas_workspace_config)
         answer = VirtualDevice(card).measure(trial, with_events=True).events

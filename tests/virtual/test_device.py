@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from bench.memory import CARDS, card_of_capacity, largest_batch
-from bench.memory.cuda import Measurement, ProbeFailedError
 from bench.memory.gpus import Card
-from bench.memory.isolated import IsolatedError
+from bench.memory.measuring.cuda import Measurement, ProbeFailedError
+from bench.memory.measuring.isolated import IsolatedError
 from bench.units import GiB, MiB
 from bench.virtual import NoVirtualCardError, VirtualDevice, VirtualEngine, device
 from bench.virtual.figures import figures, kernels_of

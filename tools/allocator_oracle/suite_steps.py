@@ -24,8 +24,8 @@ import numpy as np
 
 from bench import config, suite
 from bench.memory import SimulatedEngine, Trace, card_of_capacity, largest_batch, record
-from bench.memory.allocator import FREE, AllocatorConfig
-from bench.memory.trace import Workspace
+from bench.memory.allocator.caching import FREE, AllocatorConfig
+from bench.memory.recording.trace import Workspace
 from tools.allocator_oracle.oracle import Answer, Event, Oracle
 
 CAPS = ("8GB", "10GB", "24GB")
@@ -68,7 +68,7 @@ def encode(trace: Trace) -> dict[str, Any]:
 
 
 def decode(step: dict[str, Any], batch: int) -> list[tuple[int, int]]:
-    """The (key, bytes) events of a file at one batch size, as bench.memory.allocator.replay takes them."""
+    """The (key, bytes) events of a file at one batch size, as bench.memory.allocator.caching.replay takes them."""
     sizes = [base + slope * batch for base, slope in step["sizes"]]
     made = 0
     events = []

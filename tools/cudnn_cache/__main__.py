@@ -1,4 +1,4 @@
-"""Make bench/memory/cudnn_workspaces.json.gz: what cuDNN answers for the convolutions of the default suite.
+"""Make bench/memory/cudnn/workspaces.json.gz: what cuDNN answers for the convolutions of the default suite.
 
     pip install -e '.[cudnn]'
     python -m tools.cudnn_cache
@@ -17,34 +17,35 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import config, suite
-from bench.memory import SimulatedEngine, cudnn_cache, record
+from bench.memory import SimulatedEngine, record
 from bench.memory.convolution import Convolution
-from bench.memory.cudnn import LiveCudnn, as_handed_over, uses_cudnn
-from bench.memory.cudnn_backend import load
+from bench.memory.cudnn import cache
+from bench.memory.cudnn.backend import load
+from bench.memory.cudnn.heuristics import LiveCudnn, as_handed_over, uses_cudnn
 from bench.memory.gpus import CARDS, Card
+from bench.memory.recording.trace import Trace, Workspace
 from bench.memory.search import NEIGHBOURS
-from bench.memory.trace import Trace, Workspace
 from bench.units import GiB
 
 AT_LEAST = 16
 
 
-def main(path: Path = cudnn_cache.SHIPPED) -> None:
+def main(path: Path = cache.SHIPPED) -> None:
     """Ask, and write the file."""
     traces = [
         record(cell.workload.make_step, cell.memory.steps) for cell in suite.cells(config.load(config.default_path()))
     ]
-    answers = dict(cudnn_cache.read(path)) if path.exists() else {}
+    answers = dict(cache.read(path)) if path.exists() else {}
     version = load().version
     for card in CARDS.values():
         answers[version, card.name] = asked(card, traces)
         calls = answers[version, card.name].calls
         print(f"cuDNN {version} on {card.name}: {len(calls)} convolutions, {sum(map(len, calls.values()))} answers")
-    cudnn_cache.write(answers, path)
+    cache.write(answers, path)
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
 
 
-def asked(card: Card, traces: list[Trace]) -> cudnn_cache.Answers:
+def asked(card: Card, traces: list[Trace]) -> cache.Answers:
     """The answers for all convolutions of some steps on a card, for 1 to the most images that can come up."""
     cudnn = LiveCudnn(card.name)
     calls: dict[Convolution, list[list[int]]] = {}
@@ -52,8 +53,8 @@ def asked(card: Card, traces: list[Trace]) -> cudnn_cache.Answers:
         calls[call] = []
         for count in range(1, most_images + 1):
             at_count = call.with_images(count)
-            calls[call].append(cudnn_cache.coded(at_count, cudnn.configurations(at_count) or ()))
-    return cudnn_cache.Answers(calls)
+            calls[call].append(cache.coded(at_count, cudnn.configurations(at_count) or ()))
+    return cache.Answers(calls)
 
 
 def images(card: Card, traces: list[Trace]) -> dict[Convolution, int]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.memory.allocator import FREE
+from bench.memory.allocator.caching import FREE
 from bench.memory.convolution import Convolution
 
 ROUNDING_BYTES = 512  # every block of PyTorch's allocator is a multiple of this
@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 
 
 class Workspace(Enum):
-    """Which bound of the temporaries inside kernels (bench.memory.kernels) a replay uses."""
+    """Which bound of the temporaries inside kernels (bench.memory.recording.kernels) a replay uses."""
 
     LOW = "low"  # kernels take nothing beside their outputs
     HIGH = "high"  # kernels take as much as the rules allow
@@ -108,7 +108,7 @@ class Trace:
         return np.where(self.is_free, FREE, self.base + self.slope * batch)
 
     def at(self, batch: int, workspace: Workspace = Workspace.HIGH) -> list[tuple[int, int]]:
-        """The (key, bytes) events at one batch size, ready for bench.memory.allocator.replay."""
+        """The (key, bytes) events at one batch size, ready for bench.memory.allocator.caching.replay."""
         trace = self.of(batch)
         keys, sizes = trace.key, trace.sizes(batch)
         if workspace is Workspace.LOW:

@@ -19,8 +19,8 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from bench.memory.alloc_conf import AllocatorConfig
-from bench.memory.blocks import (
+from bench.memory.allocator.alloc_conf import AllocatorConfig
+from bench.memory.allocator.blocks import (
     CACHED,
     LARGE_BUFFER,
     LIVE,
@@ -35,7 +35,7 @@ from bench.memory.blocks import (
     allocation_size,
     round_size,
 )
-from bench.memory.expandable import ExpandableSegments
+from bench.memory.allocator.expandable import ExpandableSegments
 
 __all__ = [
     "FREE",

@@ -6,9 +6,9 @@ from enum import Enum
 from functools import partial
 from typing import NamedTuple
 
-from bench.memory.allocator import AllocatorConfig, CachingAllocator, OutOfMemory
-from bench.memory.blocks import Block, Pool
-from bench.memory.expandable import ExpandableSegments
+from bench.memory.allocator.blocks import Block, Pool
+from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, OutOfMemory
+from bench.memory.allocator.expandable import ExpandableSegments
 
 
 class Action(str, Enum):

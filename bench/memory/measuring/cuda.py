@@ -15,8 +15,8 @@ from typing import Protocol
 import torch
 
 from bench.memory.gpus import Card
-from bench.memory.isolated import IsolatedError, run_isolated
-from bench.memory.recording import STEPS, MakeStep
+from bench.memory.measuring.isolated import IsolatedError, run_isolated
+from bench.memory.recording.recorder import STEPS, MakeStep
 from bench.memory.search import Probe
 from bench.units import format_bytes
 

@@ -10,7 +10,7 @@ from bisect import insort
 from collections.abc import Callable
 from operator import attrgetter
 
-from bench.memory.blocks import CACHED, LARGE_BUFFER, LIVE, SMALL_BUFFER, UNMAPPED, Block, DeviceMemory, Pool
+from bench.memory.allocator.blocks import CACHED, LARGE_BUFFER, LIVE, SMALL_BUFFER, UNMAPPED, Block, DeviceMemory, Pool
 
 _by_address = attrgetter("address")
 

@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.memory.convolution import Convolution
-from bench.memory.cudnn_backend import Configuration, CudnnError
+from bench.memory.cudnn.backend import Configuration, CudnnError
 
-SHIPPED = Path(__file__).with_name("cudnn_workspaces.json.gz")
+SHIPPED = Path(__file__).with_name("workspaces.json.gz")
 FORMAT = 1
 
 _ELEMENT_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}

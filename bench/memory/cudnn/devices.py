@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from bench.memory.cudnn_backend import NotAtHandError
+from bench.memory.cudnn.backend import NotAtHandError
 from bench.memory.gpus import CARDS
 
 

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.memory.allocator import SegmentState
+from bench.memory.allocator.caching import SegmentState
+from bench.memory.allocator.history import Action, DiaryAllocator, Entry
+from bench.memory.explaining.sources import Owner, Phase, Source
 from bench.memory.gpus import Card
-from bench.memory.history import Action, DiaryAllocator, Entry
+from bench.memory.recording.trace import Ints, Trace
 from bench.memory.simulated import SimulatedEngine
-from bench.memory.sources import Owner, Phase, Source
-from bench.memory.trace import Ints, Trace
 
 
 class Category(str, Enum):
@@ -151,7 +151,7 @@ def explain(engine: SimulatedEngine, batch: int, sources: Sequence[Source]) -> E
     Args:
         engine: A trace on a card.
         batch: Images.
-        sources: Of the trace at this batch, as `bench.memory.sources.locate` gives them.
+        sources: Of the trace at this batch, as `bench.memory.explaining.sources.locate` gives them.
     """
     card = engine.card
     allocator = DiaryAllocator(card.usable_bytes, engine.config)

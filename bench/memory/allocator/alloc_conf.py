@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.memory.blocks import LARGE_BUFFER
+from bench.memory.allocator.blocks import LARGE_BUFFER
 
 MIB = 1 << 20
 VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")

@@ -20,7 +20,7 @@ not fit does not fit the second time, and 0 bytes always do, so `candidates` giv
 first 0. PyTorch's counters of failed allocations can stand higher than a replay's; memory is the same.
 
 Answers are those of one version of cuDNN for one card. They come from a file that travels with the package
-(cudnn_cache) and, for what is not in it, from the library, if it is installed: pip install 'nvidia-cudnn-cu13==9.20.*'.
+(cache.py) and, for what is not in it, from the library, if it is installed: pip install 'nvidia-cudnn-cu13==9.20.*'.
 Of the pointers' alignment (of 16 bytes or more) and the driver, nothing shows in them.
 """
 
@@ -34,9 +34,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from bench.memory import cudnn_backend, cudnn_cache, cudnn_devices
 from bench.memory.convolution import Convolution, Ints
-from bench.memory.cudnn_backend import Configuration, CudnnError, NotAtHandError, RefusedError
+from bench.memory.cudnn import backend, cache, devices
+from bench.memory.cudnn.backend import Configuration, CudnnError, NotAtHandError, RefusedError
 
 INT32_MAX = 2**31 - 1
 
@@ -93,15 +93,15 @@ class LiveCudnn(WorkspaceSource):
         deterministic: bool = False,
         cudnn_version: str | None = None,
     ) -> None:
-        properties_json = cudnn_devices.properties_json(card_name)
-        backend = cudnn_backend.load()
-        if cudnn_version not in (None, backend.version):
+        properties_json = devices.properties_json(card_name)
+        library = backend.load()
+        if cudnn_version not in (None, library.version):
             raise CudnnError(
-                f"cuDNN {backend.version} is installed, but the workspaces of cuDNN {cudnn_version} are wanted: "
+                f"cuDNN {library.version} is installed, but the workspaces of cuDNN {cudnn_version} are wanted: "
                 f"pip install 'nvidia-cudnn-cu13=={cudnn_version}.*'"
             )
-        super().__init__(card_name, backend.version, allow_tf32=allow_tf32, deterministic=deterministic)
-        self._device = cudnn_backend.Device(backend, properties_json)
+        super().__init__(card_name, library.version, allow_tf32=allow_tf32, deterministic=deterministic)
+        self._device = backend.Device(library, properties_json)
         self._known: dict[Convolution, Sequence[Configuration] | None] = {}
 
     def configurations(self, call: Convolution) -> Sequence[Configuration] | None:
@@ -129,10 +129,10 @@ class CachedCudnn(WorkspaceSource):
         cudnn_version: str,
         allow_tf32: bool = True,
         deterministic: bool = False,
-        path: Path = cudnn_cache.SHIPPED,
+        path: Path = cache.SHIPPED,
     ) -> None:
         super().__init__(card_name, cudnn_version, allow_tf32=allow_tf32, deterministic=deterministic)
-        answers = cudnn_cache.read(path)
+        answers = cache.read(path)
         if (cudnn_version, card_name) not in answers:
             known = ", ".join(f"{version} on {card}" for version, card in answers)
             raise NotAtHandError(f"{path} has no answers of cuDNN {cudnn_version} on {card_name}, but: {known}")
@@ -159,7 +159,7 @@ class _CachedThenLive(CachedCudnn):
 def workspaces(
     card_name: str, *, allow_tf32: bool = True, deterministic: bool = False, cudnn_version: str | None = None
 ) -> WorkspaceSource | None:
-    """What is at hand to tell a card's workspaces; None if nothing is, and the interval of bench.memory.kernels stands.
+    """What is at hand to tell a card's workspaces; None if nothing is, and the interval of kernels.py stands.
 
     What should be able to tell and cannot (a damaged file, a library of another version) is a warning.
 
@@ -195,7 +195,7 @@ def version_of_torch() -> str | None:
     """The cuDNN that the installed PyTorch runs on; of a build without CUDA, the one its release's CUDA builds have."""
     version = torch.backends.cudnn.version()
     if version is not None:
-        return cudnn_backend.version_text(version)
+        return backend.version_text(version)
     major, minor = torch.__version__.split(".")[:2]
     return CUDNN_OF_TORCH.get((int(major), int(minor)))
 

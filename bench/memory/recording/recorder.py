@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.memory.allocator import FREE
+from bench.memory.allocator.caching import FREE
 from bench.memory.convolution import Convolution
 from bench.memory.gpus import cublas_workspace_bytes
-from bench.memory.kernels import CUBLAS_OPS, Temporary, allocations
-from bench.memory.metadata import Effect, OutputCache
-from bench.memory.optimizers import kernels_of_a_gpu
-from bench.memory.trace import Event, Trace, affine, agrees, constant, same_sequence
+from bench.memory.recording.kernels import CUBLAS_OPS, Temporary, allocations
+from bench.memory.recording.metadata import Effect, OutputCache
+from bench.memory.recording.optimizers import kernels_of_a_gpu
+from bench.memory.recording.trace import Event, Trace, affine, agrees, constant, same_sequence
 
 aten = torch.ops.aten
 

@@ -28,10 +28,10 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from bench.memory.allocator import FREE
-from bench.memory.optimizers import kernels_of_a_gpu
-from bench.memory.recording import STEPS, MakeStep, NotRecordableError, Recorder, no_garbage_collection
-from bench.memory.trace import Trace
+from bench.memory.allocator.caching import FREE
+from bench.memory.recording.optimizers import kernels_of_a_gpu
+from bench.memory.recording.recorder import STEPS, MakeStep, NotRecordableError, Recorder, no_garbage_collection
+from bench.memory.recording.trace import Trace
 
 
 class Phase(str, Enum):
@@ -240,8 +240,8 @@ class _Watch:
 
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 _OPTIMIZERS = str(Path(_TORCH) / "optim") + os.sep
-_HERE = str(Path(__file__).parent) + os.sep
-_BENCH = str(Path(__file__).parents[1])
+_HERE = str(Path(__file__).parents[1]) + os.sep
+_BENCH = str(Path(__file__).parents[2])
 _ENGINE = torch.autograd.graph._engine_run_backward.__code__
 _FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)')
 

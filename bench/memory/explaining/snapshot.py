@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.memory.allocator import SegmentState
-from bench.memory.explain import Explanation
-from bench.memory.history import Action, Entry
-from bench.memory.sources import Source
+from bench.memory.allocator.caching import SegmentState
+from bench.memory.allocator.history import Action, Entry
+from bench.memory.explaining.explain import Explanation
+from bench.memory.explaining.sources import Source
 
 _PLACE = {"device": 0, "stream": 0}
 

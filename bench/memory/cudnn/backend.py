@@ -173,7 +173,7 @@ class _Descriptor:
 
 
 class Device:
-    """A GPU that cuDNN is told about; `properties_json` as in bench.memory.cudnn_devices."""
+    """A GPU that cuDNN is told about; `properties_json` as in bench.memory.cudnn.devices."""
 
     def __init__(self, backend: Backend, properties_json: str) -> None:
         self._backend = backend

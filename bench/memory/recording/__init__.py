@@ -1,0 +1,1 @@
+"""A training step becomes a trace: what is allocated and freed, in order, for every batch size."""
