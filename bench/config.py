@@ -18,11 +18,12 @@ from bench.choices import refusal, spelled
 from bench.errors import UsageError
 from bench.layers import Fault, Layer, blamed, is_another, laid_together, told, validated
 from bench.memory.allocator.caching import AllocatorConfig
-from bench.memory.gpus import CARDS, card_named, card_of_capacity
+from bench.memory.gpus import Card, card_named, card_of_capacity
 from bench.memory.search import LARGEST_BATCH
 from bench.models.architectures.base import ModelOptions
 from bench.models.implicit import GRADIENTS, gradient_called
 from bench.names import Name
+from bench.own_cards import OwnCard, canonical, cards_of
 from bench.records import Metric, Stage
 from bench.toml_file import Place, TomlFile, shown
 
@@ -76,11 +77,6 @@ class SuiteSection(_Section):
     @classmethod
     def _are_capacities(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(card_of_capacity(text).name for text in texts))
-
-    @field_validator("gpus")
-    @classmethod
-    def _are_cards(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(card_named(name).name for name in names))
 
 
 class TrainingSection(_Section):
@@ -240,7 +236,13 @@ class Config(_Section):
     accuracy: AccuracySection
     check: CheckSection
     task: dict[Name, Task] = Field(max_length=MOST_TASKS)
+    cards: dict[Name, OwnCard] = Field(default={}, max_length=MOST_TASKS)
     preset: dict[str, dict[str, Any]] = Field(default={}, max_length=MOST_TASKS)
+
+    @property
+    def own_cards(self) -> list[Card]:
+        """The cards that [cards] describes."""
+        return cards_of(self.cards)
 
 
 def default_path() -> Path:
@@ -368,6 +370,12 @@ def _checked(layers: Sequence[Layer], presets: Sequence[str]) -> tuple[Config | 
             for number, name in enumerate(suite["tasks"])
             if name not in tasks
         ]
+    if isinstance(config, Config):
+        for number, name in enumerate(config.suite.gpus):
+            try:
+                card_named(name, config.own_cards)
+            except ValueError as error:
+                found.append(Fault(("suite", "gpus", number), str(error)))
     if not wrong & {("suite",), ("suite", "preset")} and suite["preset"] not in ("auto", *presets):
         found.append(Fault(("suite", "preset"), refusal("preset", suite["preset"], ["auto", *presets])))
     return (config if isinstance(config, Config) else None), found
@@ -381,7 +389,6 @@ def _as_spelled(values: dict[str, Any], presets: Sequence[str]) -> dict[str, Any
             "preset": ["auto", *presets],
             "architectures": models.names(),
             "tasks": list(_table(values, "task")),
-            "gpus": list(CARDS),
         },
         "model": {"gradient": list(GRADIENTS)},
         "training": {"loss": get_args(Loss)},
@@ -410,6 +417,10 @@ def _as_spelled(values: dict[str, Any], presets: Sequence[str]) -> dict[str, Any
         corrected["task"] = {
             name: _corrected(task, of_task) if isinstance(task, dict) else task for name, task in values["task"].items()
         }
+    if isinstance(gpus := _table(corrected, "suite").get("gpus"), (list, tuple)):
+        own = _table(values, "cards")
+        names_of_cards = [canonical(name, own) if isinstance(name, str) else name for name in gpus]
+        corrected["suite"]["gpus"] = [each for n, each in enumerate(names_of_cards) if each not in names_of_cards[:n]]
     return corrected
 
 

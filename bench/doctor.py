@@ -21,6 +21,7 @@ from bench.memory.convolution import Convolution
 from bench.memory.cudnn import cache
 from bench.memory.cudnn.backend import CudnnError, NotAtHandError
 from bench.memory.cudnn.heuristics import CUDNN_OF_TORCH, LiveCudnn, version_of_torch
+from bench.memory.gpus import CARDS
 from bench.memory.simulated import installed_release
 from bench.provenance import provenance
 from bench.units import GiB, format_bytes
@@ -113,10 +114,11 @@ def cudnn() -> list[Part]:
 
 
 def _cudnn_library() -> Part:
-    adds = "workspaces of convolutions that the shipped answers do not hold: pip install 'nvidia-cudnn-cu13==9.20.*'"
+    wheel = f"nvidia-cudnn-cu13=={version_of_torch() or 'VERSION'}.*"
+    adds = f"workspaces of convolutions that the shipped answers do not hold: pip install '{wheel}'"
     origin = "PyTorch's" if torch.backends.cudnn.version() else "the wheel's"
     try:
-        library = LiveCudnn("H200")
+        library = LiveCudnn(CARDS["H200"])
         known = library.candidates(_question())
     except NotAtHandError:
         return Part("cuDNN", "missing", "not installed", adds)
@@ -140,13 +142,11 @@ def _cudnn_answers() -> Part:
     adds = "exact workspaces on named cards without cuDNN"
     wanted = version_of_torch()
     try:
-        answers = cache.read()
+        cards = cache.cards(wanted or "unknown")
+    except NotAtHandError:
+        return Part("cuDNN's shipped answers", "missing", f"of {', '.join(cache.FILES)}, not of cuDNN {wanted}", adds)
     except CudnnError as error:
         return Part("cuDNN's shipped answers", "missing", str(error), adds)
-    cards = [card for version, card in answers if version == wanted]
-    if not cards:
-        versions = ", ".join(sorted({version for version, _ in answers}))
-        return Part("cuDNN's shipped answers", "missing", f"of {versions}, not of cuDNN {wanted}", adds)
     return Part("cuDNN's shipped answers", "fine", f"of cuDNN {wanted} for {', '.join(cards)}")
 
 

@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import os
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 import bench
+from bench import own_cards
+from bench.errors import UsageError
 from bench.memory import Card, MakeStep, NotRecordableError, Probe, SimulatedEngine, card_of_capacity, record
 from bench.memory import largest_batch as search
+from bench.memory.cudnn.envelope import Envelope
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.explaining.explain import explain
 from bench.memory.explaining.sources import locate
@@ -25,6 +29,8 @@ from bench.memory.gpus import card_named
 from bench.memory.recording.recorder import STEPS
 from bench.report import composition
 from bench.units import format_bytes, parse_bytes
+
+FILE_NAME = "bench.toml"
 
 
 class StepMemory:
@@ -59,15 +65,18 @@ class StepMemory:
         """
         return search(self._engine(chosen_card(cap, gpu))).batch
 
-    def peak(self, batch: int) -> Probe:
-        """`peak_allocated_bytes` and `peak_reserved_bytes` of PyTorch's allocator on a card without a limit.
+    def peak(self, batch: int, *, cap: str | None = None, gpu: str | None = None) -> Probe:
+        """`peak_allocated_bytes` and `peak_reserved_bytes` of PyTorch's allocator, where memory has no limit.
+
+        With the kernels of the card `gpu`; else with the most that kernels take on any card of the capacity `cap`, or
+        on any known card: a bound.
 
         Raises:
-            ValueError: the batch is less than 1.
+            ValueError: the batch is less than 1, or as from `chosen_card` with both.
         """
         if batch < 1:
             raise ValueError(f"a batch is at least 1, got {batch}")
-        return self._engine(_UNLIMITED).probe(batch)
+        return self._engine(*_unlimited(cap, gpu)).probe(batch)
 
     def assert_largest_batch(self, *, at_least: int, cap: str | None = None, gpu: str | None = None) -> None:
         """Assert that so many samples fit a card.
@@ -87,26 +96,30 @@ class StepMemory:
                 f"{card.context_bytes:,} taken by the CUDA context\n\n{self._explained(engine, largest + 1)}"
             )
 
-    def assert_peak_below(self, limit: str, *, batch: int) -> None:
-        """Assert that a batch reserves less than `limit`, such as "6GiB", on a card without a limit.
+    def assert_peak_below(self, limit: str, *, batch: int, cap: str | None = None, gpu: str | None = None) -> None:
+        """Assert that a batch reserves less than `limit`, such as "6GiB", on the cards that `peak` is told.
 
         Raises:
             AssertionError: it reserves as much or more; the message says what the peak is made of.
-            ValueError: the limit is not a size, or the batch less than 1.
+            ValueError: the limit is not a size, or as from `peak`.
         """
         __tracebackhide__ = True
         limit_bytes = parse_bytes(limit)
-        peak_bytes = self.peak(batch).peak_reserved_bytes
+        peak_bytes = self.peak(batch, cap=cap, gpu=gpu).peak_reserved_bytes
         if peak_bytes >= limit_bytes:
             just_enough = Card("a card that just holds it", peak_bytes, 0, None, None, "the step's own peak")
+            kernels = _unlimited(cap, gpu)[1]
             raise AssertionError(
-                f"batch {batch} reserves {format_bytes(peak_bytes)} ({peak_bytes:,} bytes) at its peak, "
+                f"batch {batch} reserves {format_bytes(peak_bytes)} ({peak_bytes:,} bytes) at its peak on "
+                f"{kernels.name}, "
                 f"less than {limit} ({limit_bytes:,} bytes) was asked for\n\n"
-                f"{self._explained(self._engine(just_enough), batch)}"
+                f"{self._explained(self._engine(just_enough, kernels), batch)}"
             )
 
-    def _engine(self, card: Card) -> SimulatedEngine:
-        return SimulatedEngine(self._trace, card, workspaces=workspaces(card.name))
+    def _engine(self, card: Card, kernels: Card | None = None) -> SimulatedEngine:
+        """A card with cuDNN's own workspaces, or else with the most that they can be; `kernels` may be another's."""
+        runs = kernels or card
+        return SimulatedEngine(self._trace, card, workspaces=workspaces(runs) or Envelope(runs))
 
     def _explained(self, engine: SimulatedEngine, batch: int) -> str:
         try:
@@ -116,19 +129,34 @@ class StepMemory:
         return composition.text(explain(engine, batch, sources), f"Batch {batch}, {engine.card.name}")
 
 
-_UNLIMITED = Card("a card without a limit", 2**60, 0, None, None, "no card is as large")
+_ANY = Card("any known card", 2**60, 0, None, None, "no card is as large")
+
+
+def _unlimited(cap: str | None, gpu: str | None) -> tuple[Card, Card]:
+    """A card without a limit, and the card whose kernels run there."""
+    kernels = _ANY if cap is None and gpu is None else chosen_card(cap, gpu)
+    return replace(kernels, total_bytes=_ANY.total_bytes, context_bytes=0), kernels
 
 
 def chosen_card(cap: str | None, gpu: str | None) -> Card:
     """The card that a test names.
 
     Raises:
-        ValueError: not exactly one of `cap` and `gpu` is given, or it is no capacity or no known card.
+        ValueError: not exactly one of `cap` and `gpu` is given, or it is no capacity, and no known card or one of
+            bench.toml in the working folder.
     """
     if (cap is None) == (gpu is None):
         got = "neither" if cap is None else "both"
         raise ValueError(f'a bound is on one card: give cap="8GB" or gpu="RTX 3080", got {got}')
-    return card_of_capacity(str(cap)) if gpu is None else card_named(str(gpu))
+    if gpu is None:
+        return card_of_capacity(str(cap))
+    try:
+        return card_named(str(gpu))
+    except ValueError:
+        try:
+            return card_named(str(gpu), own_cards.read(Path(FILE_NAME)))
+        except UsageError as error:
+            raise ValueError(str(error)) from error
 
 
 _NOT_THE_USERS = tuple(str(Path(module.__file__ or "").parent) + os.sep for module in (torch, bench))

@@ -17,7 +17,8 @@ from bench import code
 from bench.cell import Cell
 from bench.errors import UsageError
 from bench.files import read_regular, write_atomically
-from bench.memory import CARDS, Card, Probe, Trace, largest_batch, record
+from bench.memory import Card, Probe, Trace, largest_batch, record
+from bench.memory.gpus import card_of_device
 from bench.memory.measuring.cuda import Device, ProbeFailedError
 from bench.provenance import provenance
 from bench.records import Peak, Row, Validation
@@ -85,8 +86,7 @@ def validate(cell: Cell, card: Card, trace: Trace, device_name: str, device: Dev
     the GPU's own, whatever card its memory is capped to.
     """
     start = time.perf_counter()
-    profile = next((name for name in CARDS if device_name.endswith(name)), device_name)  # an "RTX 3080 Ti" is another
-    simulated = simulated_engine(cell, trace, card, kernels_of=profile)
+    simulated = simulated_engine(cell, trace, card, kernels_of=card_of_device(device_name))
     prediction = largest_batch(simulated)
     predicted_batch = prediction.batch
     is_known = all(simulated.knows_workspaces(probe.batch) for probe in prediction.probes)

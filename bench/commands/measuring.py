@@ -24,7 +24,7 @@ def chosen_cards(settings: Config, gpu_caps: list[str], gpus: list[str]) -> list
     if not gpu_caps and not gpus:
         gpu_caps, gpus = list(settings.suite.gpu_caps), list(settings.suite.gpus)
     try:
-        cards = [card_of_capacity(text) for text in gpu_caps] + [card_named(name) for name in gpus]
+        cards = [card_of_capacity(text) for text in gpu_caps] + [card_named(name, settings.own_cards) for name in gpus]
     except ValueError as error:
         raise UsageError(str(error)) from error
     if not cards:

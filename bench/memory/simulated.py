@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 
 from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, OutOfMemory, Replay, replay
-from bench.memory.convolution import Convolution
+from bench.memory.convolution import Convolution, most_workspace_bytes
 from bench.memory.gpus import Card
 from bench.memory.recording.trace import CALL, Trace, Workspace
 from bench.memory.search import Probe
@@ -28,9 +28,9 @@ class WorkspaceSource(Protocol):
 class SimulatedEngine:
     """One trace on one card.
 
-    `workspaces` knows what convolutions take; where it is None or does not know a call, the bound `workspace` of
-    the temporaries inside kernels stands in. `config` says which PyTorch release's allocator, with which options, by
-    default the installed one's without any.
+    `workspaces` knows what convolutions take. Where it is None or does not know a call, the bound `workspace` of the
+    temporaries inside kernels stands in: nothing, or `most_workspace_bytes`. `config` says which PyTorch
+    release's allocator, with which options, by default the installed one's without any.
     """
 
     name = "simulated"
@@ -65,7 +65,7 @@ class SimulatedEngine:
 
     def replay(self, batch: int, allocator: CachingAllocator) -> tuple[Replay, int]:
         """Run the step at `batch` through an allocator; also how many convolutions fell back."""
-        if self.workspaces is None:
+        if self.workspaces is None and self.workspace is Workspace.LOW:
             return replay(self.trace.at(batch, self.workspace), allocator), 0
         events, calls = self.trace.with_calls(batch)
         convolutions = Convolutions(allocator, calls, self.workspaces)
@@ -105,6 +105,20 @@ def installed_release() -> tuple[int, int]:
     return int(major), int(minor)
 
 
+class TypicalWorkspaces:
+    """Every convolution takes as much as its input and output together: near what is usual, and no bound.
+
+    The same on every card and for every version of cuDNN, so that compositions of memory can be compared.
+    """
+
+    cudnn_version = "none"
+
+    def candidates(self, call: Convolution) -> Sequence[int]:
+        """The one size, in bytes."""
+        element_bytes = torch.empty((), dtype=getattr(torch, call.dtype), device="meta").element_size()
+        return [element_bytes * (math.prod(call.input_shape) + math.prod(call.output_shape))]
+
+
 class Convolutions:
     """Workspaces of a step's convolutions, tried as PyTorch tries them (aten/native/cudnn/Conv_v8.cpp).
 
@@ -112,7 +126,9 @@ class Convolutions:
     tried first the next time. One that runs out of memory is passed over in silence: `fallbacks` counts them.
     """
 
-    def __init__(self, allocator: CachingAllocator, calls: Sequence[Convolution], source: WorkspaceSource) -> None:
+    def __init__(
+        self, allocator: CachingAllocator, calls: Sequence[Convolution], source: WorkspaceSource | None
+    ) -> None:
         self.fallbacks = 0
         self._allocator = allocator
         self._candidates = [_candidates(source, call) for call in calls]
@@ -140,9 +156,5 @@ class Convolutions:
         raise last
 
 
-def _candidates(source: WorkspaceSource, call: Convolution) -> Sequence[int]:
-    sizes = source.candidates(call)
-    if sizes:
-        return sizes
-    element_bytes = torch.empty((), dtype=getattr(torch, call.dtype), device="meta").element_size()
-    return [element_bytes * (math.prod(call.input_shape) + math.prod(call.output_shape))]
+def _candidates(source: WorkspaceSource | None, call: Convolution) -> Sequence[int]:
+    return (source and source.candidates(call)) or [most_workspace_bytes(call)]

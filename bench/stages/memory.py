@@ -11,6 +11,7 @@ import torch
 from bench.memory import Boundary, Card, SimulatedEngine, Trace, largest_batch, record
 from bench.memory.allocator.caching import AllocatorConfig
 from bench.memory.cudnn.backend import version_text
+from bench.memory.cudnn.envelope import Envelope, with_most_cublas
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.measuring.cuda import CudaEngine, Device
 from bench.memory.recording.trace import Workspace
@@ -46,16 +47,23 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
     return {"image_shape": model.operator.image_shape, "parameters": parameters, "memory": memory}
 
 
-def simulated_engine(cell: Cell, trace: Trace, card: Card, kernels_of: str | None = None) -> SimulatedEngine:
-    """The best prediction for a card: with cuDNN's own workspaces where they are known, else with the chosen bound.
+def simulated_engine(cell: Cell, trace: Trace, card: Card, kernels_of: Card | None = None) -> SimulatedEngine:
+    """The best prediction for a card: with cuDNN's own workspaces where they are asked, else with the chosen bound.
 
     `kernels_of` names the card whose kernels run, where it is not the one whose memory is meant.
     """
     config = AllocatorConfig.parse(cell.memory.alloc_conf, installed_release())
-    source = workspaces(
-        kernels_of or card.name, allow_tf32=cell.memory.allow_tf32, deterministic=cell.memory.deterministic
-    )
+    source = workspaces(kernels_of or card, allow_tf32=cell.memory.allow_tf32, deterministic=cell.memory.deterministic)
     return SimulatedEngine(trace, card, Workspace(cell.memory.workspace), config, source)
+
+
+def bounded_engine(cell: Cell, trace: Trace, card: Card, workspace: Workspace) -> SimulatedEngine:
+    """A bound for a card: with no workspaces, or with the most that cuDNN takes on any card that is meant."""
+    config = AllocatorConfig.parse(cell.memory.alloc_conf, installed_release())
+    if workspace is Workspace.LOW:
+        return SimulatedEngine(trace, card, workspace, config)
+    envelope = Envelope(card, allow_tf32=cell.memory.allow_tf32, deterministic=cell.memory.deterministic)
+    return SimulatedEngine(trace, with_most_cublas(card), workspace, config, envelope)
 
 
 def cuda_engine(cell: Cell, card: Card, first_guess: int = 1, device: Device | None = None) -> CudaEngine:
@@ -91,7 +99,7 @@ def _simulated(cell: Cell, trace: Trace, card: Card) -> CardResult:
     best = simulated_engine(cell, trace, card)
     edges: dict[Bound, Edge] = {}
     for workspace in Workspace:
-        edges[workspace.value] = _edge(largest_batch(SimulatedEngine(trace, card, workspace, best.config)))
+        edges[workspace.value] = _edge(largest_batch(bounded_engine(cell, trace, card, workspace)))
     exact = _exact_boundary(best)
     if exact is None or best.workspaces is None:
         return _result(card, edges, None)
@@ -104,7 +112,7 @@ def shown(cell: Cell, trace: Trace, card: Card) -> tuple[Bound, SimulatedEngine,
     exact = _exact_boundary(best)
     if exact is not None:
         return "exact", best, exact
-    bounded = SimulatedEngine(trace, card, Workspace(cell.memory.workspace), best.config)
+    bounded = bounded_engine(cell, trace, card, Workspace(cell.memory.workspace))
     return cell.memory.workspace, bounded, largest_batch(bounded)
 
 

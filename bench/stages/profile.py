@@ -14,7 +14,7 @@ from bench.memory import Card, SimulatedEngine, Trace, record
 from bench.memory.allocator.caching import AllocatorConfig
 from bench.memory.explaining.explain import RESERVED, Category, Explanation, explain
 from bench.memory.explaining.sources import Source, locate
-from bench.memory.simulated import installed_release
+from bench.memory.simulated import TypicalWorkspaces, installed_release
 from bench.records import Composition, Profile, Record, Span, StepTimeline
 from bench.stages.memory import REFERENCE_BATCH, shown
 from bench.units import TiB
@@ -68,7 +68,8 @@ def reference(cell: Cell, trace: Trace, batch: int, sources: Sequence[Source] | 
     config = AllocatorConfig.parse(cell.memory.alloc_conf, installed_release())
     if sources is None:
         sources = locate(cell.workload.for_recording().make_step, trace, batch, cell.memory.steps)
-    return composition(explain(SimulatedEngine(trace, ENOUGH, config=config), batch, sources))
+    engine = SimulatedEngine(trace, ENOUGH, config=config, workspaces=TypicalWorkspaces())
+    return composition(explain(engine, batch, sources))
 
 
 def composition(explanation: Explanation) -> Composition:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from bench.memory.cudnn.backend import NotAtHandError
+from bench.memory.cudnn.backend import NotAtHandError, UnknownCardError
 from bench.memory.cudnn.devices import properties_json
-from bench.memory.gpus import Card
+from bench.memory.gpus import CARDS, Card
 
 KERNELS_OF_A_CAPACITY = "RTX 3080"  # whose kernels run where a card is no more than a capacity, such as "8GB"
 
@@ -24,9 +24,9 @@ class Figures(NamedTuple):
     cudnn_json: str
 
 
-def kernels_of(card: Card) -> str:
+def kernels_of(card: Card) -> Card:
     """The card whose figures decide which kernels run, and with which temporaries."""
-    return KERNELS_OF_A_CAPACITY if card.compute_capability is None else card.name
+    return CARDS[KERNELS_OF_A_CAPACITY] if card.compute_capability is None else card
 
 
 def figures(card: Card) -> Figures:
@@ -37,6 +37,8 @@ def figures(card: Card) -> Figures:
     """
     try:
         told = json.loads(properties_json(kernels_of(card))) | {"totalGlobalMem": card.total_bytes}
+    except UnknownCardError as error:
+        raise NoVirtualCardError(str(error)) from error
     except NotAtHandError as error:
         raise NoVirtualCardError(f"the virtual engine does not know {card.name}'s properties ({error})") from error
     optin, reserved = told["maxSharedMemoryPerBlockOptin"], told["reservedSharedMemoryPerBlock"]

@@ -137,7 +137,10 @@ def test_help_needs_no_torch(bench):
     [
         (("--architecture", "LUSER"), "unknown architecture 'LUSER': known are LU-DnCNN, DEQ4IP, "),
         (("--task", "mr"), "unknown task 'mr': known are "),
-        (("--gpu", "RTX 9999"), "unknown card 'RTX 9999': known cards are RTX 2080"),
+        (
+            ("--gpu", "RTX 9999"),
+            "unknown card 'RTX 9999': the nearest are RTX 3090, RTX 4090, RTX 5090 (see",
+        ),
         (("--gpu-cap", "8XB"), "'8XB' is not a memory size"),
         (("--gpu-cap=-1GB",), "'-1GB' is not a memory size"),
         (("--gpu-cap", "0GB"), "'0GB' is not a memory size"),

@@ -129,10 +129,10 @@ def test_a_full_disk_is_said(monkeypatch, tmp_path):
 
 
 def test_damaged_answers_of_cudnn_are_said(monkeypatch):
-    def damaged():
+    def damaged(_version):
         raise CudnnError("the answers of cuDNN in file cannot be read")
 
-    monkeypatch.setattr(cache, "read", damaged)
+    monkeypatch.setattr(cache, "cards", damaged)
     _, answers = doctor.cudnn()
     assert (answers.state, answers.found) == ("missing", "the answers of cuDNN in file cannot be read")
 
@@ -141,7 +141,7 @@ def test_answers_of_another_cudnn_are_of_no_use(monkeypatch):
     monkeypatch.setattr(doctor, "version_of_torch", lambda: "9.99.0")
     _, answers = doctor.cudnn()
     assert answers.state == "missing"
-    assert answers.found == "of 9.19.0, 9.20.0, not of cuDNN 9.99.0"
+    assert answers.found == "of 9.19.0, 9.20.0, 9.24.0, 9.26.0, not of cuDNN 9.99.0"
 
 
 def test_a_library_that_is_not_installed_or_does_not_load_is_said(monkeypatch):

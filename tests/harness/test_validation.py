@@ -5,6 +5,7 @@ from stand_in import StandIn
 
 from bench import config, suite, validation
 from bench.errors import UsageError
+from bench.memory import CARDS as NAMED
 from bench.memory import card_of_capacity, record
 from bench.report import validation as report
 from bench.stages.memory import simulated_engine
@@ -82,7 +83,7 @@ def test_both_engines_answer_for_the_same_settings(tmp_path, suite_with):
     assert {(trial.allow_tf32, trial.deterministic, trial.alloc_conf) for trial in device.trials} == {
         (False, True, "expandable_segments:True")
     }
-    simulated = simulated_engine(cell, record(cell.workload.make_step), CARDS[0], kernels_of="H200")
+    simulated = simulated_engine(cell, record(cell.workload.make_step), CARDS[0], kernels_of=NAMED["H200"])
     assert simulated.workspaces.flags == {"allow_tf32": False, "deterministic": True}
     assert simulated.config.expandable_segments
 

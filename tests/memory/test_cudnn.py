@@ -1,8 +1,8 @@
 """Workspaces of convolutions, from the shipped file and, where it is installed, from cuDNN itself."""
 
-import gzip
 import itertools
 import json
+import lzma
 import os
 import random
 import subprocess
@@ -17,14 +17,15 @@ from bench import config, suite
 from bench.memory import SimulatedEngine, record
 from bench.memory.convolution import Convolution
 from bench.memory.cudnn import backend, cache, devices, heuristics
-from bench.memory.cudnn.backend import Configuration, CudnnError, NotAtHandError
+from bench.memory.cudnn.backend import Configuration, CudnnError, NotAtHandError, UnknownCardError
 from bench.memory.cudnn.heuristics import CachedCudnn, LiveCudnn, as_handed_over, tried, uses_cudnn, workspaces
-from bench.memory.gpus import CARDS
+from bench.memory.gpus import CARDS, card_of_capacity
 from bench.memory.recording.trace import Workspace
 from bench.memory.search import NEIGHBOURS
 
 ROOT = Path(__file__).parents[2]
-VERSIONS = ("9.19.0", "9.20.0")
+VERSIONS = tuple(cache.FILES)
+SHIPPED = [name for name in cache.cards("9.20.0") if name in CARDS]
 BATCHES = (1, 2, 3, 5, 8, 16)
 
 
@@ -75,7 +76,7 @@ def in_mib(sizes):
 
 @pytest.mark.parametrize(("card", "direction"), MEASURED)
 def test_figures_from_the_shipped_answers(card, direction):
-    source = CachedCudnn(card, cudnn_version="9.20.0")
+    source = CachedCudnn(CARDS[card], cudnn_version="9.20.0")
     first = [source.candidates(conv(direction, images))[0] for images in BATCHES]
     assert in_mib(first) == MEASURED[card, direction]
 
@@ -84,7 +85,7 @@ def test_figures_from_the_shipped_answers(card, direction):
 def test_figures_from_the_library(card, direction, live_version):
     if live_version != "9.20.0":
         pytest.skip(f"figures are of cuDNN 9.20.0, {live_version} is installed")
-    source = LiveCudnn(card)
+    source = LiveCudnn(CARDS[card])
     first = [source.candidates(conv(direction, images))[0] for images in BATCHES]
     assert in_mib(first) == MEASURED[card, direction]
 
@@ -93,18 +94,18 @@ def test_figures_from_the_library(card, direction, live_version):
 def test_figures_with_the_output_channels_last(card, live_version):
     if live_version != "9.20.0":
         pytest.skip(f"figures are of cuDNN 9.20.0, {live_version} is installed")
-    source = LiveCudnn(card)
+    source = LiveCudnn(CARDS[card])
     calls = [conv("fprop", images, output_channels_last=True) for images in BATCHES]
     assert in_mib(source.configurations(call)[0].workspace_bytes for call in calls) == MEASURED_CHANNELS_LAST[card]
 
 
-@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("card", SHIPPED)
 def test_shipped_answers_are_the_library_s(card, live_version):
     """A sample of every card's calls and batches, all configurations with their notes."""
     if live_version not in VERSIONS:
         pytest.skip(f"cuDNN {live_version} is installed, answers of {', '.join(VERSIONS)} are shipped")
-    shipped = cache.read()[live_version, card]
-    source = LiveCudnn(card)
+    shipped = cache.read(live_version, card)
+    source = LiveCudnn(CARDS[card])
     choose = random.Random(card)
     for call in choose.sample(sorted(shipped.calls), 30):
         at_batch = call.with_images(choose.randint(1, len(shipped.calls[call])))
@@ -119,19 +120,37 @@ def test_shipped_answers_hold_for_every_switch(allow_tf32, deterministic, live_v
         pytest.skip(f"cuDNN {live_version} is installed, answers of {', '.join(VERSIONS)} are shipped")
     flags = {"allow_tf32": allow_tf32, "deterministic": deterministic}
     for card in ("RTX 3080", "H200"):
-        known = cache.read()[live_version, card]
-        shipped, live = CachedCudnn(card, cudnn_version=live_version, **flags), LiveCudnn(card, **flags)
+        known = cache.read(live_version, card)
+        shipped, live = CachedCudnn(CARDS[card], cudnn_version=live_version, **flags), LiveCudnn(CARDS[card], **flags)
         for call in random.Random(card).sample(sorted(known.calls), 10):
             assert shipped.candidates(call.with_images(5)) == live.candidates(call.with_images(5)) is not None
 
 
-def test_every_card_and_version_is_shipped():
-    answers = cache.read()
-    assert set(answers) == {(version, card) for version in VERSIONS for card in CARDS}
-    for known in answers.values():
-        assert all(as_handed_over(call) == call and uses_cudnn(call.with_images(1)) for call in known.calls)
-        assert all(batches and all(batches) for batches in known.calls.values())
-    assert cache.SHIPPED.stat().st_size < 300 * 1024
+def test_what_is_shipped():
+    """Each supported release's cuDNN, the same cards and capacities in each, and no file beside."""
+    assert set(heuristics.CUDNN_OF_TORCH.values()) == set(cache.FILES)
+    files = sorted(path.name for path in cache.SHIPPED.glob("*.xz"))
+    assert files == sorted(cache.FILES.values())
+    assert sum((cache.SHIPPED / name).stat().st_size for name in files) < 800 * 1024
+    named = {"RTX 2080", "RTX 3080", "Quadro RTX 6000", "H200", "H100 SXM", "H100 PCIe", "A100 80GB", "RTX 4090"}
+    named |= {"RTX 4060", "RTX 3090", "RTX 3060 12GB", "T4", "L4"}
+    for version in VERSIONS:
+        assert set(cache.cards(version)) == named | {"every 8GB card", "every 10GB card", "every 24GB card"}
+        for card in cache.cards(version):
+            known = cache.read(version, card)
+            assert all(as_handed_over(call) == call and uses_cudnn(call.with_images(1)) for call in known.calls)
+            assert all(batches and all(batches) for batches in known.calls.values())
+
+
+def test_cards_that_cudnn_does_not_tell_apart_share_their_answers():
+    """An A100 of 40 GB has what is shipped for one of 80 GB; nothing with an RTX A6000's 84 multiprocessors is."""
+    assert "A100 40GB" not in cache.cards("9.20.0")
+    one, other = (CachedCudnn(CARDS[f"A100 {size}"], cudnn_version="9.20.0") for size in ("40GB", "80GB"))
+    assert one.candidates(conv(images=3)) == other.candidates(conv(images=3)) is not None
+    with pytest.raises(
+        NotAtHandError, match=r"workspaces-9\.20\.0\.json\.xz has no answers of cuDNN 9\.20\.0 on RTX A6000"
+    ):
+        CachedCudnn(CARDS["RTX A6000"], cudnn_version="9.20.0")
 
 
 @pytest.mark.parametrize("task", ["deblurring", "ct", "mri"])
@@ -139,17 +158,17 @@ def test_the_suite_s_convolutions_are_shipped(task):
     """If this fails, the suite has changed: python -m tools.cudnn_cache."""
     (cell,) = suite.cells(config.load(config.default_path()), ["LU-DnCNN"], [task])
     trace = record(cell.workload.make_step, cell.memory.steps)
-    for card in CARDS.values():
-        source = CachedCudnn(card.name, cudnn_version="9.20.0")
+    for card in map(CARDS.get, SHIPPED):
+        source = CachedCudnn(card, cudnn_version="9.20.0")
         batch = SimulatedEngine(trace, card, Workspace.LOW).guess() + NEIGHBOURS
         assert all(source.candidates(call.at(batch)) for call in trace.convolutions)
 
 
 def test_last_resort_takes_no_workspace():
     """So that no convolution ever runs out of memory for its workspace alone."""
-    for (version, card), known in cache.read().items():
-        source = CachedCudnn(card, cudnn_version=version, allow_tf32=False, deterministic=True)
-        for call, batches in known.calls.items():
+    for version, card in itertools.product(VERSIONS, SHIPPED):
+        source = CachedCudnn(CARDS[card], cudnn_version=version, allow_tf32=False, deterministic=True)
+        for call, batches in cache.read(version, card).calls.items():
             assert source.candidates(call.with_images(len(batches)))[-1] == 0
 
 
@@ -262,7 +281,7 @@ def test_what_counts_as_channels_last_is_pytorch_s_own_answer():
 
 def test_the_blur_takes_no_workspace_and_an_unknown_call_has_no_answer(monkeypatch):
     monkeypatch.setattr(backend, "load", _not_installed)
-    source = workspaces("RTX 3080", cudnn_version="9.20.0")
+    source = workspaces(CARDS["RTX 3080"], cudnn_version="9.20.0")
     assert source.candidates(conv(size=128, channels=(3, 3), kernel=9, groups=3)) == (0,)
     assert source.candidates(conv(channels=(64, 63))) is None
     assert source.candidates(conv(images=10**6)) is None
@@ -275,8 +294,8 @@ def test_nothing_at_hand(monkeypatch):
     monkeypatch.setattr(backend, "load", _not_installed)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert workspaces("RTX 3080", cudnn_version="9.1.0") is None
-        assert workspaces("8GB", cudnn_version="9.20.0") is None
+        assert workspaces(CARDS["RTX 3080"], cudnn_version="9.1.0") is None
+        assert workspaces(card_of_capacity("8GB"), cudnn_version="9.20.0") is None
 
 
 def test_the_library_is_asked_for_what_the_file_lacks_alone(monkeypatch):
@@ -284,32 +303,34 @@ def test_the_library_is_asked_for_what_the_file_lacks_alone(monkeypatch):
         def configurations(self, call):
             return [Configuration(7, tensor_core=False, nondeterministic=False)]
 
-    monkeypatch.setattr(heuristics, "LiveCudnn", lambda card_name, **asked: Live())
-    source = workspaces("RTX 3080", cudnn_version="9.20.0")
+    monkeypatch.setattr(heuristics, "LiveCudnn", lambda card, **asked: Live())
+    source = workspaces(CARDS["RTX 3080"], cudnn_version="9.20.0")
     assert source.candidates(conv(channels=(5, 7))) == (7,)
-    assert source.candidates(conv()) == CachedCudnn("RTX 3080", cudnn_version="9.20.0").candidates(conv()) != (7,)
+    assert (
+        source.candidates(conv()) == CachedCudnn(CARDS["RTX 3080"], cudnn_version="9.20.0").candidates(conv()) != (7,)
+    )
 
 
 def test_what_the_file_lacks_comes_from_the_library(live_version):
-    source = workspaces("RTX 3080", cudnn_version=live_version)
+    source = workspaces(CARDS["RTX 3080"], cudnn_version=live_version)
     call = conv(images=3, channels=(5, 7), size=40)
-    assert CachedCudnn("RTX 3080", cudnn_version=live_version).candidates(call) is None
-    assert source.candidates(call) == LiveCudnn("RTX 3080").candidates(call) is not None
+    assert CachedCudnn(CARDS["RTX 3080"], cudnn_version=live_version).candidates(call) is None
+    assert source.candidates(call) == LiveCudnn(CARDS["RTX 3080"]).candidates(call) is not None
 
 
 def test_a_library_of_another_version_is_a_warning(monkeypatch, live_version):
     with pytest.raises(CudnnError, match=rf"cuDNN {live_version} is installed, but .*9\.1\.0 are wanted: pip install"):
-        LiveCudnn("RTX 3080", cudnn_version="9.1.0")
+        LiveCudnn(CARDS["RTX 3080"], cudnn_version="9.1.0")
     with pytest.warns(UserWarning, match="9.1.0 are wanted"):
-        assert workspaces("RTX 3080", cudnn_version="9.1.0") is None
-    source = workspaces("RTX 3080", cudnn_version=next(v for v in VERSIONS if v != live_version))
+        assert workspaces(CARDS["RTX 3080"], cudnn_version="9.1.0") is None
+    source = workspaces(CARDS["RTX 3080"], cudnn_version=next(v for v in VERSIONS if v != live_version))
     assert source.candidates(conv(images=3)) is not None
     with pytest.warns(UserWarning, match="are wanted"):
         assert source.candidates(conv(images=3, channels=(5, 7))) is None
 
 
 def test_what_the_library_does_not_support_is_not_known(live_version):
-    source = LiveCudnn("H200")
+    source = LiveCudnn(CARDS["H200"])
     call = conv(images=3)
     assert source.candidates(call._replace(weight_shape=(64, 63, 3, 3))) is None
     assert source.candidates(call) is not None
@@ -338,37 +359,37 @@ def test_a_library_without_its_parts_is_one_sentence(tmp_path, live_version):
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "bit", "text", "shape", "format", "missing"])
 def test_damaged_answers(damage, tmp_path, monkeypatch):
-    whole = cache.SHIPPED.read_bytes()
-    path = tmp_path / "answers.json.gz"
+    whole = (cache.SHIPPED / cache.FILES["9.20.0"]).read_bytes()
+    path = tmp_path / cache.FILES["9.20.0"]
     content = {
         "empty": b"",
         "cut": whole[: len(whole) // 2],
         "bit": whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:],
         "text": b"{}",
-        "shape": gzip.compress(b'{"format": 1, "answers": [{"cudnn": "9.20.0", "card": "H200", "calls": [[[], 1]]}]}'),
-        "format": gzip.compress(json.dumps({"format": 99}).encode()),
+        "shape": lzma.compress(b'{"format": 2, "cards": ["H200"]}\n[[[], 1]]'),
+        "format": lzma.compress(json.dumps({"format": 99}).encode()),
         "missing": None,
     }[damage]
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(CudnnError, match=r"^[^\n]*answers\.json\.gz[^\n]*$") as error:
-        CachedCudnn("H200", cudnn_version="9.20.0", path=path)
+    with pytest.raises(CudnnError, match=r"^[^\n]*workspaces-9\.20\.0\.json\.xz[^\n]*$") as error:
+        CachedCudnn(CARDS["H200"], cudnn_version="9.20.0", folder=tmp_path)
     assert "format 99" in str(error.value) if damage == "format" else "tools.cudnn_cache" in str(error.value)
     assert content is None or path.read_bytes() == content
 
-    monkeypatch.setattr(cache, "read", lambda _path: _raise(error.value))
+    monkeypatch.setattr(cache, "cards", lambda *_: _raise(error.value))
     monkeypatch.setattr(backend, "load", _not_installed)
-    with pytest.warns(UserWarning, match=r"answers\.json\.gz"):
-        assert workspaces("H200", cudnn_version="9.20.0") is None
+    with pytest.warns(UserWarning, match=r"workspaces-9\.20\.0\.json\.xz"):
+        assert workspaces(CARDS["H200"], cudnn_version="9.20.0") is None
 
 
 def test_a_written_file_reads_the_same(tmp_path):
-    shipped = cache.read()
-    cache.write(shipped, tmp_path / "a.json.gz")
-    assert list(tmp_path.iterdir()) == [tmp_path / "a.json.gz"]
-    again = cache.read(tmp_path / "a.json.gz")
-    assert {key: known.calls for key, known in again.items()} == {key: known.calls for key, known in shipped.items()}
-    assert (tmp_path / "a.json.gz").read_bytes()[10:] == cache.SHIPPED.read_bytes()[10:]  # after gzip's header
+    shipped = {name: cache.read("9.20.0", name) for name in cache.cards("9.20.0")}
+    path = cache.write("9.20.0", shipped, tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert cache.cards("9.20.0", tmp_path) == sorted(shipped)
+    assert all(cache.read("9.20.0", name, tmp_path).calls == shipped[name].calls for name in shipped)
+    assert path.read_bytes() == (cache.SHIPPED / path.name).read_bytes()
 
 
 def test_coding_loses_nothing():
@@ -383,13 +404,24 @@ def test_coding_loses_nothing():
     assert answers.get(call.with_images(8)) is None
 
 
-def test_known_cards():
-    for name, card in CARDS.items():
-        properties = json.loads(devices.properties_json(name))
+def test_cards_as_cudnn_is_told():
+    for card in CARDS.values():
+        if card.refusal:
+            continue
+        properties = json.loads(devices.properties_json(card))
+        assert properties["deviceVer"] == 100 * card.compute_capability[0] + 10 * card.compute_capability[1]
         assert properties["multiProcessorCount"] == card.multiprocessors
         assert properties["totalGlobalMem"] == card.total_bytes
-    with pytest.raises(NotAtHandError, match="'8GB', but about: RTX 2080, RTX 3080"):
-        LiveCudnn("8GB")
+        assert properties["l2CacheSize"] == card.chip.l2_cache_bytes
+    with pytest.raises(NotAtHandError, match="cannot be told about '8GB': its properties are not known"):
+        LiveCudnn(card_of_capacity("8GB"))
+
+
+@pytest.mark.parametrize("name", ["V100 16GB", "V100 32GB", "P100"])
+def test_a_card_that_cudnn_does_not_know_is_refused_and_not_given_0(name):
+    for ask in (workspaces, LiveCudnn):
+        with pytest.raises(UnknownCardError, match=rf"^cuDNN does not know {name} any more: .*capability [67]\.0"):
+            ask(CARDS[name])
 
 
 def test_version_of_the_installed_torch():
@@ -409,9 +441,7 @@ def test_a_broken_library_is_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(CudnnError, match=r"^cuDNN is installed but does not load \([^\n]*\): install it again$"):
         backend.Backend()
     (tmp_path / "nvidia/cublas/lib/libcublasLt.so.13").unlink()
-    with pytest.raises(
-        NotAtHandError, match=r"^libcublasLt is not installed: pip install 'nvidia-cudnn-cu13==9\.20\.\*'$"
-    ):
+    with pytest.raises(NotAtHandError, match=r"^libcublasLt is not installed: pip install 'bench-inverse\[cudnn\]'$"):
         backend.Backend()
 
 

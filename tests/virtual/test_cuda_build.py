@@ -129,7 +129,7 @@ def test_a_convolution_takes_cudnns_workspaces_and_falls_back(asked):
         from bench.memory.cudnn.heuristics import workspaces
         card = CARDS["RTX 3080"]
         engine = VirtualEngine(steps.small_net, card)
-        simulated = SimulatedEngine(record(steps.small_net), card, workspaces=workspaces(card.name))
+        simulated = SimulatedEngine(record(steps.small_net), card, workspaces=workspaces(card))
         answer = [[dataclasses.astuple(e.probe(batch)) for batch in (2, 3)] for e in (engine, simulated)]
     """)
     virtual, recorded = answer

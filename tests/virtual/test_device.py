@@ -164,13 +164,18 @@ def test_figures_are_those_that_cudnn_is_told():
     assert name == "NVIDIA GeForce RTX 3080"
     assert numbers["total_bytes"] == CARD.total_bytes and numbers["context_bytes"] == CARD.context_bytes
     assert numbers["multiprocessors"] == 68 and numbers["threads_per_multiprocessor"] == 1536
-    shared = {name: figures(card).numbers["shared_bytes_per_multiprocessor"] for name, card in CARDS.items()}
-    assert shared == {"RTX 2080": 65536, "RTX 3080": 102400, "Quadro RTX 6000": 65536, "H200": 233472}
+    shared = {
+        card.compute_capability: figures(card).numbers["shared_bytes_per_multiprocessor"]
+        for card in CARDS.values()
+        if not card.refusal
+    }
+    expected = {(7, 5): 64, (8, 0): 164, (8, 6): 100, (8, 9): 100, (9, 0): 228, (12, 0): 100}  # KiB, CUDA's own table
+    assert shared == {capability: 1024 * size for capability, size in expected.items()}
 
 
 def test_a_bare_capacity_has_a_stated_cards_kernels():
     card = card_of_capacity("24GB")
-    assert kernels_of(card) == "RTX 3080" and kernels_of(CARDS["H200"]) == "H200"
+    assert kernels_of(card) is CARDS["RTX 3080"] and kernels_of(CARDS["H200"]) is CARDS["H200"]
     assert figures(card).numbers["total_bytes"] == 24 * GiB
     assert figures(card).numbers["multiprocessors"] == 68
 

@@ -108,7 +108,7 @@ def test_where_a_pointer_points(card, where):
     assert attributes[0] == {"plain": 0, "pinned": 1, "device": 2}[where]
 
 
-@pytest.mark.parametrize("name", CARDS)
+@pytest.mark.parametrize("name", [name for name, card in CARDS.items() if not card.refusal])
 def test_properties_and_attributes_are_the_cards(folder, tmp_path, monkeypatch, name):
     loaded = ctypes.CDLL(shutil.copy(folder / built.DRIVER, tmp_path / "card.so"))
     monkeypatch.setattr(ctypes, "CDLL", lambda path: loaded)
@@ -117,14 +117,15 @@ def test_properties_and_attributes_are_the_cards(folder, tmp_path, monkeypatch, 
     assert loaded.cudaGetDeviceProperties(properties, 0) == 0
     major, minor = CARDS[name].compute_capability
     assert (properties[90], properties[91], properties[96]) == (major, minor, CARDS[name].multiprocessors)
-    assert ctypes.string_at(properties).decode().endswith(name)
+    assert ctypes.string_at(properties).decode() == CARDS[name].chip.device_names[0]
     assert c_int64.from_buffer(properties, 288).value == CARDS[name].total_bytes
     value = c_int()
     for attribute, expected in {75: major, 76: minor, 16: CARDS[name].multiprocessors, 10: 32, 9999: 0}.items():
         assert loaded.cudaDeviceGetAttribute(byref(value), attribute, 0) == 0
         assert value.value == expected
+    threads = {75: 1024, 80: 2048, 86: 1536, 89: 1536, 90: 2048, 120: 1536}[10 * major + minor]
     loaded.cudaDeviceGetAttribute(byref(value), 39, 0)
-    assert value.value == {(7, 5): 1024, (8, 6): 1536, (9, 0): 2048}[major, minor] == properties[604 // 4]
+    assert value.value == threads == properties[604 // 4]
 
 
 def test_occupancy_follows_threads_registers_and_shared_memory(card):

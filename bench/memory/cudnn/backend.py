@@ -79,6 +79,10 @@ class NotAtHandError(CudnnError):
     """There is nothing to ask: no library, no file, no such card."""
 
 
+class UnknownCardError(CudnnError):
+    """cuDNN does not know a card: it would answer 0 for every convolution there."""
+
+
 class RefusedError(CudnnError):
     """The library works, and does not do this."""
 
@@ -279,7 +283,7 @@ def _path(package: str, name: str) -> str:
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for path in sorted(Path(folder).glob(f"{package}/lib/{name}")):
             return str(path)
-    raise NotAtHandError(f"{name.removesuffix('.so.*')} is not installed: pip install 'nvidia-cudnn-cu13==9.20.*'")
+    raise NotAtHandError(f"{name.removesuffix('.so.*')} is not installed: pip install 'bench-inverse[cudnn]'")
 
 
 def _array(type_: int, values: Sequence[Any]) -> Any:

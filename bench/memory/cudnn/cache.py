@@ -1,36 +1,44 @@
-"""Answers of cuDNN in a file: for the suite's own convolutions, where the library is not installed.
+"""Answers of cuDNN in files: for the suite's own convolutions, where the library is not installed.
 
-The file is gzipped JSON (whose checksum finds damage):
+One file for each version of cuDNN, packed by xz (whose checksum finds damage, and which stores once what several cards
+answer). Its lines are JSON: the first names the cards, and each of the others has what cuDNN answers on one of them.
 
-    {"format": 1, "answers": [{"cudnn": "9.20.0", "card": "H200", "calls": [[call, batches], ...]}, ...]}
+    {"format": 2, "cards": ["A100 40GB", ...]}
+    [[call, runs], ...]
 
-`call` is a Convolution without its images, field by field; `batches` has the answer for 1, 2, 3, ... images. An answer
-is the list of Configurations, three numbers each: the workspace as whole planes per image (a plane: one channel of the
-input), the bytes beyond them, and the notes (1 tensor core, 2 nondeterministic). In these numbers most answers are the
-same for most batches, and the file is small.
+`call` is a Convolution without its images, field by field; `runs` has the answers for 1, 2, 3, ... images, each with
+the number of times that it comes in a row: [times, *answer]. An answer is the list of Configurations, three numbers
+each: the workspace as whole planes per image (a plane: one channel of the input), the bytes beyond them, and the notes
+(1 tensor core, 2 nondeterministic). In these numbers most answers are the same for most batches, and the file is small.
 
-Make it again, or add the answers of the installed cuDNN, with
+Make the file of the installed cuDNN with
 
     python -m tools.cudnn_cache
 """
 
 from __future__ import annotations
 
-import gzip
 import json
+import lzma
 import math
 import os
-import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from bench.memory.convolution import Convolution
-from bench.memory.cudnn.backend import Configuration, CudnnError
+from bench.memory.cudnn.backend import Configuration, CudnnError, NotAtHandError
 
-SHIPPED = Path(__file__).with_name("workspaces.json.gz")
-FORMAT = 1
+SHIPPED = Path(__file__).parent
+FILES = {  # by their whole names, so that what decides a record is known to hang on them (bench.code)
+    "9.19.0": "workspaces-9.19.0.json.xz",
+    "9.20.0": "workspaces-9.20.0.json.xz",
+    "9.24.0": "workspaces-9.24.0.json.xz",
+    "9.26.0": "workspaces-9.26.0.json.xz",
+}
+FORMAT = 2
 
 _ELEMENT_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -59,43 +67,81 @@ def coded(call: Convolution, configurations: Sequence[Configuration]) -> list[in
     return numbers
 
 
-@lru_cache(maxsize=2)
-def read(path: Path = SHIPPED) -> dict[tuple[str, str], Answers]:
-    """All answers in a file, by (version of cuDNN, name of card).
+def cards(version: str, folder: Path = SHIPPED) -> list[str]:
+    """The cards, and the capacities, that a version's file has answers for.
 
     Raises:
-        CudnnError: the file is missing, damaged or of another format.
+        NotAtHandError: there are none of this version.
+        CudnnError: the file is damaged or of another format.
     """
+    return list(_lines(version, folder))
+
+
+@lru_cache(maxsize=64)
+def read(version: str, card_name: str, folder: Path = SHIPPED) -> Answers:
+    """The answers of a version of cuDNN on a card.
+
+    Raises:
+        NotAtHandError: there are none of this version, or on this card.
+        CudnnError: the file is damaged or of another format.
+    """
+    lines = _lines(version, folder)
+    if card_name not in lines:
+        known = ", ".join(lines)
+        raise NotAtHandError(
+            f"{folder / FILES[version]} has no answers of cuDNN {version} on {card_name}, but on: {known}"
+        )
     try:
-        content = json.loads(gzip.decompress(path.read_bytes()))
-        if content["format"] != FORMAT:
-            raise CudnnError(f"{path} has format {content['format']}, but this version of bench reads format {FORMAT}")
-        return {
-            (entry["cudnn"], entry["card"]): Answers({_call(fields): batches for fields, batches in entry["calls"]})
-            for entry in content["answers"]
-        }
+        return Answers({_call(fields): _batches(runs) for fields, runs in json.loads(lines[card_name])})
+    except (ValueError, TypeError) as damage:
+        raise _damaged(version, folder, damage) from damage
+
+
+def write(version: str, answers: Mapping[str, Answers], folder: Path = SHIPPED) -> Path:
+    """Write a file that `read` reads, in one piece; the same answers give the same bytes."""
+    names = sorted(answers)
+    contents = [[[call, _runs(batches)] for call, batches in sorted(answers[name].calls.items())] for name in names]
+    lines = [json.dumps(each, separators=(",", ":")) for each in ({"format": FORMAT, "cards": names}, *contents)]
+    path = folder / FILES[version]
+    new = path.with_suffix(".new")
+    new.write_bytes(lzma.compress("\n".join(lines).encode(), preset=9 | lzma.PRESET_EXTREME))
+    os.replace(new, path)
+    _lines.cache_clear()
+    read.cache_clear()
+    return path
+
+
+@lru_cache(maxsize=8)
+def _lines(version: str, folder: Path) -> dict[str, str]:
+    """A version's file: for each card its line, which is read only where somebody asks."""
+    if version not in FILES:
+        raise NotAtHandError(f"bench has no answers of cuDNN {version}, but of: {', '.join(FILES)}")
+    path = folder / FILES[version]
+    try:
+        head, *lines = lzma.decompress(path.read_bytes()).decode().split("\n")
+        header = json.loads(head)
+        if header["format"] != FORMAT:
+            raise CudnnError(f"{path} has format {header['format']}, but this version of bench reads format {FORMAT}")
+        return dict(zip(header["cards"], lines, strict=True))
     except CudnnError:
         raise
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as damage:
-        raise CudnnError(
-            f"the answers of cuDNN in {path} cannot be read ({damage}): install bench again, "
-            "or make them with python -m tools.cudnn_cache"
-        ) from damage
+    except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError, TypeError) as damage:
+        raise _damaged(version, folder, damage) from damage
 
 
-def write(answers: Mapping[tuple[str, str], Answers], path: Path = SHIPPED) -> None:
-    """Write a file that `read` reads, in one piece; the same answers give the same bytes."""
-    content = {
-        "format": FORMAT,
-        "answers": [
-            {"cudnn": version, "card": card, "calls": sorted(answers[version, card].calls.items())}
-            for version, card in sorted(answers)
-        ],
-    }
-    new = path.with_suffix(".new")
-    new.write_bytes(gzip.compress(json.dumps(content, separators=(",", ":")).encode(), mtime=0))
-    os.replace(new, path)
-    read.cache_clear()
+def _damaged(version: str, folder: Path, damage: Exception) -> CudnnError:
+    return CudnnError(
+        f"the answers of cuDNN in {folder / FILES[version]} cannot be read ({damage}): install bench again, "
+        "or make them with python -m tools.cudnn_cache"
+    )
+
+
+def _runs(batches: Sequence[Sequence[int]]) -> list[list[int]]:
+    return [[len(list(same)), *answer] for answer, same in groupby(map(list, batches))]
+
+
+def _batches(runs: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+    return [answer for times, *answer in runs for _ in range(times)]
 
 
 def _decoded(numbers: Sequence[int], planes_bytes: int) -> list[Configuration]:

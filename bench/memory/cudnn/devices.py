@@ -1,46 +1,33 @@
 """The cards of bench.memory.gpus as cuDNN's heuristics see them.
 
 What each field is: cudaDeviceProp in CUDA's documentation. Limits of a compute capability are from the table of the
-CUDA programming guide, clocks, buses and caches from the cards' public specifications; an H200 was read out. For the
-suite's convolutions, cuDNN 9.20's answers hang on the compute capability, on the number of multiprocessors (72 or 46,
-not 72 or 64) and, on an H200, on the memory's clock. Every other number was changed, by a fifth to two thirds, and no
-answer changed with it.
-Adding a card: one entry here, and one in gpus.py; for a compute capability that is new, its limits too.
+CUDA programming guide. For the suite's convolutions, cuDNN 9.20's answers hang on the compute capability, on the number
+of multiprocessors (72 or 46, not 72 or 64) and, on an H200, on the memory's clock. Every other number was changed, by a
+fifth to two thirds, and no answer changed with it.
+Adding a compute capability: its limits here.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
-from bench.memory.cudnn.backend import NotAtHandError
-from bench.memory.gpus import CARDS
-
-
-class _Chip(NamedTuple):
-    """What gpus.Card does not know of a card."""
-
-    device_name: str
-    clock_khz: int
-    memory_clock_khz: int
-    memory_bus_bits: int
-    l2_cache_bytes: int
-
-
-_CHIPS = {
-    "RTX 2080": _Chip("NVIDIA GeForce RTX 2080", 1710000, 7000000, 256, 4194304),
-    "RTX 3080": _Chip("NVIDIA GeForce RTX 3080", 1710000, 9501000, 320, 5242880),
-    "Quadro RTX 6000": _Chip("Quadro RTX 6000", 1770000, 7001000, 384, 6291456),
-    "H200": _Chip("NVIDIA H200", 1980000, 3201000, 6144, 62914560),
-}
+from bench.memory.cudnn.backend import NotAtHandError, UnknownCardError
+from bench.memory.gpus import Card
 
 # Per multiprocessor or block of a compute capability.
-_LIMITS: dict[tuple[int, int], dict[str, int]] = {
+LIMITS: dict[tuple[int, int], dict[str, int]] = {
     (7, 5): {
         "maxSharedMemoryPerBlockOptin": 65536,
         "reservedSharedMemoryPerBlock": 0,
         "maxCtasPerSM": 16,
         "maxThreadsPerSM": 1024,
+    },
+    (8, 0): {
+        "maxSharedMemoryPerBlockOptin": 166912,
+        "reservedSharedMemoryPerBlock": 1024,
+        "maxCtasPerSM": 32,
+        "maxThreadsPerSM": 2048,
     },
     (8, 6): {
         "maxSharedMemoryPerBlockOptin": 101376,
@@ -48,11 +35,23 @@ _LIMITS: dict[tuple[int, int], dict[str, int]] = {
         "maxCtasPerSM": 16,
         "maxThreadsPerSM": 1536,
     },
+    (8, 9): {
+        "maxSharedMemoryPerBlockOptin": 101376,
+        "reservedSharedMemoryPerBlock": 1024,
+        "maxCtasPerSM": 24,
+        "maxThreadsPerSM": 1536,
+    },
     (9, 0): {
         "maxSharedMemoryPerBlockOptin": 232448,
         "reservedSharedMemoryPerBlock": 1024,
         "maxCtasPerSM": 32,
         "maxThreadsPerSM": 2048,
+    },
+    (12, 0): {
+        "maxSharedMemoryPerBlockOptin": 101376,
+        "reservedSharedMemoryPerBlock": 1024,
+        "maxCtasPerSM": 24,
+        "maxThreadsPerSM": 1536,
     },
 }
 
@@ -74,27 +73,36 @@ _COMMON: dict[str, Any] = {
 }
 
 
-def properties_json(card_name: str) -> str:
+def properties_json(card: Card) -> str:
     """A card's properties, in the form cuDNN reads them.
 
     Raises:
-        NotAtHandError: no card whose properties are known; a capacity such as "8GB" is none.
+        UnknownCardError: cuDNN does not know the card, and would answer 0 everywhere.
+        NotAtHandError: the card's properties are not known; a capacity such as "8GB" has none.
     """
-    card, chip = CARDS.get(card_name), _CHIPS.get(card_name)
-    if card is None or chip is None or card.compute_capability not in _LIMITS:
-        raise NotAtHandError(f"cuDNN cannot be told about {card_name!r}, but about: {', '.join(_CHIPS)}")
+    if card.refusal:
+        raise UnknownCardError(card.refusal)
+    if card.chip is None or card.compute_capability not in LIMITS:
+        raise NotAtHandError(f"cuDNN cannot be told about {card.name!r}: its properties are not known")
     major, minor = card.compute_capability
     return json.dumps(
         {
             "deviceVer": 100 * major + 10 * minor,
-            "deviceName": chip.device_name,
+            "deviceName": card.chip.device_names[0],
             "totalGlobalMem": card.total_bytes,
             "multiProcessorCount": card.multiprocessors,
-            "smClockRateKHz": chip.clock_khz,
-            "memClockRateKHz": chip.memory_clock_khz,
-            "memoryBusWidth": chip.memory_bus_bits,
-            "l2CacheSize": chip.l2_cache_bytes,
-            **_LIMITS[card.compute_capability],
+            "smClockRateKHz": card.chip.clock_khz,
+            "memClockRateKHz": card.chip.memory_clock_khz,
+            "memoryBusWidth": card.chip.memory_bus_bits,
+            "l2CacheSize": card.chip.l2_cache_bytes,
+            **LIMITS[card.compute_capability],
             **_COMMON,
         }
     )
+
+
+def kind(card: Card) -> tuple[object, ...]:
+    """What cuDNN's answers depend on, as far as it was looked into: cards of one kind have the same."""
+    is_hopper = card.compute_capability == (9, 0)
+    memory_clock = card.chip.memory_clock_khz if card.chip and is_hopper else None
+    return card.compute_capability, card.multiprocessors, memory_clock

@@ -20,7 +20,7 @@ not fit does not fit the second time, and 0 bytes always do, so `candidates` giv
 first 0. PyTorch's counters of failed allocations can stand higher than a replay's; memory is the same.
 
 Answers are those of one version of cuDNN for one card. They come from a file that travels with the package
-(cache.py) and, for what is not in it, from the library, if it is installed: pip install 'nvidia-cudnn-cu13==9.20.*'.
+(cache.py) and, for what is not in it, from the library, if it is installed: pip install 'bench-inverse[cudnn]'.
 Of the pointers' alignment (of 16 bytes or more) and the driver, nothing shows in them.
 """
 
@@ -36,7 +36,8 @@ import torch
 
 from bench.memory.convolution import Convolution, Ints
 from bench.memory.cudnn import backend, cache, devices
-from bench.memory.cudnn.backend import Configuration, CudnnError, NotAtHandError, RefusedError
+from bench.memory.cudnn.backend import Configuration, CudnnError, NotAtHandError, RefusedError, UnknownCardError
+from bench.memory.gpus import CARDS, Card
 
 INT32_MAX = 2**31 - 1
 
@@ -59,8 +60,8 @@ class WorkspaceSource:
     under torch.use_deterministic_algorithms).
     """
 
-    def __init__(self, card_name: str, cudnn_version: str, **flags: bool) -> None:
-        self.card_name = card_name
+    def __init__(self, card: Card, cudnn_version: str, **flags: bool) -> None:
+        self.card = card
         self.cudnn_version = cudnn_version
         self.flags = flags
 
@@ -87,20 +88,20 @@ class LiveCudnn(WorkspaceSource):
 
     def __init__(
         self,
-        card_name: str,
+        card: Card,
         *,
         allow_tf32: bool = True,
         deterministic: bool = False,
         cudnn_version: str | None = None,
     ) -> None:
-        properties_json = devices.properties_json(card_name)
+        properties_json = devices.properties_json(card)
         library = backend.load()
         if cudnn_version not in (None, library.version):
             raise CudnnError(
                 f"cuDNN {library.version} is installed, but the workspaces of cuDNN {cudnn_version} are wanted: "
                 f"pip install 'nvidia-cudnn-cu13=={cudnn_version}.*'"
             )
-        super().__init__(card_name, library.version, allow_tf32=allow_tf32, deterministic=deterministic)
+        super().__init__(card, library.version, allow_tf32=allow_tf32, deterministic=deterministic)
         self._device = backend.Device(library, properties_json)
         self._known: dict[Convolution, Sequence[Configuration] | None] = {}
 
@@ -115,28 +116,26 @@ class LiveCudnn(WorkspaceSource):
 
 
 class CachedCudnn(WorkspaceSource):
-    """The answers in a file.
+    """The answers in a file: those on the card, or on another that cuDNN does not tell from it.
 
     Raises:
-        NotAtHandError: the file has none of `cudnn_version` on this card.
+        NotAtHandError: there are none of `cudnn_version` on this card.
         CudnnError: the file is damaged.
     """
 
     def __init__(
         self,
-        card_name: str,
+        card: Card,
         *,
         cudnn_version: str,
         allow_tf32: bool = True,
         deterministic: bool = False,
-        path: Path = cache.SHIPPED,
+        folder: Path = cache.SHIPPED,
     ) -> None:
-        super().__init__(card_name, cudnn_version, allow_tf32=allow_tf32, deterministic=deterministic)
-        answers = cache.read(path)
-        if (cudnn_version, card_name) not in answers:
-            known = ", ".join(f"{version} on {card}" for version, card in answers)
-            raise NotAtHandError(f"{path} has no answers of cuDNN {cudnn_version} on {card_name}, but: {known}")
-        self._answers = answers[cudnn_version, card_name]
+        super().__init__(card, cudnn_version, allow_tf32=allow_tf32, deterministic=deterministic)
+        alike = [each.name for each in CARDS.values() if card.chip and devices.kind(each) == devices.kind(card)]
+        names = [name for name in (card.name, *alike) if name in cache.cards(cudnn_version, folder)]
+        self._answers = cache.read(cudnn_version, names[0] if names else card.name, folder)
 
     def configurations(self, call: Convolution) -> Sequence[Configuration] | None:
         """The ways to run a call, best first, up to the first that nothing keeps from running; None: not known."""
@@ -153,27 +152,32 @@ class _CachedThenLive(CachedCudnn):
 
     @cached_property
     def _live(self) -> LiveCudnn | None:
-        return _at_hand(LiveCudnn, self.card_name, cudnn_version=self.cudnn_version, **self.flags)
+        return at_hand(LiveCudnn, self.card, cudnn_version=self.cudnn_version, **self.flags)
 
 
 def workspaces(
-    card_name: str, *, allow_tf32: bool = True, deterministic: bool = False, cudnn_version: str | None = None
+    card: Card, *, allow_tf32: bool = True, deterministic: bool = False, cudnn_version: str | None = None
 ) -> WorkspaceSource | None:
-    """What is at hand to tell a card's workspaces; None if nothing is, and the interval of kernels.py stands.
+    """What is at hand to tell a card's workspaces; None if nothing is, and the bounds stand (envelope.py).
 
     What should be able to tell and cannot (a damaged file, a library of another version) is a warning.
 
     Args:
-        card_name: a name of gpus.CARDS; a capacity such as "8GB" is no card that cuDNN can be told about.
+        card: one of gpus.CARDS, or of the user's own; a capacity such as "8GB" is no card that cuDNN can be told about.
         allow_tf32: torch.backends.cudnn.allow_tf32.
         deterministic: torch.backends.cudnn.deterministic.
         cudnn_version: by default, the one that the installed PyTorch runs on.
+
+    Raises:
+        UnknownCardError: cuDNN does not know the card.
     """
+    if card.refusal:
+        raise UnknownCardError(card.refusal)
     version = cudnn_version or version_of_torch()
-    if version is None:
+    if version is None or card.compute_capability is None:
         return None
     asked = {"cudnn_version": version, "allow_tf32": allow_tf32, "deterministic": deterministic}
-    return _at_hand(_CachedThenLive, card_name, **asked) or _at_hand(LiveCudnn, card_name, **asked)
+    return at_hand(_CachedThenLive, card, **asked) or at_hand(LiveCudnn, card, **asked)
 
 
 def tried(
@@ -237,10 +241,10 @@ def as_handed_over(call: Convolution) -> Convolution:
     )
 
 
-def _at_hand(kind: type[Source], card_name: str, **asked: Any) -> Source | None:
+def at_hand(kind: type[Source], card: Card, **asked: Any) -> Source | None:
     """The source, if there is one."""
     try:
-        return kind(card_name, **asked)
+        return kind(card, **asked)
     except NotAtHandError:
         return None
     except CudnnError as error:

@@ -1,0 +1,191 @@
+"""Bounds that bound: what stands for a card of which only the capacity is known."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from bench.memory import SimulatedEngine, card_of_capacity, record
+from bench.memory.convolution import Convolution, most_workspace_bytes
+from bench.memory.cudnn import backend, cache, heuristics
+from bench.memory.cudnn.backend import Configuration, NotAtHandError
+from bench.memory.cudnn.envelope import Envelope, envelope_name, largest, stands_for, with_most_cublas
+from bench.memory.cudnn.heuristics import CachedCudnn, LiveCudnn, tried
+from bench.memory.gpus import CARDS, Card
+from bench.step_memory import StepMemory
+from bench.units import MiB
+from tests.memory.test_cudnn import conv
+
+FLAGS = [{"allow_tf32": tf32, "deterministic": sure} for tf32, sure in itertools.product((True, False), repeat=2)]
+
+
+@pytest.fixture
+def no_library(monkeypatch):
+    def missing():
+        raise NotAtHandError("libcudnn is not installed")
+
+    monkeypatch.setattr(backend, "load", missing)
+
+
+def names(card):
+    return {each.name for each in stands_for(card)}
+
+
+def test_a_capacity_stands_for_the_cards_that_are_sold_with_it():
+    assert names(card_of_capacity("10GB")) == {"RTX 3080"}
+    assert names(card_of_capacity("24 gib")) == {
+        *("Quadro RTX 6000", "RTX 3090", "RTX 3090 Ti", "A10", "RTX A5000", "RTX 4090", "L4"),
+    }
+    assert {"RTX 2080", "RTX 3070", "RTX 4060", "RTX 5060"} < names(card_of_capacity("8GB"))
+    assert names(CARDS["RTX 3080"]) == {"RTX 3080"}
+
+
+def test_another_capacity_stands_for_every_known_card_and_never_for_one_that_cudnn_does_not_know():
+    of_all = names(card_of_capacity("9GB"))
+    assert {"RTX 2060", "H200", "RTX 5090", "T4"} < of_all
+    assert not any(CARDS[name].refusal for name in {*of_all, *names(card_of_capacity("16GB"))})
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+@pytest.mark.parametrize(
+    ("cap", "card"),
+    [("8GB", "RTX 2080"), ("8GB", "RTX 4060"), ("10GB", "RTX 3080"), ("24GB", "L4"), ("24GB", "RTX 4090")],
+)
+def test_no_shipped_card_takes_more_than_its_capacitys_bound(cap, card, flags, no_library):
+    bound = Envelope(card_of_capacity(cap), **flags)
+    for version in cache.FILES:
+        source = CachedCudnn(CARDS[card], cudnn_version=version, **flags)
+        for call, batches in cache.read(version, card).calls.items():
+            for images in (1, 2, 3, len(batches) // 2):
+                at_batch = call.with_images(images)
+                assert max(source.candidates(at_batch)[:1]) <= bound.candidates(at_batch)[0]
+
+
+def test_the_bound_of_one_card_is_that_cards_first_choice_of_any_version(no_library):
+    """There is one card of 10 GB."""
+    bound = Envelope(card_of_capacity("10240MiB"))
+    for direction, images in itertools.product(("fprop", "dgrad", "wgrad"), (1, 2, 3, 8)):
+        call = conv(direction, images)
+        firsts = [CachedCudnn(CARDS["RTX 3080"], cudnn_version=version).candidates(call)[0] for version in cache.FILES]
+        assert bound.candidates(call) == (max(firsts),)
+
+
+def test_the_library_is_asked_about_every_card(monkeypatch):
+    asked = []
+
+    class Live:
+        def __init__(self, card, **flags):
+            asked.append(card.name)
+            self.card = card
+
+        def candidates(self, call):
+            return (self.card.multiprocessors, 0) if call.input_shape[0] < 9 or self.card.name != "L4" else None
+
+    monkeypatch.setattr("bench.memory.cudnn.envelope.LiveCudnn", Live)
+    bound = Envelope(card_of_capacity("24GB"))
+    assert bound.candidates(conv(channels=(5, 7))) == (128,)
+    assert set(asked) == names(card_of_capacity("24GB"))
+    unknown = conv(channels=(5, 7), images=9)
+    assert bound.candidates(unknown) == (most_workspace_bytes(unknown),)  # one of them has no answer
+
+
+def test_without_answers_the_bound_is_more_than_was_ever_seen(no_library):
+    call = conv(channels=(5, 7))
+    assert Envelope(card_of_capacity("8GB")).candidates(call) == (most_workspace_bytes(call),)
+
+
+@pytest.mark.parametrize(
+    ("call", "taken"),
+    [  # the worst that were published: a T4, an A100; and of those that were looked for
+        (("fprop", (4, 1024, 4, 4), (1024, 1024, 3, 3), (4, 1024, 4, 4), 1, 1, 1, "float32"), 104_861_696),
+        (("wgrad", (16, 512, 56, 56), (128, 512, 11, 11), (16, 128, 23, 23), 2, 1, 1, "float32"), 3_088_720_016),
+        (("wgrad", (64, 16, 8, 8), (2048, 1, 11, 11), (64, 2048, 8, 8), 1, 2, 16, "float32"), 1_970_390_639),
+        (("dgrad", (128, 16, 128, 256), (16, 16, 3, 3), (128, 16, 64, 128), 2, 2, 1, "float32"), 2_483_432_367),
+        (("fprop", (4, 16, 362, 362), (16, 16, 1, 1), (4, 16, 362, 362), 1, 1, 1, "bfloat16"), 302_015_663),
+        (("fprop", (4, 64, 362, 362), (512, 64, 11, 11), (4, 512, 352, 352), 1, 1, 1, "float32"), 16_391_385_263),
+    ],
+)
+def test_what_cudnn_was_seen_to_take_is_within_the_bound(call, taken):
+    direction, x, w, y, stride, dilation, groups, dtype = call
+    shapes = [part for shape in (x, w, y) for part in (shape, heuristics._contiguous(shape))]
+    padding = dilation * (w[2] // 2)
+    whole = Convolution(direction, *shapes, (padding,) * 2, (stride,) * 2, (dilation,) * 2, groups, dtype)
+    assert taken <= most_workspace_bytes(whole)
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_the_largest_of_several_answers_is_so_under_every_setting(flags):
+    answers = [
+        [Configuration(90, True, True), Configuration(10, False, False)],
+        [Configuration(50, True, False), Configuration(70, False, True), Configuration(20, False, False)],
+    ]
+    firsts = [tried(each, "float32", **flags)[0] for each in answers]
+    assert tried(largest(answers, "float32"), "float32", **flags)[0] == max(firsts)
+
+
+def test_a_capacity_has_one_name_however_it_is_written():
+    assert {envelope_name(card_of_capacity(text)) for text in ("8GB", " 8 gib", "8192MiB")} == {"every 8GB card"}
+    assert envelope_name(card_of_capacity("8000MB")) == "8000MB"
+
+
+def test_cublas_keeps_the_most_of_the_cards_meant():
+    assert with_most_cublas(card_of_capacity("24GB")).cublas_workspace_bytes == 8_519_680
+    assert with_most_cublas(card_of_capacity("8GB")).cublas_workspace_bytes == 32 * MiB  # an RTX 5060
+    assert with_most_cublas(CARDS["RTX 3080"]) == CARDS["RTX 3080"]
+
+
+def one_convolution(batch, device):
+    weight = torch.zeros(64, 64, 3, 3, device=device)
+    return lambda: nn.functional.conv2d(torch.zeros(batch, 64, 128, 128, device=device), weight, padding=1)
+
+
+def test_an_engine_without_answers_bounds_by_itself():
+    engine = SimulatedEngine(record(one_convolution), card_of_capacity("8GB"))
+    image = 4 * MiB
+    call = engine.trace.convolutions[0].at(8)
+    assert (
+        engine.probe(8).peak_allocated_bytes
+        == 64 * 64 * 9 * 4 + 16 * image + -(-most_workspace_bytes(call) // 512) * 512
+    )
+
+
+def test_the_peak_of_a_step_is_never_below_that_on_a_known_card(no_library):
+    step = StepMemory(one_convolution)
+    anywhere = step.peak(8).peak_reserved_bytes
+    assert anywhere == step.peak(8, cap="9GB").peak_reserved_bytes
+    for name in ("RTX 2080", "RTX 3080", "H200"):
+        assert step.peak(8, gpu=name).peak_reserved_bytes <= anywhere
+    limit = f"{anywhere}B"
+    with pytest.raises(AssertionError, match="at its peak on any known card"):
+        step.assert_peak_below(limit, batch=8)
+    step.assert_peak_below(f"{anywhere + 1}B", batch=8)
+    with pytest.raises(AssertionError, match="at its peak on RTX 3080"):
+        step.assert_peak_below("1MiB", batch=8, gpu="3080")
+    with pytest.raises(ValueError, match="a bound is on one card"):
+        step.peak(8, cap="8GB", gpu="3080")
+
+
+def test_a_card_without_a_limit_is_none_of_the_users():
+    with pytest.raises(ValueError, match="cuDNN does not know V100 32GB"):
+        StepMemory(one_convolution).peak(1, gpu="V100 32GB")
+
+
+def test_live_answers_are_within_the_bound(monkeypatch):
+    """On every known card, for some calls of common networks."""
+    try:
+        backend.load()
+    except NotAtHandError as missing:
+        pytest.skip(str(missing))
+    calls = [
+        conv(direction, images, channels, size, kernel)
+        for direction in ("fprop", "dgrad", "wgrad")
+        for images, channels, size, kernel in ((2, (3, 64), 224, 7), (8, (256, 64), 56, 1), (4, (512, 512), 7, 3))
+    ]
+    everywhere = Card("any known card", 2**60, 0, None, None, "no card is as large")
+    version = backend.load().version
+    bound = Envelope(everywhere, cudnn_version=version)
+    for call in calls:
+        firsts = [LiveCudnn(card).candidates(call)[0] for card in CARDS.values() if not card.refusal]
+        assert bound.candidates(call) == (max(firsts),)
+        assert max(firsts) <= most_workspace_bytes(call)
