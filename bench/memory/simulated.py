@@ -16,9 +16,10 @@ from bench.memory.search import Probe
 
 
 class WorkspaceSource(Protocol):
-    """What knows cuDNN's workspaces."""
+    """What knows cuDNN's workspaces, exactly or as a bound."""
 
     cudnn_version: str
+    is_exact: bool
 
     def candidates(self, call: Convolution) -> Sequence[int] | None:
         """Workspace bytes of the configurations that PyTorch tries, in its order; None if this call is not known."""
@@ -73,7 +74,7 @@ class SimulatedEngine:
 
     def knows_workspaces(self, batch: int) -> bool:
         """Whether no convolution at `batch` needs a bound; true also where no replay is needed to tell."""
-        if self.workspaces is None:
+        if self.workspaces is None or not self.workspaces.is_exact:
             return False
         calls = (images.at(batch) for images in self.trace.of(batch).convolutions)
         return not self._within(batch) or all(map(self.workspaces.candidates, calls))
@@ -112,6 +113,7 @@ class TypicalWorkspaces:
     """
 
     cudnn_version = "none"
+    is_exact = False
 
     def candidates(self, call: Convolution) -> Sequence[int]:
         """The one size, in bytes."""

@@ -54,7 +54,10 @@ def simulated_engine(cell: Cell, trace: Trace, card: Card, kernels_of: Card | No
     """
     config = AllocatorConfig.parse(cell.memory.alloc_conf, installed_release())
     source = workspaces(kernels_of or card, allow_tf32=cell.memory.allow_tf32, deterministic=cell.memory.deterministic)
-    return SimulatedEngine(trace, card, Workspace(cell.memory.workspace), config, source)
+    workspace = Workspace(cell.memory.workspace)
+    if source is None:
+        return bounded_engine(cell, trace, card, workspace)
+    return SimulatedEngine(trace, card, workspace, config, source)
 
 
 def bounded_engine(cell: Cell, trace: Trace, card: Card, workspace: Workspace) -> SimulatedEngine:

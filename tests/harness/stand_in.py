@@ -3,6 +3,7 @@
 import torch
 
 from bench.memory import SimulatedEngine, card_of_capacity, record
+from bench.memory.cudnn.envelope import Envelope, with_most_cublas
 from bench.memory.measuring.cuda import Measurement
 from bench.memory.measuring.isolated import IsolatedError
 from bench.units import MiB
@@ -25,7 +26,9 @@ class StandIn:
         workload = repr(trial.make_step.__self__)
         if workload not in self._traces:
             self._traces[workload] = record(trial.make_step, trial.steps)
-        probe = SimulatedEngine(self._traces[workload], card).probe(trial.batch)
+        probe = SimulatedEngine(self._traces[workload], with_most_cublas(card), workspaces=Envelope(card)).probe(
+            trial.batch
+        )
         return Measurement(
             fits=probe.fits,
             peak_allocated_bytes=probe.peak_allocated_bytes,

@@ -57,7 +57,7 @@ def test_what_is_wrong_is_blamed_on_file_and_line(card, says, bench, tmp_path):
     result = bench("list", "cards")
     assert result.returncode == 2 and result.stderr.count("\n") == 1
     assert says in result.stderr
-    with pytest.raises(ValueError, match="bench.toml"):
+    with pytest.raises(ValueError, match=r"bench\.toml"):
         chosen_card(None, "mine")
 
 

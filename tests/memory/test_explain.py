@@ -11,6 +11,7 @@ from bench.memory import NotRecordableError, SimulatedEngine, card_of_capacity, 
 from bench.memory.explaining import sources as sources_module
 from bench.memory.explaining.explain import Category, explain
 from bench.memory.explaining.sources import Owner, Phase, locate
+from bench.memory.simulated import TypicalWorkspaces
 
 SMALL = """
 [model]
@@ -37,7 +38,7 @@ CARD = card_of_capacity("600MB")
 
 def explained(make_step, batch, card=CARD):
     trace = record(make_step)
-    return explain(SimulatedEngine(trace, card), batch, locate(make_step, trace, batch))
+    return explain(SimulatedEngine(trace, card, workspaces=TypicalWorkspaces()), batch, locate(make_step, trace, batch))
 
 
 @pytest.mark.parametrize("task", ["deblurring", "ct", "mri"])
@@ -47,7 +48,7 @@ def test_categories_add_up_to_the_card_byte_for_byte(architecture, task, tmp_pat
     (cell,) = suite.cells(load(tmp_path / "small.toml"), [architecture], [task])
     make_step = cell.workload.for_recording().make_step
     trace = record(make_step)
-    engine = SimulatedEngine(trace, CARD)
+    engine = SimulatedEngine(trace, CARD, workspaces=TypicalWorkspaces())
     for batch, fits in ((1, True), (10**6, False)):
         sources = locate(make_step, trace, batch)
         explanation = explain(engine, batch, sources)

@@ -69,6 +69,7 @@ class Workspaces:
     """Every convolution has the same candidates."""
 
     cudnn_version = "none"
+    is_exact = True
 
     def __init__(self, *sizes):
         self.sizes = sizes

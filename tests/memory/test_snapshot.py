@@ -12,7 +12,7 @@ from bench.memory.allocator.caching import AllocatorConfig
 from bench.memory.explaining.explain import explain
 from bench.memory.explaining.snapshot import write
 from bench.memory.explaining.sources import locate
-from bench.memory.simulated import installed_release
+from bench.memory.simulated import TypicalWorkspaces, installed_release
 
 CARD = card_of_capacity("600MB")
 EXPANDABLE = "expandable_segments:True"
@@ -37,7 +37,7 @@ def trace():
 def written(trace, tmp_path):
     def written(batch, alloc_conf=""):
         config = AllocatorConfig.parse(alloc_conf, installed_release())
-        engine = SimulatedEngine(trace, CARD, config=config)
+        engine = SimulatedEngine(trace, CARD, config=config, workspaces=TypicalWorkspaces())
         explanation = explain(engine, batch, locate(make_step, trace, batch))
         write(explanation, tmp_path / "snapshot.pickle")
         with open(tmp_path / "snapshot.pickle", "rb") as file:

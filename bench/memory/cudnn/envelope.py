@@ -23,7 +23,15 @@ from bench.memory.convolution import Convolution, most_workspace_bytes
 from bench.memory.cudnn import cache
 from bench.memory.cudnn.backend import Configuration
 from bench.memory.cudnn.devices import kind
-from bench.memory.cudnn.heuristics import CachedCudnn, LiveCudnn, WorkspaceSource, at_hand, tried, version_of_torch
+from bench.memory.cudnn.heuristics import (
+    CachedCudnn,
+    LiveCudnn,
+    WorkspaceSource,
+    at_hand,
+    has_own_kernel,
+    tried,
+    version_of_torch,
+)
 from bench.memory.gpus import CARDS, Card
 from bench.units import GiB
 
@@ -37,6 +45,8 @@ class Envelope:
         deterministic: torch.backends.cudnn.deterministic.
         cudnn_version: by default, the one that the installed PyTorch runs on.
     """
+
+    is_exact = False
 
     def __init__(
         self,
@@ -62,6 +72,8 @@ class Envelope:
         return (self._known[call],)
 
     def _most_bytes(self, call: Convolution) -> int:
+        if has_own_kernel(call):
+            return 0
         most = _largest_first(self._shipped, call)
         if most is None:
             most = _largest_first(self._live, call)

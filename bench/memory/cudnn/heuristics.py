@@ -60,6 +60,8 @@ class WorkspaceSource:
     under torch.use_deterministic_algorithms).
     """
 
+    is_exact = True
+
     def __init__(self, card: Card, cudnn_version: str, **flags: bool) -> None:
         self.card = card
         self.cudnn_version = cudnn_version
@@ -72,8 +74,7 @@ class WorkspaceSource:
     def candidates(self, call: Convolution) -> tuple[int, ...] | None:
         """Bytes of the workspaces that PyTorch tries, in its order, 0 for none; None if the call is not known."""
         if not uses_cudnn(call):
-            own_kernel = is_depthwise(call) and call.dtype in ("float32", "float64")
-            return (0,) if own_kernel else None
+            return (0,) if has_own_kernel(call) else None
         configurations = self.configurations(as_handed_over(call))
         return tried(configurations, call.dtype, **self.flags) if configurations else None
 
@@ -208,6 +209,11 @@ def is_depthwise(call: Convolution) -> bool:
     """One filter or several per input channel (ConvParams::is_depthwise in aten/src/ATen/native/Convolution.cpp)."""
     channels = call.input_shape[1]
     return channels == call.groups > 1 and call.weight_shape[0] % channels == 0
+
+
+def has_own_kernel(call: Convolution) -> bool:
+    """Whether PyTorch runs a call with a kernel of its own, which takes no workspace."""
+    return is_depthwise(call) and call.dtype in ("float32", "float64") and not uses_cudnn(call)
 
 
 def uses_cudnn(call: Convolution) -> bool:
