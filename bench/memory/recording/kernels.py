@@ -11,6 +11,7 @@ that its temporaries take. The least is always zero; a replay uses one bound or 
 | convolution_backward | grad_input, workspace, grad_weight, workspace, grad_bias | grad_output + input each | |
 | _fft_c2c, _fft_r2c, _fft_c2r | output, workspace | 2 x the larger of the two | copy of the input, cuFFT work area |
 | _embedding_bag, its forward_only | bag_size, offset2bag, output, max_indices | nothing | cuda/EmbeddingBag.cu |
+| _linalg_svd | U, Vh, S | nothing | BatchLinearAlgebra.cpp, by the virtual card |
 
 Beside these, cuBLAS keeps a workspace for the life of the process, taken from the caching allocator when a thread
 first multiplies matrices or vectors. The forward pass and autograd's thread hold one each (cuda/CublasHandlePool.cpp: a
@@ -78,6 +79,9 @@ def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) 
     if op in (aten._embedding_bag.default, aten._embedding_bag_forward_only.default):
         output, offset2bag, bag_size, max_indices = outputs
         return bag_size, offset2bag, output, max_indices
+    if op is aten._linalg_svd.default:
+        left, values, right = outputs
+        return left, right, values
     return outputs
 
 

@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.memory.allocator.caching import FREE
 from bench.memory.convolution import Convolution
 from bench.memory.gpus import cublas_workspace_bytes
+from bench.memory.recording.autograd import CANDIDATES, Maker, in_place, maker, references_of_a_formula
 from bench.memory.recording.kernels import CUBLAS_OPS, Temporary, allocations
 from bench.memory.recording.metadata import Effect, OutputCache
 from bench.memory.recording.optimizers import kernels_of_a_gpu
@@ -201,11 +202,12 @@ class Recorder(TorchDispatchMode):
         self._from_memory = device.type == "meta"
         # Python numbers become tensors on the host first; where the device is the host, they must not count.
         self._host_ops = {aten.lift_fresh.default} if device.type == "cpu" else set()
-        self._known: dict[int, tuple[int, int, weakref.ref[Any]]] = {}
+        self._known: dict[int, tuple[int, int, weakref.ref[Any], Maker]] = {}
         self._next_key = 0
         self._cublas_threads: set[bool] = set()
         self._names: dict[int, str] = {}
         self._open = True
+        references_of_a_formula()  # found now, before this mode is on
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -214,6 +216,10 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation, then note the storages that it brought."""
+        if id(func) in CANDIDATES and isinstance(args[0], Tensor):
+            known = self._known.get(args[0].untyped_storage()._cdata)
+            if known is not None:
+                func = in_place(func, args, known[3])
         effect = self._cache.effect(func)
         kwargs = kwargs or {}
         if self._from_memory:
@@ -256,7 +262,8 @@ class Recorder(TorchDispatchMode):
         key = self._allocate(size_bytes, False, func)
         if known is not None:  # resized in place: PyTorch allocates anew, copies, then frees
             self._free(address, known[0])
-        self._known[address] = (key, size_bytes, weakref.ref(storage, lambda _: self._free(address, key)))
+        freed = weakref.ref(storage, lambda _: self._free(address, key))
+        self._known[address] = (key, size_bytes, freed, maker(func))
 
     def _note_temporary(self, temporary: Temporary, func: Any) -> None:
         key = self._allocate(temporary.most_bytes, True, func, temporary.call)
