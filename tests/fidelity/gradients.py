@@ -10,7 +10,7 @@ FORWARD = {}
 
 
 class Gradients:
-    """A make_step: `forward(x, weight, bias, held)` gives the loss, x has batch x 48 x 96 numbers; all want gradients."""
+    """A make_step: `forward(x, weight, bias, held)` gives the loss; x has batch x 48 x 96 numbers."""
 
     def __init__(self, name):
         self.name = name

@@ -1,4 +1,4 @@
-"""Make tests/golden/virtual/gradients-X.Y.json.xz: the steps of tests/fidelity/gradients.py on the virtual card.
+"""Make tests/golden/virtual/{gradients,modules}-X.Y.json.xz: the steps of tests/fidelity on the virtual card.
 
     python -m tools.virtual_goldens.steps     # with the python of an environment that has a CUDA build of PyTorch
 
@@ -9,23 +9,29 @@ from __future__ import annotations
 
 import torch
 
-from bench.memory import record
+from bench.memory import MakeStep, record
 from bench.memory.cudnn.backend import version_text
 from bench.memory.measuring.cuda import Trial
 from bench.memory.recording.trace import Workspace
 from bench.virtual import VirtualDevice
 from bench.virtual.comparison import compare
 from bench.virtual.goldens import Golden, Goldens, write
-from tests.fidelity.gradients import STEPS as MAKE_STEPS
+from tests.fidelity import gradients, modules
 from tools.virtual_goldens.__main__ import BATCH, CARD, FOLDER, STEPS
 
 
 def main() -> None:
+    """Write both files."""
+    for name, make_steps in (("gradients", gradients.STEPS), ("modules", modules.STEPS)):
+        make(name, make_steps)
+
+
+def make(file_name: str, make_steps: dict[str, MakeStep]) -> None:
     """Run every step, write the file."""
     device = VirtualDevice(CARD)
     cells = {}
     cudnn = ""
-    for name, make_step in MAKE_STEPS.items():
+    for name, make_step in make_steps.items():
         trial = Trial(
             make_step=make_step,
             batch=BATCH,
@@ -51,7 +57,7 @@ def main() -> None:
         print(name, found.same, *map(dict, (found.temporaries, found.on_card, found.recorded)), flush=True)
         cudnn = version_text(seen.cudnn) if seen.cudnn else cudnn
     release = ".".join(torch.__version__.split(".")[:2])
-    path = FOLDER / f"gradients-{release}.json.xz"
+    path = FOLDER / f"{file_name}-{release}.json.xz"
     write(Goldens(torch=torch.__version__, cudnn=cudnn, card=CARD.name, steps=STEPS, cells=cells), path)
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
 
