@@ -97,12 +97,15 @@ class Block(nn.Module):
 
 
 class Linear(nn.Module):
+    """einsum("oi,...i->...o", weight, x) as torch 2.6 carried it out: later releases may swap the operands."""
+
     def __init__(self, inputs, outputs, device):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs, device=device))
 
     def forward(self, x: Tensor) -> Tensor:
-        return einsum("oi,...i->...o", self.weight, x)
+        columns = x.flatten(0, -2).t()
+        return torch.bmm(self.weight[None], columns[None]).squeeze(0).t().unflatten(0, x.shape[:-1])
 
 
 class Norm(nn.Module):
