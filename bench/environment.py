@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import warnings
 
+from bench import streams
 from bench.errors import UsageError
 
 
@@ -24,4 +24,4 @@ def prepare() -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # without a home it tells of its temporary folder
     # Warnings are said, whatever PYTHONWARNINGS wants; libraries warn at every import.
     warnings.filters[:] = [each for each in warnings.filters if each[0] != "error"]  # type: ignore[index]
-    warnings.showwarning = lambda message, *_: print(f"bench: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_: streams.say(message)

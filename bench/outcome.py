@@ -45,23 +45,19 @@ def _carry_out(arguments: list[str]) -> int:
 def _told(error: BaseException, stopping: Stopping, debug: bool) -> int:
     """Say in one sentence how a command ended: its exit code."""
     if stopping.signal or isinstance(error, KeyboardInterrupt):  # which may have become any exception on its way here
-        _say(str(error) if isinstance(error, InterruptedRunError) else stopping.sentence)
+        streams.say(str(error) if isinstance(error, InterruptedRunError) else stopping.sentence)
         return stopping.exit_code
     if isinstance(error, ReaderGoneError):
         return error.exit_code
     if isinstance(error, BenchError):
-        _say(str(error))
+        streams.say(str(error))
         return error.exit_code
     from bench import faults
 
     if debug:
         print(faults.traceback_of(error), end="", file=sys.stderr)
     if isinstance(error, OSError) and error.filename is not None:
-        _say(f"cannot use {faults.shortened(str(error.filename))}: {error.strerror}")
+        streams.say(f"cannot use {faults.shortened(str(error.filename))}: {error.strerror}")
         return UsageError.exit_code
-    _say(faults.reported(error))
+    streams.say(faults.reported(error))
     return FAULT
-
-
-def _say(sentence: str) -> None:
-    print(f"bench: {sentence}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """stdout and stderr as a command of Unix treats them: whatever they are, no traceback comes of it.
 
 A closed one is as /dev/null. Characters that the encoding lacks are written in others. Nobody hears an error of stderr;
-one of stdout is an OutputError.
+one of stdout is an OutputError. What is said on stderr has no control characters: it may quote a damaged file.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import codecs
 import errno
 import io
 import os
+import re
 import signal
 import sys
 import unicodedata
@@ -18,6 +19,8 @@ from typing import Any, NoReturn
 from bench.errors import OutputError, ReaderGoneError
 
 _PLAIN = {"±": "+-", "×": "x", "→": "->", "–": "-", "—": "-", "−": "-", "·": ".", "≤": "<=", "≥": ">=", "σ": "s"}
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\ud800-\udfff]")
 
 
 def prepare() -> None:
@@ -40,6 +43,11 @@ def prepare() -> None:
             setattr(sys, name, stream)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="bench-plain")
+
+
+def say(sentence: object) -> None:
+    """Say something on stderr, with escapes in place of control characters and surrogates, which a terminal obeys."""
+    print(f"bench: {_CONTROL.sub(lambda found: ascii(found[0])[1:-1], str(sentence))}", file=sys.stderr)
 
 
 def flush() -> None:

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from bench import streams
+
 MOST_JOBS = 4096
 DEFAULT_OUTPUT = Path("results/runs")
 
@@ -48,7 +50,7 @@ class Verbs(typer.Typer):
 
 def say(message: str) -> None:
     """Say something on stderr."""
-    typer.echo(f"bench: {message}", err=True)
+    streams.say(message)
 
 
 def listed(option: str, texts: Sequence[str] | None) -> list[str] | None:

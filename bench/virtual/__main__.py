@@ -9,6 +9,7 @@ import os
 import runpy
 import sys
 
+from bench import streams
 from bench.memory.gpus import card_named
 from bench.virtual.figures import NoVirtualCardError, figures
 from bench.virtual.library import environment
@@ -37,7 +38,7 @@ def main() -> None:
 
 
 def _stop(sentence: str) -> None:
-    print(f"bench: {sentence}", file=sys.stderr)
+    streams.say(sentence)
     sys.exit(2)
 
 

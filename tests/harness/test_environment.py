@@ -138,6 +138,27 @@ def test_warnings_are_no_errors(tmp_path):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+CONTROLS = ["\x03", "\x1b", "\x9b", "\u2028", "\u202e"]
+
+
+@pytest.mark.parametrize("character", CONTROLS)
+def test_a_terminal_gets_no_control_characters_of_a_damaged_file(bench, tmp_path, character):
+    records = tmp_path / "out" / "records"
+    stored(records, timing("LU-DnCNN", 1.0, 1.0))
+    (file,) = records.iterdir()
+    file.write_text(json.dumps(json.loads(file.read_text()) | {f"evil{character}[31m": None}))
+    done = bench("merge", "out", "--output", "new")
+    assert done.returncode == 2
+    assert f"is damaged (evil{ascii(character)[1:-1]}[31m: Extra inputs are not permitted)" in done.stderr
+
+
+@pytest.mark.parametrize("character", [*CONTROLS, "\udc80"])
+def test_a_terminal_gets_no_control_characters_of_a_files_name(bench, character):
+    done = bench("report", "--records", f"no{character}thing")
+    assert done.returncode == 2
+    assert f"there is no folder no{ascii(character)[1:-1]}thing: " in done.stderr
+
+
 def test_a_working_folder_that_is_gone(tmp_path):
     folder = tmp_path / "gone"
     folder.mkdir()
