@@ -59,5 +59,7 @@ def _told(error: BaseException, stopping: Stopping, debug: bool) -> int:
     if isinstance(error, OSError) and error.filename is not None:
         streams.say(f"cannot use {faults.shortened(str(error.filename))}: {error.strerror}")
         return UsageError.exit_code
-    streams.say(faults.reported(error))
+    sentence, *report = faults.reported(error).split("\n", 1)
+    streams.say(sentence)
+    print(*report, sep="", end="", file=sys.stderr)
     return FAULT

@@ -20,7 +20,7 @@ from bench.errors import OutputError, ReaderGoneError
 
 _PLAIN = {"±": "+-", "×": "x", "→": "->", "–": "-", "—": "-", "−": "-", "·": ".", "≤": "<=", "≥": ">=", "σ": "s"}
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\ud800-\udfff]")
 
 
 def prepare() -> None:
@@ -46,7 +46,7 @@ def prepare() -> None:
 
 
 def say(sentence: object) -> None:
-    """Say something on stderr, with escapes in place of control characters and surrogates, which a terminal obeys."""
+    """Say something on stderr, with escapes in place of line breaks, control characters and surrogates."""
     print(f"bench: {_CONTROL.sub(lambda found: ascii(found[0])[1:-1], str(sentence))}", file=sys.stderr)
 
 

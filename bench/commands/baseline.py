@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.commands.check import Jobs
-from bench.commands.common import ConfigFile, Verbs, say
+from bench.commands.common import ConfigFile, Verbs, busy, say
 from bench.commands.conclusion import Force, refuse_existing
 
 app = Verbs(help="What `bench check` takes for given.", no_args_is_help=True)
@@ -31,8 +31,6 @@ def update(
 
     The same results give the same file, byte for byte. Cells that fail end it with 3, and nothing is written.
     """
-    from rich.console import Console
-
     from bench import suite
     from bench.commands.measuring import chosen_cards, say_that_environment_is_ignored
     from bench.config import load
@@ -52,7 +50,7 @@ def update(
     except OSError as error:
         raise UsageError(f"cannot make the folder of {path}: {error.strerror}") from error
     cells = suite.cells(settings, cards=chosen_cards(settings, [], []))
-    with Console(stderr=True).status(f"simulating {len(cells)} cells"):
+    with busy(f"simulating {len(cells)} cells"):
         measured = fresh.side_by_side(fresh.measure_composed, jobs or available_cores(), cells)
     failed = [cell for cell in measured if cell.failure]
     if failed:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.common import ConfigFile
+from bench.commands.common import ConfigFile, busy
 from bench.commands.conclusion import AllowImprovement, Force, Json, Junit, conclude, refuse_existing
 from bench.garbage import collector_paused
 
@@ -35,8 +35,6 @@ def check(
     Exits with 0 if nothing changed, 1 if something is worse or better, 4 if something that the baseline has cannot be
     compared.
     """
-    from rich.console import Console
-
     from bench import suite
     from bench.commands.measuring import say_that_environment_is_ignored
     from bench.config import load
@@ -54,7 +52,7 @@ def check(
     before = read(baseline or settings.check.baseline)
     cells = suite.cells(settings)
     jobs = jobs or available_cores()
-    with Console(stderr=True).status(f"checking {len(before)} cells"):
+    with busy(f"checking {len(before)} cells"):
         if records is None:
             after = fresh.again(cells, before, jobs)
         else:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,6 +53,13 @@ class Verbs(typer.Typer):
 def say(message: str) -> None:
     """Say something on stderr."""
     streams.say(message)
+
+
+def busy(what: str) -> AbstractContextManager[object]:
+    """Show what goes on, where stderr is a terminal."""
+    from rich.console import Console
+
+    return Console(stderr=True).status(what) if sys.stderr.isatty() else nullcontext()
 
 
 def listed(option: str, texts: Sequence[str] | None) -> list[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,7 +134,7 @@ def measured(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int | Non
     records: dict[int, Record] = {}
     measured = 0
     try:
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
             bars = [progress.add_task(f"{cell.architecture} on {cell.task}", total=None, status="") for cell in cells]
 
             def show(place: int, heard: progress_of.Progress) -> None:

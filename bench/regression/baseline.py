@@ -14,8 +14,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import NotComparableError, UsageError
+from bench.files import read_regular
 from bench.regression.measured import Measured, all_reduced
 from bench.store import read_records
+from bench.units import MiB
 
 
 class Baseline(BaseModel):
@@ -27,6 +29,7 @@ class Baseline(BaseModel):
     cells: tuple[Measured, ...]
 
 
+LARGEST_BYTES = 256 * MiB
 FORMAT: int = Baseline.model_fields["format"].default
 
 
@@ -37,7 +40,7 @@ def read(path: Path) -> tuple[Measured, ...]:
         UsageError: no such file, not a baseline, one of another format, without cells, or with one cell twice.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path, LARGEST_BYTES)
     except FileNotFoundError:
         raise UsageError(f"no baseline at {path}: `bench baseline update` makes it") from None
     except OSError as error:

@@ -10,6 +10,7 @@ import pytest
 from handmade import stored, timing
 from processes import COMMAND
 
+from bench.commands.common import busy
 from bench.data.base import data_folder
 from bench.data.files import files_in
 from bench.memory.allocator.alloc_conf import of_environment
@@ -138,7 +139,7 @@ def test_warnings_are_no_errors(tmp_path):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-CONTROLS = ["\x03", "\x1b", "\x9b", "\u2028", "\u202e"]
+CONTROLS = ["\x03", "\n", "\x1b", "\x9b", "\u2028", "\u202e"]
 
 
 @pytest.mark.parametrize("character", CONTROLS)
@@ -157,6 +158,39 @@ def test_a_terminal_gets_no_control_characters_of_a_files_name(bench, character)
     done = bench("report", "--records", f"no{character}thing")
     assert done.returncode == 2
     assert f"there is no folder no{ascii(character)[1:-1]}thing: " in done.stderr
+
+
+@pytest.mark.parametrize("threads", ["", "0", "-1", "many", "2,x"])
+def test_threads_that_are_no_number_are_ignored_and_said(bench, monkeypatch, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    done = bench("list")
+    assert done.returncode == 0
+    assert (
+        done.stderr == f"bench: OMP_NUM_THREADS={threads!r} in the environment is no number of threads and is ignored\n"
+    )
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize("threads", ["1", " 4 ", "4,2"])
+def test_threads_that_openmp_understands_are_left_alone(bench, monkeypatch, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    assert not bench("list").stderr
+    assert os.environ["OMP_NUM_THREADS"] == threads
+
+
+@pytest.mark.parametrize("command", [("check", "--baseline", "pipe"), ("compare", "pipe", "pipe")])
+def test_a_baseline_that_is_no_file_is_not_waited_for(bench, tmp_path, command):
+    os.mkfifo(tmp_path / "pipe")
+    done = bench(*command)
+    assert done.returncode == 2
+    assert done.stderr == "bench: cannot read the baseline pipe: not a regular file\n"
+
+
+def test_nothing_is_drawn_into_a_file_in_whatever_colour(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with busy("working"):
+        pass
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_working_folder_that_is_gone(tmp_path):

@@ -129,7 +129,7 @@ def test_files_that_are_none(file, tmp_path):
         baseline.read(path)
     with pytest.raises(UsageError, match=r"no baseline at .*missing: `bench baseline update` makes it"):
         baseline.read(tmp_path / "missing")
-    with pytest.raises(UsageError, match=rf"cannot read the baseline {tmp_path}: Is a directory"):
+    with pytest.raises(UsageError, match=rf"cannot read the baseline {tmp_path}: not a regular file"):
         baseline.read(tmp_path)
 
 

@@ -33,6 +33,9 @@ CODES: dict[str, set[int]] = {
 _GROUPS = ("", "baseline", "data")
 """Verbs that tell their help where nothing follows them."""
 
+_SILENT = ("plot",)
+"""Verbs that say nothing on stdout."""
+
 INTERRUPTED = 130
 TERMINATED = 143
 STDOUT_FULL = 74
@@ -55,7 +58,7 @@ def faults(verb: str, end: End, *, in_colour: bool = False, stdout_is_full: bool
         yield f"{verb}: does not end"
     elif end.code < 0:
         yield f"{verb}: ended by signal {-end.code}"
-    elif end.code not in (CODES[verb] - {0, 1} | {STDOUT_FULL} if stdout_is_full else CODES[verb]):
+    elif end.code not in (_with_full_stdout(verb) if stdout_is_full else CODES[verb]):
         yield f"{verb}: exit code {end.code}"
     elif end.code == 1 and not re.search("worse|better", end.stdout):
         yield f"{verb}: exit code 1 without a verdict"
@@ -63,6 +66,11 @@ def faults(verb: str, end: End, *, in_colour: bool = False, stdout_is_full: bool
         verb in _GROUPS and end.code == 2 and stderr.lstrip().startswith("Usage: ")
     ):  # a group alone tells its help
         yield from (f"{verb or 'bench'}: {fault}" for fault in _faults_of_stderr(stderr, end.code or 0))
+
+
+def _with_full_stdout(verb: str) -> set[int]:
+    silent = {0} if verb in _SILENT else set()
+    return CODES[verb] - {0, 1} | {STDOUT_FULL} | silent
 
 
 def _faults_of_stderr(stderr: str, code: int) -> Iterator[str]:

@@ -11,6 +11,21 @@ that its temporaries take. The least is always zero; a replay uses one bound or 
 | convolution_backward | grad_input, workspace, grad_weight, workspace, grad_bias | grad_output + input each | |
 | _fft_c2c, _fft_r2c, _fft_c2r | output, workspace | 2 x the larger of the two | copy of the input, cuFFT work area |
 | _embedding_bag, its forward_only | bag_size, offset2bag, output, max_indices | nothing | cuda/EmbeddingBag.cu |
+| _linalg_svd | U, Vh, S | nothing | BatchLinearAlgebra.cpp, by the virtual card |
+
+Others take memory whose size is known, and are noted exactly (Take, Give); the virtual card of bench.virtual is the
+oracle of each:
+
+| operation | allocates, in this order |
+|---|---|
+| mse_loss, smooth_l1_loss, reduced | a block as large as the image that stays behind the number; the losses |
+| binary_cross_entropy, soft_margin_loss, reduced | the losses, which stay behind the number; the number |
+| huber_loss, reduced | the losses; the number |
+| native_dropout | mask, output |
+| products of matrices | output; a copy of each operand whose strides cuBLAS does not take |
+| backward of softmax, layer_norm, pooling, upsampling | output; a copy of the gradient where it is not contiguous |
+| embedding_dense_backward | a copy of the gradient where it is not contiguous; output |
+| sum, mean, prod of another type than their result | output; the input in that type |
 
 Beside these, cuBLAS keeps a workspace for the life of the process, taken from the caching allocator when a thread
 first multiplies matrices or vectors. The forward pass and autograd's thread hold one each (cuda/CublasHandlePool.cpp: a
@@ -26,6 +41,7 @@ import torch
 from torch import Tensor
 
 from bench.memory.convolution import Convolution, Direction
+from bench.memory.recording.composites import Give, Take
 
 aten = torch.ops.aten
 
@@ -56,8 +72,56 @@ class Temporary(NamedTuple):
     call: Convolution | None = None
 
 
-def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Sequence[Tensor | Temporary | None]:
-    """What a call allocates, in order: its outputs, and the temporaries that the table above gives it."""
+class Kept(NamedTuple):
+    """An output whose storage on a card is larger than the recorded one."""
+
+    output: Tensor
+    size_bytes: int
+
+
+Item = Tensor | Temporary | Take | Give | Kept | None
+
+_LOSSES_BEHIND_A_BLOCK = {aten.mse_loss.default, aten.smooth_l1_loss.default}
+_LOSSES_KEPT = {aten.binary_cross_entropy.default, aten.soft_margin_loss.default}
+_LOSSES = {*_LOSSES_BEHIND_A_BLOCK, *_LOSSES_KEPT, aten.huber_loss.default}
+_PRODUCTS = {
+    aten.mm.default: (0, 1),
+    aten.bmm.default: (0, 1),
+    aten.addmm.default: (1, 2),
+    aten.baddbmm.default: (1, 2),
+}
+_COPY_AFTER = {
+    aten._softmax_backward_data.default,
+    aten._log_softmax_backward_data.default,
+    aten.native_layer_norm_backward.default,
+    aten.max_pool2d_with_indices_backward.default,
+    aten.avg_pool2d_backward.default,
+    aten.upsample_nearest2d_backward.default,
+    aten.upsample_bilinear2d_backward.default,
+    aten.upsample_bicubic2d_backward.default,
+}
+_REDUCTIONS = {
+    getattr(packet, overload)
+    for packet in (aten.sum, aten.mean, aten.prod)
+    for overload in packet.overloads()
+    if overload in ("default", "dim_IntList", "dim", "dim_int")
+}
+RULES = (
+    _LOSSES
+    | set(_PRODUCTS)
+    | _COPY_AFTER
+    | _REDUCTIONS
+    | {
+        aten.native_dropout.default,
+        aten.embedding_dense_backward.default,
+    }
+)
+
+
+def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Sequence[Item]:
+    """What a call allocates, in order: its outputs, and the temporaries that the tables above give it."""
+    if op in RULES:
+        return _exact(op, args, outputs)
     if op is aten.convolution.default:
         image, weight, _, *options = args
         (output,) = outputs
@@ -78,7 +142,62 @@ def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) 
     if op in (aten._embedding_bag.default, aten._embedding_bag_forward_only.default):
         output, offset2bag, bag_size, max_indices = outputs
         return bag_size, offset2bag, output, max_indices
+    if op is aten._linalg_svd.default:
+        left, values, right = outputs
+        return left, right, values
     return outputs
+
+
+def _exact(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Sequence[Item]:
+    """What an operation of RULES allocates and frees."""
+    output = outputs[0]
+    assert output is not None
+    if op in _LOSSES:
+        image = torch.broadcast_shapes(args[0].shape, args[1].shape).numel() * args[0].element_size()
+        if output.shape == args[0].shape and output.dim():  # reduction "none"
+            return outputs
+        if op in _LOSSES_BEHIND_A_BLOCK:
+            return Kept(output, image), Take(0, image), Give(0)
+        if op in _LOSSES_KEPT:
+            return Kept(output, image), Take(0, _bytes(output)), Give(0)
+        return Take(0, image), output, Give(0)
+    if op is aten.native_dropout.default:
+        return outputs[::-1]
+    if op in _PRODUCTS:
+        return _around(outputs, [args[place] for place in _PRODUCTS[op] if not _cublas_takes(args[place])])
+    if op in _REDUCTIONS:
+        source = args[0]
+        mixed = source.dtype in (torch.float16, torch.bfloat16) and output.dtype is torch.float32
+        if source.dtype is output.dtype or mixed or not source.numel():
+            return outputs
+        return *outputs, Take(0, source.numel() * output.element_size()), Give(0)
+    gradient = args[0]
+    if gradient.is_contiguous():
+        return outputs
+    copy = Take(0, _bytes(gradient)), Give(0)
+    return (
+        (*copy[:1], *outputs, *copy[1:])
+        if op is aten.embedding_dense_backward.default
+        else (output, *copy, *outputs[1:])
+    )
+
+
+def _around(outputs: Sequence[Tensor | None], copied: Sequence[Tensor]) -> Sequence[Item]:
+    """The outputs, then copies of the operands, which live until the call returns."""
+    takes = [Take(number, _bytes(operand)) for number, operand in enumerate(copied)]
+    return *outputs, *takes, *(Give(take.number) for take in takes)
+
+
+def _cublas_takes(matrix: Tensor) -> bool:
+    """Whether cuBLAS reads a matrix, or a batch of them, where it is: a last stride is 1, the other spans.
+
+    `prepare_matrix_for_cublas` and `prepare_batch_matrix_for_cublas` in ATen/native/cuda/Blas.cpp.
+    """
+    rows, columns = matrix.shape[-2:]
+    down, across = matrix.stride()[-2:]
+    if not matrix.numel() or (matrix.dim() == 2 and matrix.is_contiguous()):
+        return True
+    return (across == 1 and down >= max(1, columns)) or (down == 1 and across >= max(1, rows))
 
 
 def _workspace(

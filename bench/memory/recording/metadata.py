@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bench.memory.recording.composites import Plan, run
+
 
 class Effect(Enum):
     """What an operation does to memory, as its schema tells."""
@@ -50,7 +52,7 @@ class OutputCache:
     def __init__(self) -> None:
         _import_shape_inference()
         self._effects: dict[int, tuple[Effect, Any]] = {}  # by id: an operation's own hash is slow Python
-        self._results: dict[Any, tuple[type, tuple[Any, ...]]] = {}
+        self._results: dict[Any, _Known] = {}
 
     def effect(self, func: Any) -> Effect:
         """What `func` does to memory."""
@@ -59,28 +61,36 @@ class OutputCache:
             known = self._effects[id(func)] = (_effect(func), func)
         return known[0]
 
-    def call(self, func: Any, effect: Effect, args: Any, kwargs: Any) -> Any:
-        """The result of `func`, of that effect, on these arguments."""
+    def call(self, func: Any, effect: Effect, args: Any, kwargs: Any) -> tuple[Any, Plan | None]:
+        """The result of `func`, of that effect, on these arguments; and what it allocates, where that is more."""
         if effect is not Effect.ALLOCATES and effect is not Effect.WRITES:
-            return func(*args, **kwargs)
+            return func(*args, **kwargs), None
         try:
             described = tuple([_describe(value) for value in args]), {k: _describe(v) for k, v in kwargs.items()}
         except _NotDescribedError:
-            return func(*args, **kwargs)
+            return func(*args, **kwargs), None
         key = (id(func), described[0], *described[1].items())
         known = self._results.get(key)
         if known is None:
             known = _try(func, *described, effect)
             if known is None:
                 self._effects[id(func)] = (Effect.UNKNOWN, func)
-                return func(*args, **kwargs)
+                return func(*args, **kwargs), None
             self._results[key] = known
-        kind, parts = known
+        kind, parts, plan = known
         made = [
             part.make() if type(part) is _Metadata else None if part is None else _argument(part, args, kwargs)
             for part in parts
         ]
-        return made if issubclass(kind, (list, tuple)) else made[0] if made else None
+        return (made if issubclass(kind, (list, tuple)) else made[0] if made else None), plan
+
+
+class _Known(NamedTuple):
+    """What a call on such arguments gives: its type, what each part is, and what is allocated beside."""
+
+    kind: type
+    parts: tuple[Any, ...]
+    plan: Plan | None
 
 
 @functools.cache
@@ -136,7 +146,7 @@ def _stand_in(described: Any) -> Any:
     return described[1]
 
 
-def _try(func: Any, args: Any, kwargs: Any, effect: Effect) -> tuple[type, tuple[Any, ...]] | None:
+def _try(func: Any, args: Any, kwargs: Any, effect: Effect) -> _Known | None:
     """Run `func` on stand-ins: the type of its result, and what each part is.
 
     A part is the metadata of a new tensor, the place of an argument, or None. No answer if the call does more than
@@ -144,7 +154,7 @@ def _try(func: Any, args: Any, kwargs: Any, effect: Effect) -> tuple[type, tuple
     """
     stand_ins = [_stand_in(value) for value in args]
     named = {name: _stand_in(value) for name, value in kwargs.items()}
-    result = func(*stand_ins, **named)
+    result, plan = run(func, stand_ins, named)
     if [_describe(value) for value in stand_ins] != list(args):
         return None
     if {name: _describe(value) for name, value in named.items()} != kwargs:
@@ -153,14 +163,14 @@ def _try(func: Any, args: Any, kwargs: Any, effect: Effect) -> tuple[type, tuple
     if effect is Effect.WRITES:
         places = [*enumerate(stand_ins), *named.items()]
         parts = tuple(next((place for place, value in places if value is output), None) for output in outputs)
-        return None if None in parts else (type(result), parts)
+        return None if None in parts else _Known(type(result), parts, plan)
     if not all(output is None or _fills_its_storage(output) for output in outputs):
         return None
     storages = [output.untyped_storage()._cdata for output in outputs if output is not None]
     inputs = {value.untyped_storage()._cdata for value in stand_ins if isinstance(value, Tensor)}
     if len(set(storages)) < len(storages) or inputs & set(storages):
         return None
-    return type(result), tuple(None if output is None else _describe(output) for output in outputs)
+    return _Known(type(result), tuple(None if output is None else _describe(output) for output in outputs), plan)
 
 
 def _fills_its_storage(output: Any) -> bool:

@@ -11,6 +11,8 @@ import importlib
 from collections.abc import Callable, Iterator
 from unittest.mock import patch
 
+import torch
+
 _ASKED_FROM = ("torch.optim.optimizer", "torch.utils._foreach_utils")
 _QUESTIONS = ("_get_foreach_kernels_supported_devices", "_get_fused_kernels_supported_devices")
 
@@ -22,7 +24,29 @@ def kernels_of_a_gpu() -> Iterator[None]:
         for module in map(importlib.import_module, _ASKED_FROM):
             for question in _QUESTIONS:
                 patches.enter_context(patch.object(module, question, _with_meta(getattr(module, question))))
+        patches.enter_context(_fused_dropout())
         yield
+
+
+@contextlib.contextmanager
+def _fused_dropout() -> Iterator[None]:
+    """Dropout of tensors without data in one kernel, whose mask is of booleans (ATen/native/Dropout.cpp)."""
+    aten = torch.ops.aten
+    composite = torch._C.DispatchKey.CompositeImplicitAutograd
+
+    def dropout(image: torch.Tensor, p: float, train: bool) -> torch.Tensor:
+        if train and 0 < p < 1 and image.numel():
+            output: torch.Tensor = aten.native_dropout.default(image, p, train)[0]
+            return output
+        unchanged: torch.Tensor = aten.dropout.default._op_dk(composite, image, p, train)
+        return unchanged
+
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("dropout", dropout, "AutogradMeta")
+    try:
+        yield
+    finally:
+        library._destroy()
 
 
 def _with_meta(devices: Callable[[], list[str]]) -> Callable[[], list[str]]:

@@ -14,7 +14,7 @@ import gc
 import re
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +24,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.memory.allocator.caching import FREE
 from bench.memory.convolution import Convolution
 from bench.memory.gpus import cublas_workspace_bytes
-from bench.memory.recording.kernels import CUBLAS_OPS, Temporary, allocations
+from bench.memory.recording.autograd import CANDIDATES, Maker, in_place, maker, references_of_a_formula
+from bench.memory.recording.composites import Give, Output, Take
+from bench.memory.recording.kernels import CUBLAS_OPS, Item, Kept, Temporary, allocations
 from bench.memory.recording.metadata import Effect, OutputCache
 from bench.memory.recording.optimizers import kernels_of_a_gpu
 from bench.memory.recording.trace import Event, Trace, affine, agrees, constant, same_sequence
@@ -201,11 +203,12 @@ class Recorder(TorchDispatchMode):
         self._from_memory = device.type == "meta"
         # Python numbers become tensors on the host first; where the device is the host, they must not count.
         self._host_ops = {aten.lift_fresh.default} if device.type == "cpu" else set()
-        self._known: dict[int, tuple[int, int, weakref.ref[Any]]] = {}
+        self._known: dict[int, tuple[int, int, weakref.ref[Any], Maker]] = {}
         self._next_key = 0
         self._cublas_threads: set[bool] = set()
         self._names: dict[int, str] = {}
         self._open = True
+        references_of_a_formula()  # found now, before this mode is on
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -214,24 +217,46 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation, then note the storages that it brought."""
+        if id(func) in CANDIDATES and isinstance(args[0], Tensor):
+            known = self._known.get(args[0].untyped_storage()._cdata)
+            if known is not None:
+                func = in_place(func, args, known[3])
         effect = self._cache.effect(func)
         kwargs = kwargs or {}
         if self._from_memory:
             for value in args:  # torch.tensor(...) bypasses dispatch: its storage appears at first use
                 if isinstance(value, Tensor) and value.untyped_storage()._cdata not in self._known:
                     self._note(value, func)
-            result = self._cache.call(func, effect, args, kwargs)
+            result, plan = self._cache.call(func, effect, args, kwargs)
         else:
-            result = func(*args, **kwargs)
-        if self._open and effect is not Effect.VIEWS and func not in self._host_ops:
-            for item in allocations(func, args, _flat(result)):
-                if isinstance(item, Tensor):
-                    self._note(item, func)
-                elif isinstance(item, Temporary):
-                    self._note_temporary(item, func)
-            if func in CUBLAS_OPS:
-                self._note_cublas_workspace(func)
+            result, plan = func(*args, **kwargs), None
+        if self._open and plan is not None:
+            self._carry_out(plan, _flat(result), func)
+        elif self._open and effect is not Effect.VIEWS and func not in self._host_ops:
+            self._carry_out(allocations(func, args, _flat(result)), [], func)
         return result
+
+    def _carry_out(self, items: Sequence[Item | Output], outputs: list[Any], func: Any) -> None:
+        """Note what an operation allocates and frees, in order; cuBLAS's workspace before what it gives back."""
+        keys: dict[int, int] = {}
+        needs_cublas = func in CUBLAS_OPS
+        for item in items:
+            if isinstance(item, Tensor):
+                self._note(item, func)
+            elif isinstance(item, Output):
+                self._note(outputs[item.place], func)
+            elif isinstance(item, Kept):
+                self._note(item.output, func, item.size_bytes)
+            elif isinstance(item, Temporary):
+                self._note_temporary(item, func)
+            elif isinstance(item, Take):
+                keys[item.number] = self._allocate(item.size_bytes, False, func)
+            elif isinstance(item, Give):
+                if needs_cublas:
+                    self._note_cublas_workspace(func)
+                self.events.append(Event(keys[item.number], FREE, False, "free"))
+        if needs_cublas:
+            self._note_cublas_workspace(func)
 
     def close(self) -> None:
         """Stop recording; what dies from now on leaves no event."""
@@ -243,7 +268,8 @@ class Recorder(TorchDispatchMode):
             name = self._names[id(func)] = str(func)
         return name
 
-    def _note(self, tensor: Tensor, func: Any) -> None:
+    def _note(self, tensor: Tensor, func: Any, on_a_card: int | None = None) -> None:
+        """Note a tensor's storage if it is new; `on_a_card` are its bytes there, if they are others."""
         if tensor.device.type != self._device_type:
             return
         storage = tensor.untyped_storage()
@@ -253,10 +279,11 @@ class Recorder(TorchDispatchMode):
             return  # takes no memory
         if known is not None and known[1] == size_bytes:
             return
-        key = self._allocate(size_bytes, False, func)
+        key = self._allocate(size_bytes if on_a_card is None else on_a_card, False, func)
         if known is not None:  # resized in place: PyTorch allocates anew, copies, then frees
             self._free(address, known[0])
-        self._known[address] = (key, size_bytes, weakref.ref(storage, lambda _: self._free(address, key)))
+        freed = weakref.ref(storage, lambda _: self._free(address, key))
+        self._known[address] = (key, size_bytes, freed, maker(func))
 
     def _note_temporary(self, temporary: Temporary, func: Any) -> None:
         key = self._allocate(temporary.most_bytes, True, func, temporary.call)

@@ -1,0 +1,208 @@
+"""Training steps whose memory strangers recorded on their cards, in our own words, each as make_step(batch, device).
+
+A transformer of 2.7 billion parameters, written out: pre-norm blocks with RMSNorm, rotary positions, attention and
+SwiGLU by einsum, AdamW as a loop. What is computed follows the events of the histories (tests/fidelity/histories.py).
+All were recorded at batch 4. A step allocates what the recorded one does, its first state of the optimiser included.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, einsum, nn
+
+VOCABULARY, WIDTH, FEED_FORWARD, BLOCKS, HEADS = 10_000, 2560, 10_240, 32, 32
+HEAD_WIDTH = WIDTH // HEADS
+BATCH = 4  # of every history
+
+
+def forward_128(batch, device):
+    """One forward pass at context 128."""
+    return _make_step(batch, device, 128, trains=False)
+
+
+def full_step_128(batch, device):
+    """Forward, backward and the first update at context 128."""
+    return _make_step(batch, device, 128)
+
+
+def full_step_256(batch, device):
+    """The same at context 256, in a process that has used cuBLAS before."""
+    return _make_step(batch, device, 256, after=full_step_of_one_number)
+
+
+def full_step_512(batch, device):
+    """The same at context 512, in a process that has used cuBLAS before."""
+    return _make_step(batch, device, 512, after=full_step_of_one_number)
+
+
+def _make_step(batch, device, context, trains=True, after=None):
+    if after:
+        after(device)
+    model = Transformer(context, device)
+    parameters = list(model.parameters())
+    tokens = torch.zeros(batch, context, dtype=torch.int64, device=device)
+    moments = {}
+    kept = []  # logits and loss live until the next step
+
+    def step():
+        for parameter in parameters:
+            parameter.grad = None
+        kept[:] = [model(tokens)]
+        if trains:
+            kept.append(cross_entropy(kept[0], tokens))
+            kept[1].backward()
+            update(parameters, moments)
+
+    return step
+
+
+def full_step_of_one_number(device):
+    """Let cuBLAS take its workspaces, one in each of the two threads of a training step."""
+    weight = torch.zeros(1, 1, device=device, requires_grad=True)
+    (torch.zeros(2, 1, device=device) @ weight).sum().backward()
+
+
+class Transformer(nn.Module):
+    """Tokens (batch, context) to logits (batch, context, VOCABULARY)."""
+
+    def __init__(self, context, device):
+        super().__init__()
+        self.embedding = nn.Parameter(torch.empty(VOCABULARY, WIDTH, device=device))
+        self.blocks = nn.ModuleList(Block(context, device) for _ in range(BLOCKS))
+        self.norm = Norm(device)
+        self.head = Linear(WIDTH, VOCABULARY, device)
+
+    def forward(self, tokens):
+        x = self.embedding[tokens]
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
+
+
+class Block(nn.Module):
+    """x + attention, then + feed-forward, each of a norm."""
+
+    def __init__(self, context, device):
+        super().__init__()
+        self.attention = Attention(context, device)
+        self.attention_norm = Norm(device)
+        self.feed_forward = FeedForward(device)
+        self.feed_forward_norm = Norm(device)
+
+    def forward(self, x):
+        x = x + self.attention(self.attention_norm(x))
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+class Linear(nn.Module):
+    """einsum("oi,...i->...o", weight, x) as torch 2.6 carried it out: later releases may swap the operands."""
+
+    def __init__(self, inputs, outputs, device):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, device=device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        columns = x.flatten(0, -2).t()
+        return torch.bmm(self.weight[None], columns[None]).squeeze(0).t().unflatten(0, x.shape[:-1])
+
+
+class Norm(nn.Module):
+    def __init__(self, device):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(WIDTH, device=device))
+
+    def forward(self, x):
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return einsum("...i,i->...i", x / (length**2 / WIDTH + 1e-5).sqrt(), self.weight)
+
+
+class FeedForward(nn.Module):
+    def __init__(self, device):
+        super().__init__()
+        self.gate = Linear(WIDTH, FEED_FORWARD, device)
+        self.out = Linear(FEED_FORWARD, WIDTH, device)
+        self.value = Linear(WIDTH, FEED_FORWARD, device)
+
+    def forward(self, x):
+        gate = self.gate(x)
+        value = self.value(x)
+        return self.out(torch.sigmoid(gate) * gate * value)
+
+
+class Attention(nn.Module):
+    def __init__(self, context, device):
+        super().__init__()
+        self.query = Linear(WIDTH, WIDTH, device)
+        self.key = Linear(WIDTH, WIDTH, device)
+        self.value = Linear(WIDTH, WIDTH, device)
+        self.out = Linear(WIDTH, WIDTH, device)
+        self.register_buffer("rotations", torch.zeros(2, context, HEAD_WIDTH // 2, device=device))
+
+    def forward(self, x):
+        batch, context, _ = x.shape
+        query, key, value = (_heads(project(x)) for project in (self.query, self.key, self.value))
+        positions = torch.arange(context, device=x.device)
+        turned_query = self._turned(query, positions.expand(batch, context))
+        turned_key = self._turned(key, positions.expand(batch, context))
+        later = ~torch.triu(torch.ones(context, context, device=x.device), diagonal=1).bool()
+        mixed = _attend(turned_query, turned_key, value, later.expand(batch, HEADS, context, context))
+        result = self.out(mixed.transpose(1, 2).reshape(batch, context, WIDTH))
+        del query, key, turned_query, turned_key, value, positions, later
+        return result
+
+    def _turned(self, x, positions):
+        """Each pair of features turned by its position's angle: x (batch, heads, context, HEAD_WIDTH)."""
+        cos, sin = (table[positions].unsqueeze(1) for table in self.rotations)
+        turned = torch.zeros_like(x)
+        even, odd = x[..., 0::2], x[..., 1::2]
+        turned[..., 0::2] = even * cos - odd * sin
+        turned[..., 1::2] = even * sin + odd * cos
+        return turned
+
+
+def _heads(x):
+    """(batch, context, WIDTH) to (batch, heads, context, HEAD_WIDTH)."""
+    return x.unflatten(-1, (HEADS, HEAD_WIDTH)).transpose(1, 2)
+
+
+def _attend(query, key, value, is_seen):
+    scores = einsum("...qd,...kd->...qk", query, key) / math.sqrt(HEAD_WIDTH)
+    scores = scores.masked_fill(is_seen == 0, -math.inf)
+    return einsum("...qk,...kd->...qd", _softmax(scores), value)
+
+
+def _softmax(x):
+    exponentials = _shifted(x).exp()
+    return exponentials / exponentials.sum(dim=-1, keepdim=True)
+
+
+def _shifted(x):
+    return x - x.max(dim=-1, keepdim=True).values
+
+
+def cross_entropy(logits, targets):
+    """The mean over all positions; an index made on the host, as in the histories."""
+    logits, targets = logits.flatten(0, 1), targets.flatten()
+    largest = logits.max(dim=-1, keepdim=True).values
+    shifted = logits - largest
+    normaliser = shifted.exp().sum(dim=-1)
+    chosen = shifted[torch.arange(len(targets)), targets]
+    losses = normaliser.log() - chosen
+    return losses.mean()
+
+
+def update(parameters, moments):
+    """AdamW, parameter by parameter; `moments` are made at the first update."""
+    change = None
+    for parameter in parameters:
+        if parameter not in moments:
+            moments[parameter] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        first, second = moments[parameter]
+        with torch.no_grad():
+            first.mul_(0.9).add_(parameter.grad, alpha=0.1)
+            second.mul_(0.999).addcmul_(parameter.grad, parameter.grad, value=0.001)
+            change = first / second.sqrt().add_(1e-8)
+            parameter.add_(change, alpha=-1e-3)
+            parameter.mul_(1 - 1e-5)
