@@ -80,7 +80,8 @@ def test_the_timeline_adds_up_and_has_the_peak(measured):
     assert {len(band) for band in bands} == {len(step["at"])}
     allocated = [sum(column) for column in zip(*bands[:-1], strict=True)]
     assert max(allocated) == made_of["peak_allocated_bytes"] == allocated[step["at"].index(step["moment"])]
-    assert max(sum(column) for column in zip(*bands, strict=True)) == made_of["peak_reserved_bytes"]
+    # of both steps; the one that is drawn has the peak of what is allocated
+    assert max(sum(column) for column in zip(*bands, strict=True)) <= made_of["peak_reserved_bytes"]
     starts, stops = ([span[end] for span in step["phases"]] for end in ("start", "stop"))
     assert [*starts, step["events"]] == [0, *stops]  # the phases are the step
     assert {span["phase"] for span in step["phases"]} >= {"input", "forward", "backward", "update"}
