@@ -19,8 +19,8 @@ import torch
 import bench
 from bench import own_cards
 from bench.errors import UsageError
-from bench.memory import Card, MakeStep, NotRecordableError, Probe, SimulatedEngine, card_of_capacity, record
-from bench.memory import largest_batch as search
+from bench.memory import Card, MakeStep, NotRecordableError, Probe, SimulatedEngine, Trace, card_of_capacity
+from bench.memory.checked import CheckedStep
 from bench.memory.cudnn.envelope import Envelope
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.explaining.explain import explain
@@ -40,22 +40,21 @@ class StepMemory:
         make_step: `make_step(batch, device)` builds model and optimiser on `device` and returns one training step.
         steps: Training steps to look at; optimiser state appears in the first, so at least 2.
 
+    Every answer is recorded at its own batch: what the step does there counts, and not what it does at small ones.
+
     Raises:
-        NotRecordableError: the step cannot be recorded; the message says why, and at which line.
+        NotRecordableError: the step cannot be recorded, does not allocate the same each time, or keeps more memory each
+            time; the message says why, and at which line.
+        ValueError: less than two steps.
     """
 
     def __init__(self, make_step: MakeStep, steps: int = STEPS) -> None:
         self._make_step = make_step
         self._steps = steps
         try:
-            self._trace = record(make_step, steps)
+            self._step = CheckedStep(make_step, steps)
         except NotRecordableError as error:
-            raise NotRecordableError(f"{error}{_place(error.__cause__ or error)}") from error
-        if not self._trace.slope.any():
-            raise NotRecordableError(
-                "nothing that the step allocates on `device` grows with the batch: "
-                "make_step(batch, device) must build the model on `device` and train it there on `batch` samples"
-            )
+            raise _placed(error) from error
 
     def largest_batch(self, *, cap: str | None = None, gpu: str | None = None) -> int:
         """The largest batch that fits a card; 0 if batch 1 does not.
@@ -63,7 +62,7 @@ class StepMemory:
         Raises:
             ValueError: as from `chosen_card`.
         """
-        return search(self._engine(chosen_card(cap, gpu))).batch
+        return self._largest(chosen_card(cap, gpu))
 
     def peak(self, batch: int, *, cap: str | None = None, gpu: str | None = None) -> Probe:
         """`peak_allocated_bytes` and `peak_reserved_bytes` of PyTorch's allocator, where memory has no limit.
@@ -76,6 +75,10 @@ class StepMemory:
         """
         if batch < 1:
             raise ValueError(f"a batch is at least 1, got {batch}")
+        try:
+            self._step.holds_at(batch)
+        except NotRecordableError as error:
+            raise _placed(error) from error
         return self._engine(*_unlimited(cap, gpu)).probe(batch)
 
     def assert_largest_batch(self, *, at_least: int, cap: str | None = None, gpu: str | None = None) -> None:
@@ -87,13 +90,12 @@ class StepMemory:
         """
         __tracebackhide__ = True
         card = chosen_card(cap, gpu)
-        engine = self._engine(card)
-        largest = search(engine).batch
+        largest = self._largest(card)
         if largest < at_least:
             raise AssertionError(
                 f"the largest batch that fits {card.name} is {largest}, at least {at_least} was asked for\n\n"
                 f"{card.name} is {card.total_bytes:,} bytes: {card.usable_bytes:,} are usable, "
-                f"{card.context_bytes:,} taken by the CUDA context\n\n{self._explained(engine, largest + 1)}"
+                f"{card.context_bytes:,} taken by the CUDA context\n\n{self._explained(self._engine(card), largest + 1)}"
             )
 
     def assert_peak_below(self, limit: str, *, batch: int, cap: str | None = None, gpu: str | None = None) -> None:
@@ -120,6 +122,17 @@ class StepMemory:
         """A card with cuDNN's own workspaces, or else with the most that they can be; `kernels` may be another's."""
         runs = kernels or card
         return SimulatedEngine(self._trace, card, workspaces=workspaces(runs) or Envelope(runs))
+
+    @property
+    def _trace(self) -> Trace:
+        return self._step.trace
+
+    def _largest(self, card: Card) -> int:
+        source = workspaces(card) or Envelope(card)
+        try:
+            return self._step.largest_batch(lambda trace: SimulatedEngine(trace, card, workspaces=source)).batch
+        except NotRecordableError as error:
+            raise _placed(error) from error
 
     def _explained(self, engine: SimulatedEngine, batch: int) -> str:
         try:
@@ -160,6 +173,11 @@ def chosen_card(cap: str | None, gpu: str | None) -> Card:
 
 
 _NOT_THE_USERS = tuple(str(Path(module.__file__ or "").parent) + os.sep for module in (torch, bench))
+
+
+def _placed(error: NotRecordableError) -> NotRecordableError:
+    """The error with the user's line."""
+    return NotRecordableError(f"{error}{_place(error.__cause__ or error)}")
 
 
 def _place(error: BaseException) -> str:

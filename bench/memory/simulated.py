@@ -52,7 +52,7 @@ class SimulatedEngine:
 
     def probe(self, batch: int) -> Probe:
         """Replay every allocation of the step at `batch` on the card, unless its live bytes alone exceed it."""
-        if not self._within(batch):
+        if batch in self.trace.impossible or not self._within(batch):
             return Probe(batch, fits=False, peak_allocated_bytes=0, peak_reserved_bytes=0, retries=0)
         result, fallbacks = self.replay(batch, CachingAllocator(self.card.usable_bytes, config=self.config))
         return Probe(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import re
+import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -48,53 +49,89 @@ class NotRecordableError(Exception):
     """The step cannot be described by one trace, or cannot run on tensors without data."""
 
 
+class DependsOnBatchError(NotRecordableError):
+    """No trace is affine in the batch: what the step does depends on how large it is."""
+
+
 def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
     """Record `steps` training steps as one trace for every batch size.
 
     The step is recorded at batches 2 and 3, and its first call checked at batch 1. Where batch 1 alone takes another
     path (a transposed view of one image can be contiguous, so that a copy is not needed), it is kept as an exception
-    and the check is made at batch 4.
+    and the check is made at batch 4. A step that fails at batch 1 alone, as batch normalisation can, does not run there.
 
     Raises:
-        NotRecordableError: sizes are not affine in the batch, the sequence of events depends on it, or the step asks
-            for the value of a tensor, or for torch.autocast.
+        DependsOnBatchError: sizes are not affine in the batch, or the sequence of events depends on it.
+        NotRecordableError: the step asks for the value of a tensor, or for torch.autocast, or fails at batch 3 or 4.
+        ValueError: less than two steps.
     """
-    device = torch.device("meta")
+    if steps < STEPS:
+        raise ValueError(f"steps is {steps}, expected at least {STEPS}: the first step makes the optimiser's state")
     cache = OutputCache()
 
     def events_at(batch: int, steps: int = steps) -> list[Event]:
-        try:
-            with _autocast_refused():
-                return record_events(make_step, batch, device, steps, cache)
-        except (NotImplementedError, RuntimeError) as error:
-            if not _is_of_missing_data(error):
-                raise
-            raise NotRecordableError(
-                f"the step needs the value of a tensor, or what tensors without data cannot do: {error}"
-            ) from error
+        return events_of(make_step, batch, steps, cache)
 
-    first, second = events_at(BATCH), events_at(BATCH + 1)
+    first, second = events_at(BATCH), events_beside(make_step, BATCH + 1, steps, cache)
     index = same_sequence(first, second)
     if index is not None:
-        raise NotRecordableError(_differs(first, second, index, BATCH, BATCH + 1))
+        raise DependsOnBatchError(_differs(first, second, index, BATCH, BATCH + 1))
     trace = affine(BATCH, first, second)
 
-    if agrees(trace, 1, events_at(1, steps=1)):
-        return trace
-    trace.exceptions[1] = constant(events_at(1))
+    try:
+        if agrees(trace, 1, events_at(1, steps=1)):
+            return trace
+        trace.exceptions[1] = constant(events_at(1))
+    except NotRecordableError:
+        raise
+    except Exception as error:
+        trace.impossible[1] = f"{type(error).__name__}: {error}"
     check = BATCH + 2
-    events = events_at(check, steps=1)
+    events = events_beside(make_step, check, 1, cache)
     index = same_sequence(first[: len(events)], events)
     if index is not None:
-        raise NotRecordableError(_differs(first, events, index, BATCH, check))
+        raise DependsOnBatchError(_differs(first, events, index, BATCH, check))
     if not agrees(trace, check, events):
         wrong = next(i for i, event in enumerate(events) if trace.sizes(check)[i] != event.size_bytes)
-        raise NotRecordableError(
+        raise DependsOnBatchError(
             f"sizes are not affine in the batch: {events[wrong].op} allocates "
             f"{first[wrong].size_bytes}, {second[wrong].size_bytes} and {events[wrong].size_bytes} bytes "
             f"at batches {BATCH}, {BATCH + 1} and {check}"
         )
     return trace
+
+
+def events_of(make_step: MakeStep, batch: int, steps: int, cache: OutputCache | None = None) -> list[Event]:
+    """The events of one batch size, recorded on tensors without data.
+
+    Raises:
+        NotRecordableError: the step asks for the value of a tensor, or for torch.autocast.
+    """
+    try:
+        with _autocast_refused():
+            return record_events(make_step, batch, torch.device("meta"), steps, cache)
+    except (NotImplementedError, RuntimeError) as error:
+        if not _is_of_missing_data(error):
+            raise
+        raise NotRecordableError(
+            f"the step needs the value of a tensor, or what tensors without data cannot do: {error}"
+        ) from error
+
+
+def events_beside(make_step: MakeStep, batch: int, steps: int, cache: OutputCache | None = None) -> list[Event]:
+    """The events of a batch size of a step that runs at another.
+
+    Raises:
+        NotRecordableError: it does not run at this one, or as from `events_of`.
+    """
+    try:
+        return events_of(make_step, batch, steps, cache)
+    except NotRecordableError:
+        raise
+    except Exception as error:
+        raise NotRecordableError(
+            f"the step runs at batch {BATCH} and not at batch {batch}: {type(error).__name__}: {error}"
+        ) from error
 
 
 # What PyTorch says where an operation needs data that a meta tensor does not have; in each of its own places.
@@ -137,7 +174,7 @@ def record_events(
     On a real `device` this observes a real run with the same hook: the oracle of recordings without data.
     """
     recorder = Recorder(device, cache)
-    with no_garbage_collection(), kernels_of_a_gpu(), recorder:
+    with no_garbage_collection(), kernels_of_a_gpu(), compilation_said(), recorder:
         step = make_step(batch, device)
         if not callable(step):
             raise NotRecordableError(f"make_step must return a function that runs one training step, got {step!r}")
@@ -172,6 +209,39 @@ def _autocast_refused() -> Iterator[None]:
         raise NotRecordableError(message) from warning
     finally:
         torch.autocast.__enter__ = enter  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def compilation_said() -> Iterator[None]:
+    """Warn where something compiled by torch.compile is called: it is recorded as if it were not compiled."""
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    compile_, set_callback = torch.compile, getattr(frames, "_maybe_set_eval_frame", None)
+    found = []
+
+    def note_compile(*args: Any, **kwargs: Any) -> Any:
+        found.append(True)
+        return compile_(*args, **kwargs)
+
+    def note_call(callback: Any) -> Any:
+        if callback not in (None, False):
+            found.append(True)
+        return set_callback and set_callback(callback)
+
+    torch.compile = note_compile  # type: ignore[assignment]
+    if frames is not None and set_callback is not None:
+        frames._maybe_set_eval_frame = note_call  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.compile = compile_
+        if frames is not None and set_callback is not None:
+            frames._maybe_set_eval_frame = set_callback  # type: ignore[attr-defined]
+        if found:
+            warnings.warn(
+                "torch.compile is not recorded: the memory told is that of the step without it, and a compiled step "
+                "fuses operations and takes other temporaries",
+                stacklevel=2,
+            )
 
 
 @contextlib.contextmanager

@@ -75,7 +75,7 @@ class Trace:
     `convolutions` (-1 where the event is no convolution's workspace, or of one whose shapes are not understood).
     `is_cublas` marks the workspaces that cuBLAS keeps, whose size depends on the card (with_cublas_workspace).
     `exceptions` holds the traces of single batch sizes whose event sequence differs from all the others'
-    (batch 1, where a transposed view can already be contiguous).
+    (batch 1, where a transposed view can already be contiguous), `impossible` those at which the step fails, with why.
     """
 
     key: Ints
@@ -89,6 +89,7 @@ class Trace:
     convolutions: tuple[Images, ...]
     is_cublas: npt.NDArray[np.bool_]
     exceptions: dict[int, Trace] = field(default_factory=dict)
+    impossible: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of events."""
@@ -105,7 +106,8 @@ class Trace:
 
     def sizes(self, batch: int) -> Ints:
         """Bytes of every event at `batch`, shape [events]; FREE where it frees."""
-        return np.where(self.is_free, FREE, self.base + self.slope * batch)
+        trace = self.of(batch)
+        return np.where(trace.is_free, FREE, trace.base + trace.slope * batch)
 
     def at(self, batch: int, workspace: Workspace = Workspace.HIGH) -> list[tuple[int, int]]:
         """The (key, bytes) events at one batch size, ready for bench.memory.allocator.caching.replay."""

@@ -1,0 +1,152 @@
+"""A fit held against the step itself, at every batch that is an answer.
+
+A trace is fitted through batches 2 and 3, and the answer may be 300. A step can do something else there: split a large
+batch into smaller ones, pad it, recompute above a size. So the step is recorded at the answer too, as it is. Where it
+does not do there what the fit says, the search goes on with a recording for each batch that it tries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bench.memory.allocator.caching import FREE
+from bench.memory.explaining.sources import locate
+from bench.memory.recording.recorder import (
+    BATCH,
+    STEPS,
+    DependsOnBatchError,
+    MakeStep,
+    NotRecordableError,
+    events_beside,
+    events_of,
+    record,
+)
+from bench.memory.recording.trace import Event, Trace, agrees, constant
+from bench.memory.search import LARGEST_BATCH, Boundary, Engine, Probe, largest_batch
+
+EngineOf = Callable[[Trace], Engine]
+"""Makes the engine that probes a trace on some card."""
+
+_LARGE_BATCH = 64
+
+
+class CheckedStep:
+    """A training step, recorded wherever it is asked about.
+
+    Attributes:
+        trace: its events; at a batch that was checked those recorded there, elsewhere the fit's.
+        is_fitted: whether one trace describes the batches that it was fitted through.
+
+    Raises:
+        NotRecordableError: as from `record`, or the step does not do the same each time, or keeps more each time.
+        ValueError: less than two steps.
+    """
+
+    def __init__(self, make_step: MakeStep, steps: int = STEPS) -> None:
+        self._make_step = make_step
+        self._steps = steps
+        self._checked: set[int] = set()
+        self._others: set[int] = set()  # batches at which the fit does not hold
+        try:
+            self.trace = record(make_step, steps)
+            self.is_fitted = True
+        except DependsOnBatchError:
+            self.trace = constant(events_of(make_step, BATCH, steps))
+            self.is_fitted = False
+        self._refuse_growth()
+        if not self.trace.slope.any() and self.holds_at(_LARGE_BATCH):
+            raise NotRecordableError(
+                "nothing that the step allocates on `device` grows with the batch: "
+                "make_step(batch, device) must build the model on `device` and train it there on `batch` samples"
+            )
+
+    def holds_at(self, batch: int) -> bool:
+        """Whether the step does at `batch` what the fit says; what it does is what the trace says from now on.
+
+        Raises:
+            NotRecordableError: the step does not run at this batch.
+        """
+        if batch not in self._checked and batch not in self.trace.impossible:
+            events = events_beside(self._make_step, batch, self._steps)
+            if not (agrees(self.trace, batch, events) and len(events) == len(self.trace.of(batch))):
+                self.trace.exceptions[batch] = constant(events)
+                self._others.add(batch)
+            self._checked.add(batch)
+        return batch not in self._others
+
+    def largest_batch(self, engine_of: EngineOf) -> Boundary:
+        """The largest batch that fits, of which that and the next one are recorded as they are.
+
+        Raises:
+            NotRecordableError: the step does not run at a batch that the search tries.
+        """
+        if not self.is_fitted:
+            return largest_batch(_Recording(self, engine_of, 1))
+        found = largest_batch(engine_of(self.trace))
+        edge = [batch for batch in (found.batch, found.batch + 1) if batch < LARGEST_BATCH]
+        if all([self.holds_at(batch) for batch in edge if batch]) and not self._others:
+            return found
+        return largest_batch(_Recording(self, engine_of, max(edge, default=1)))
+
+    def _refuse_growth(self) -> None:
+        """Record twice as many steps: the first half must be as before, and the second must keep nothing more."""
+        events = events_of(self._make_step, BATCH, 2 * self._steps)
+        middle = len(self.trace)
+        if not agrees(self.trace, BATCH, events[:middle]):
+            raise NotRecordableError(f"the step does not allocate the same each time: {self._first_other(events)}")
+        kept = _alive(events)
+        grown_bytes = sum(kept.values()) - sum(_alive(events[:middle]).values())
+        if grown_bytes <= 0:
+            return
+        new = {event.key: event for event in events[middle:] if event.size_bytes != FREE and event.key in kept}
+        most = max(new.values(), key=lambda event: event.size_bytes)
+        raise NotRecordableError(
+            f"the step keeps {grown_bytes // self._steps:,} bytes more each time it is called, so that no batch fits "
+            f"for ever: {most.op} allocates {most.size_bytes:,} of them{self._line(events, most.key)}. "
+            f"If that comes to an end, give `steps` as many as it takes"
+        )
+
+    def _line(self, events: list[Event], key: int) -> str:
+        """Where in the user's program an allocation is made, or nothing where that cannot be told."""
+        try:
+            sources = locate(self._make_step, constant(events), BATCH, 2 * self._steps)
+        except NotRecordableError:
+            return ""
+        keys = [event.key for event in events if event.size_bytes != FREE]
+        place = sources[keys.index(key)].place
+        return f" at {place}" if place else ""
+
+    def _first_other(self, events: list[Event]) -> str:
+        trace = self.trace.of(BATCH)
+        for event, size, op in zip(events, trace.sizes(BATCH).tolist(), trace.op.tolist(), strict=False):
+            if (event.op, event.size_bytes) != (trace.op_names[op], size):
+                before = f"{trace.op_names[op]} of {max(size, 0):,} bytes"
+                return f"{event.op} of {max(event.size_bytes, 0):,} bytes where {before} was before, at batch {BATCH}"
+        return "it ends earlier than before"
+
+
+def _alive(events: list[Event]) -> dict[int, int]:
+    """Bytes of what is still there at the end, by key."""
+    alive: dict[int, int] = {}
+    for event in events:
+        if event.size_bytes == FREE:
+            del alive[event.key]
+        else:
+            alive[event.key] = event.size_bytes
+    return alive
+
+
+class _Recording:
+    """An engine that records each batch that it is asked about."""
+
+    name = "simulated"
+
+    def __init__(self, step: CheckedStep, engine_of: EngineOf, guess: int) -> None:
+        self._step, self._engine_of, self._guess = step, engine_of, guess
+
+    def probe(self, batch: int) -> Probe:
+        self._step.holds_at(batch)
+        return self._engine_of(self._step.trace).probe(batch)
+
+    def guess(self) -> int:
+        return self._guess
