@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import traceback
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,6 +26,7 @@ from bench.memory.explaining.explain import explain
 from bench.memory.explaining.sources import locate
 from bench.memory.gpus import card_named
 from bench.memory.recording.recorder import STEPS
+from bench.memory.simulated import ENDLESS_BYTES
 from bench.report import composition
 from bench.units import format_bytes, parse_bytes
 
@@ -79,7 +79,7 @@ class StepMemory:
             self._step.holds_at(batch)
         except NotRecordableError as error:
             raise _placed(error) from error
-        return self._engine(*_unlimited(cap, gpu)).probe(batch)
+        return self._engine(_kernels(cap, gpu)).without_limit().probe(batch)
 
     def assert_largest_batch(self, *, at_least: int, cap: str | None = None, gpu: str | None = None) -> None:
         """Assert that so many samples fit a card.
@@ -95,7 +95,8 @@ class StepMemory:
             raise AssertionError(
                 f"the largest batch that fits {card.name} is {largest}, at least {at_least} was asked for\n\n"
                 f"{card.name} is {card.total_bytes:,} bytes: {card.usable_bytes:,} are usable, "
-                f"{card.context_bytes:,} taken by the CUDA context\n\n{self._explained(self._engine(card), largest + 1)}"
+                f"{card.context_bytes:,} taken by the CUDA context\n\n"
+                f"{self._explained(self._engine(card), largest + 1)}"
             )
 
     def assert_peak_below(self, limit: str, *, batch: int, cap: str | None = None, gpu: str | None = None) -> None:
@@ -110,7 +111,7 @@ class StepMemory:
         peak_bytes = self.peak(batch, cap=cap, gpu=gpu).peak_reserved_bytes
         if peak_bytes >= limit_bytes:
             just_enough = Card("a card that just holds it", peak_bytes, 0, None, None, "the step's own peak")
-            kernels = _unlimited(cap, gpu)[1]
+            kernels = _kernels(cap, gpu)
             raise AssertionError(
                 f"batch {batch} reserves {format_bytes(peak_bytes)} ({peak_bytes:,} bytes) at its peak on "
                 f"{kernels.name}, "
@@ -142,13 +143,12 @@ class StepMemory:
         return composition.text(explain(engine, batch, sources), f"Batch {batch}, {engine.card.name}")
 
 
-_ANY = Card("any known card", 2**60, 0, None, None, "no card is as large")
+_ANY = Card("any known card", ENDLESS_BYTES, 0, None, None, "no card is as large")
 
 
-def _unlimited(cap: str | None, gpu: str | None) -> tuple[Card, Card]:
-    """A card without a limit, and the card whose kernels run there."""
-    kernels = _ANY if cap is None and gpu is None else chosen_card(cap, gpu)
-    return replace(kernels, total_bytes=_ANY.total_bytes, context_bytes=0), kernels
+def _kernels(cap: str | None, gpu: str | None) -> Card:
+    """The card whose kernels run."""
+    return _ANY if cap is None and gpu is None else chosen_card(cap, gpu)
 
 
 def chosen_card(cap: str | None, gpu: str | None) -> Card:

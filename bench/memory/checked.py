@@ -15,19 +15,22 @@ from bench.memory.recording.recorder import (
     BATCH,
     STEPS,
     DependsOnBatchError,
+    FailsAtBatchError,
     MakeStep,
     NotRecordableError,
     events_beside,
     events_of,
     record,
 )
-from bench.memory.recording.trace import Event, Trace, agrees, constant
-from bench.memory.search import LARGEST_BATCH, Boundary, Engine, Probe, largest_batch
+from bench.memory.search import LARGEST_BATCH, Boundary, Probe, largest_batch
+from bench.memory.simulated import SimulatedEngine
+from bench.memory.trace import Event, Trace, agrees, constant
 
-EngineOf = Callable[[Trace], Engine]
+EngineOf = Callable[[Trace], SimulatedEngine]
 """Makes the engine that probes a trace on some card."""
 
 _LARGE_BATCH = 64
+_SECANTS = 8
 
 
 class CheckedStep:
@@ -64,9 +67,11 @@ class CheckedStep:
         """Whether the step does at `batch` what the fit says; what it does is what the trace says from now on.
 
         Raises:
-            NotRecordableError: the step does not run at this batch.
+            FailsAtBatchError: the step does not run at this batch.
         """
-        if batch not in self._checked and batch not in self.trace.impossible:
+        if batch in self.trace.impossible:
+            raise FailsAtBatchError(self.trace.impossible[batch])
+        if batch not in self._checked:
             events = events_beside(self._make_step, batch, self._steps)
             if not (agrees(self.trace, batch, events) and len(events) == len(self.trace.of(batch))):
                 self.trace.exceptions[batch] = constant(events)
@@ -74,19 +79,36 @@ class CheckedStep:
             self._checked.add(batch)
         return batch not in self._others
 
+    def runs_at(self, batch: int) -> bool:
+        """Whether the step runs at `batch`; batch 1 is the only one at which it may fail.
+
+        Raises:
+            FailsAtBatchError: it fails at another.
+        """
+        try:
+            self.holds_at(batch)
+        except FailsAtBatchError as error:
+            if batch > 1:
+                raise
+            self.trace.impossible[batch] = str(error)
+            return False
+        return True
+
     def largest_batch(self, engine_of: EngineOf) -> Boundary:
         """The largest batch that fits, of which that and the next one are recorded as they are.
 
         Raises:
-            NotRecordableError: the step does not run at a batch that the search tries.
+            FailsAtBatchError: the step does not run at a batch that the search tries.
         """
         if not self.is_fitted:
-            return largest_batch(_Recording(self, engine_of, 1))
+            return largest_batch(_Recording(self, engine_of, BATCH))
         found = largest_batch(engine_of(self.trace))
-        edge = [batch for batch in (found.batch, found.batch + 1) if batch < LARGEST_BATCH]
-        if all([self.holds_at(batch) for batch in edge if batch]) and not self._others:
+        for batch in (found.batch, found.batch + 1):
+            if 0 < batch < LARGEST_BATCH and self.runs_at(batch):
+                self.holds_at(batch)
+        if not self._others:
             return found
-        return largest_batch(_Recording(self, engine_of, max(edge, default=1)))
+        return largest_batch(_Recording(self, engine_of, min(max(found.batch, BATCH), _LARGE_BATCH)))
 
     def _refuse_growth(self) -> None:
         """Record twice as many steps: the first half must be as before, and the second must keep nothing more."""
@@ -137,16 +159,34 @@ def _alive(events: list[Event]) -> dict[int, int]:
 
 
 class _Recording:
-    """An engine that records each batch that it is asked about."""
+    """An engine that records each batch that it is asked about, from batch `start` on."""
 
     name = "simulated"
 
-    def __init__(self, step: CheckedStep, engine_of: EngineOf, guess: int) -> None:
-        self._step, self._engine_of, self._guess = step, engine_of, guess
+    def __init__(self, step: CheckedStep, engine_of: EngineOf, start: int) -> None:
+        self._step, self._engine_of, self._start = step, engine_of, start
 
     def probe(self, batch: int) -> Probe:
-        self._step.holds_at(batch)
+        """Record one batch, and replay it."""
+        self._step.runs_at(batch)
         return self._engine_of(self._step.trace).probe(batch)
 
     def guess(self) -> int:
-        return self._guess
+        """Where the line through the reserved peaks of two batches meets the card's memory, again and again."""
+        below, batch = self._start // 2, self._start
+        for _ in range(_SECANTS):
+            room_bytes = self._room_bytes(batch)
+            more_bytes = self._room_bytes(below) - room_bytes
+            after = batch + (room_bytes * (batch - below) // more_bytes if more_bytes > 0 else batch)
+            after = min(max(after, 1), LARGEST_BATCH)
+            if after in (batch, below):
+                break
+            below, batch = batch, after
+        return batch
+
+    def _room_bytes(self, batch: int) -> int:
+        """What the card has left beside the reserved peak of a batch; below zero where it has less."""
+        if not self._step.runs_at(batch):
+            return self._room_bytes(batch + 1)
+        engine = self._engine_of(self._step.trace)
+        return engine.card.usable_bytes - engine.without_limit().probe(batch).peak_reserved_bytes

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -11,8 +13,10 @@ import torch
 from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, OutOfMemory, Replay, replay
 from bench.memory.convolution import Convolution, most_workspace_bytes
 from bench.memory.gpus import Card
-from bench.memory.recording.trace import CALL, Trace, Workspace
 from bench.memory.search import Probe
+from bench.memory.trace import CALL, Trace, Workspace
+
+ENDLESS_BYTES = 2**60
 
 
 class WorkspaceSource(Protocol):
@@ -49,6 +53,12 @@ class SimulatedEngine:
         self.workspace = workspace
         self.config = config or AllocatorConfig(torch_version=installed_release())
         self.workspaces = workspaces
+
+    def without_limit(self) -> SimulatedEngine:
+        """The same kernels on a card whose memory never ends."""
+        unlimited = copy.copy(self)
+        unlimited.card = replace(self.card, total_bytes=ENDLESS_BYTES, context_bytes=0)
+        return unlimited
 
     def probe(self, batch: int) -> Probe:
         """Replay every allocation of the step at `batch` on the card, unless its live bytes alone exceed it."""

@@ -14,8 +14,8 @@ from bench.memory.cudnn.backend import version_text
 from bench.memory.cudnn.envelope import Envelope, with_most_cublas
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.measuring.cuda import CudaEngine, Device
-from bench.memory.recording.trace import Workspace
 from bench.memory.simulated import installed_release
+from bench.memory.trace import Workspace
 from bench.records import Bound, CardResult, Edge, Memory, Parameters, Record
 from bench.virtual import VirtualEngine
 from bench.virtual.figures import kernels_of

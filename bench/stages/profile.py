@@ -21,7 +21,7 @@ from bench.units import TiB
 
 if TYPE_CHECKING:
     from bench.cell import Cell
-    from bench.memory.recording.trace import Ints
+    from bench.memory.trace import Ints
 
 ENOUGH = Card("memory enough", 1024 * TiB, 0, None, None, "no real card: compositions are those of undisturbed steps")
 EVENTS = 200  # of a step that a record keeps

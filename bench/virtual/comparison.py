@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.memory.allocator.caching import FREE
-from bench.memory.recording.trace import ROUNDING_BYTES
+from bench.memory.trace import ROUNDING_BYTES
 
 MOST_DIFFERENCES = 4000  # the time it takes grows with their square
 

@@ -8,7 +8,7 @@ import pytest
 
 from bench import config, suite
 from bench.memory import SimulatedEngine, card_of_capacity, largest_batch, record
-from bench.memory.recording.trace import Workspace
+from bench.memory.trace import Workspace
 
 CELLS = [cell for cell in suite.cells(config.load(config.default_path())) if cell.architecture != "LU-DnCNN"]
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from test_allocator import AT_LIMITS, GOLDEN, MIB, SIZES, allocator_of, differences, in_bytes, load, name_of
 
 from bench.memory.allocator.caching import FREE
-from bench.memory.recording.trace import Event as RecordedEvent
-from bench.memory.recording.trace import affine
+from bench.memory.trace import Event as RecordedEvent
+from bench.memory.trace import affine
 from tools.allocator_oracle.__main__ import golden
 from tools.allocator_oracle.oracle import Oracle
 from tools.allocator_oracle.suite_steps import decode, encode

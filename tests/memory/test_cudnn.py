@@ -20,8 +20,8 @@ from bench.memory.cudnn import backend, cache, devices, heuristics
 from bench.memory.cudnn.backend import Configuration, CudnnError, NotAtHandError, UnknownCardError
 from bench.memory.cudnn.heuristics import CachedCudnn, LiveCudnn, as_handed_over, tried, uses_cudnn, workspaces
 from bench.memory.gpus import CARDS, card_of_capacity
-from bench.memory.recording.trace import Workspace
 from bench.memory.search import NEIGHBOURS
+from bench.memory.trace import Workspace
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = tuple(cache.FILES)

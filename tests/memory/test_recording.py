@@ -12,7 +12,7 @@ from bench.memory.allocator.caching import FREE
 from bench.memory.gpus import CARDS, card_of_capacity
 from bench.memory.recording.metadata import OutputCache
 from bench.memory.recording.recorder import record_events
-from bench.memory.recording.trace import Event, Workspace, same_sequence
+from bench.memory.trace import Event, Workspace, same_sequence
 from bench.units import MiB
 
 META, CPU = torch.device("meta"), torch.device("cpu")

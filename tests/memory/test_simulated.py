@@ -6,7 +6,7 @@ import torch
 from bench.memory import SimulatedEngine, card_of_capacity, largest_batch, record
 from bench.memory.allocator.history import Action, DiaryAllocator
 from bench.memory.gpus import CARDS, card_named
-from bench.memory.recording.trace import Workspace
+from bench.memory.trace import Workspace
 from bench.units import GiB, MiB
 
 

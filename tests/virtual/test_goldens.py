@@ -12,7 +12,7 @@ import pytest
 from bench import config, suite
 from bench.memory import CARDS, record
 from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, replay
-from bench.memory.recording.trace import Workspace
+from bench.memory.trace import Workspace
 from bench.virtual.comparison import compare, keyed
 from bench.virtual.goldens import Golden, Goldens, read, write
 

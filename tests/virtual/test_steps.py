@@ -8,7 +8,7 @@ import torch
 
 from bench.memory import CARDS, record
 from bench.memory.recording.recorder import record_events
-from bench.memory.recording.trace import Workspace
+from bench.memory.trace import Workspace
 from bench.virtual.comparison import compare
 from bench.virtual.goldens import read
 

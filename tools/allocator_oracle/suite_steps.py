@@ -25,7 +25,7 @@ import numpy as np
 from bench import config, suite
 from bench.memory import SimulatedEngine, Trace, card_of_capacity, largest_batch, record
 from bench.memory.allocator.caching import FREE, AllocatorConfig
-from bench.memory.recording.trace import Workspace
+from bench.memory.trace import Workspace
 from tools.allocator_oracle.oracle import Answer, Event, Oracle
 
 CAPS = ("8GB", "10GB", "24GB")

@@ -26,8 +26,8 @@ from bench.memory.cudnn.devices import kind
 from bench.memory.cudnn.envelope import envelope_name, largest, stands_for
 from bench.memory.cudnn.heuristics import LiveCudnn, as_handed_over, uses_cudnn
 from bench.memory.gpus import CARDS, Card
-from bench.memory.recording.trace import Trace, Workspace
 from bench.memory.search import NEIGHBOURS
+from bench.memory.trace import Trace, Workspace
 from bench.units import GiB
 
 NAMES = (

@@ -16,7 +16,7 @@ from bench import config, suite
 from bench.memory import CARDS, record
 from bench.memory.cudnn.backend import version_text
 from bench.memory.measuring.cuda import Trial
-from bench.memory.recording.trace import Workspace
+from bench.memory.trace import Workspace
 from bench.virtual import VirtualDevice
 from bench.virtual.comparison import compare
 from bench.virtual.goldens import Golden, Goldens, write

@@ -12,7 +12,7 @@ import torch
 from bench.memory import MakeStep, record
 from bench.memory.cudnn.backend import version_text
 from bench.memory.measuring.cuda import Trial
-from bench.memory.recording.trace import Workspace
+from bench.memory.trace import Workspace
 from bench.virtual import VirtualDevice
 from bench.virtual.comparison import compare
 from bench.virtual.goldens import Golden, Goldens, write

@@ -20,8 +20,8 @@ from bench.memory.allocator.caching import SegmentState
 from bench.memory.allocator.history import Action, DiaryAllocator, Entry
 from bench.memory.explaining.sources import Owner, Phase, Source
 from bench.memory.gpus import Card
-from bench.memory.recording.trace import Ints, Trace
 from bench.memory.simulated import SimulatedEngine
+from bench.memory.trace import Ints, Trace
 
 
 class Category(str, Enum):

@@ -31,7 +31,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, 
 from bench.memory.allocator.caching import FREE
 from bench.memory.recording.optimizers import kernels_of_a_gpu
 from bench.memory.recording.recorder import STEPS, MakeStep, NotRecordableError, Recorder, no_garbage_collection
-from bench.memory.recording.trace import Trace
+from bench.memory.trace import Trace
 
 
 class Phase(str, Enum):

@@ -1,1 +1,5 @@
-"""A training step becomes a trace: what is allocated and freed, in order, for every batch size."""
+"""A training step becomes events: what is allocated and freed, in order, on tensors without data."""
+
+from bench.memory.recording.recorder import NotRecordableError, record, record_events
+
+__all__ = ["NotRecordableError", "record", "record_events"]

@@ -30,7 +30,7 @@ from bench.memory.recording.composites import Give, Output, Take
 from bench.memory.recording.kernels import CUBLAS_OPS, Item, Kept, Temporary, allocations
 from bench.memory.recording.metadata import Effect, OutputCache
 from bench.memory.recording.optimizers import kernels_of_a_gpu
-from bench.memory.recording.trace import Event, Trace, affine, agrees, constant, same_sequence
+from bench.memory.trace import Event, Trace, affine, agrees, constant, same_sequence
 
 aten = torch.ops.aten
 
@@ -53,39 +53,40 @@ class DependsOnBatchError(NotRecordableError):
     """No trace is affine in the batch: what the step does depends on how large it is."""
 
 
+class FailsAtBatchError(NotRecordableError):
+    """The step runs at one batch, and not at another."""
+
+
 def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
     """Record `steps` training steps as one trace for every batch size.
 
     The step is recorded at batches 2 and 3, and its first call checked at batch 1. Where batch 1 alone takes another
     path (a transposed view of one image can be contiguous, so that a copy is not needed), it is kept as an exception
-    and the check is made at batch 4. A step that fails at batch 1 alone, as batch normalisation can, does not run there.
+    and the check is made at batch 4. A step may fail at batch 1 alone, as batch normalisation does: see
+    `impossible` there.
 
     Raises:
         DependsOnBatchError: sizes are not affine in the batch, or the sequence of events depends on it.
-        NotRecordableError: the step asks for the value of a tensor, or for torch.autocast, or fails at batch 3 or 4.
+        FailsAtBatchError: it runs at batch 2, and not at batch 3 or 4.
+        NotRecordableError: the step asks for the value of a tensor, or for torch.autocast.
         ValueError: less than two steps.
     """
     if steps < STEPS:
         raise ValueError(f"steps is {steps}, expected at least {STEPS}: the first step makes the optimiser's state")
     cache = OutputCache()
 
-    def events_at(batch: int, steps: int = steps) -> list[Event]:
-        return events_of(make_step, batch, steps, cache)
-
-    first, second = events_at(BATCH), events_beside(make_step, BATCH + 1, steps, cache)
+    first, second = events_of(make_step, BATCH, steps, cache), events_beside(make_step, BATCH + 1, steps, cache)
     index = same_sequence(first, second)
     if index is not None:
         raise DependsOnBatchError(_differs(first, second, index, BATCH, BATCH + 1))
     trace = affine(BATCH, first, second)
 
     try:
-        if agrees(trace, 1, events_at(1, steps=1)):
+        if agrees(trace, 1, events_beside(make_step, 1, 1, cache)):
             return trace
-        trace.exceptions[1] = constant(events_at(1))
-    except NotRecordableError:
-        raise
-    except Exception as error:
-        trace.impossible[1] = f"{type(error).__name__}: {error}"
+        trace.exceptions[1] = constant(events_beside(make_step, 1, steps, cache))
+    except FailsAtBatchError as error:
+        trace.impossible[1] = str(error)
     check = BATCH + 2
     events = events_beside(make_step, check, 1, cache)
     index = same_sequence(first[: len(events)], events)
@@ -122,14 +123,15 @@ def events_beside(make_step: MakeStep, batch: int, steps: int, cache: OutputCach
     """The events of a batch size of a step that runs at another.
 
     Raises:
-        NotRecordableError: it does not run at this one, or as from `events_of`.
+        FailsAtBatchError: it does not run at this one.
+        NotRecordableError: as from `events_of`.
     """
     try:
         return events_of(make_step, batch, steps, cache)
     except NotRecordableError:
         raise
     except Exception as error:
-        raise NotRecordableError(
+        raise FailsAtBatchError(
             f"the step runs at batch {BATCH} and not at batch {batch}: {type(error).__name__}: {error}"
         ) from error
 
@@ -227,7 +229,7 @@ def compilation_said() -> Iterator[None]:
             found.append(True)
         return set_callback and set_callback(callback)
 
-    torch.compile = note_compile  # type: ignore[assignment]
+    torch.compile = note_compile
     if frames is not None and set_callback is not None:
         frames._maybe_set_eval_frame = note_call  # type: ignore[attr-defined]
     try:
