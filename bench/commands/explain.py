@@ -102,6 +102,7 @@ def _check(gpu_cap: str | None, gpu: str | None, batch: int | None, top: int, ti
 def _explain(cell: Cell, card: Card, batch: int | None) -> Explanation:
     """Record the cell, take the largest batch that fits if none is given, and take its peak apart."""
     from bench.memory import largest_batch, record
+    from bench.memory.checked import check_at
     from bench.memory.explaining.explain import explain
     from bench.memory.explaining.sources import locate
     from bench.stages.memory import simulated_engine
@@ -110,6 +111,7 @@ def _explain(cell: Cell, card: Card, batch: int | None) -> Explanation:
     trace = record(make_step, steps)
     engine = simulated_engine(cell, trace, card)
     batch = batch or largest_batch(engine).batch or 1
+    check_at(make_step, trace, [batch])
     return explain(engine, batch, locate(make_step, trace, batch, steps))
 
 

@@ -7,7 +7,7 @@ does not do there what the fit says, the search goes on with a recording for eac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from bench.memory.allocator.caching import FREE
 from bench.memory.explaining.sources import locate
@@ -100,22 +100,24 @@ class CheckedStep:
         Raises:
             FailsAtBatchError: the step does not run at a batch that the search tries.
         """
-        if not self.is_fitted:
-            return largest_batch(_Recording(self, engine_of, BATCH))
-        found = largest_batch(engine_of(self.trace))
-        for batch in (found.batch, found.batch + 1):
-            if 0 < batch < LARGEST_BATCH and self.runs_at(batch):
-                self.holds_at(batch)
-        if not self._others:
-            return found
-        return largest_batch(_Recording(self, engine_of, min(max(found.batch, BATCH), _LARGE_BATCH)))
+        start = BATCH
+        if self.is_fitted and not self._others:
+            found = largest_batch(engine_of(self.trace))
+            for batch in (found.batch, found.batch + 1):
+                if 0 < batch < LARGEST_BATCH:
+                    self.runs_at(batch)
+            if not self._others:
+                return found
+            start = min(max(found.batch, BATCH), _LARGE_BATCH)
+        return largest_batch(_Recording(self, engine_of, start))
 
     def _refuse_growth(self) -> None:
         """Record twice as many steps: the first half must be as before, and the second must keep nothing more."""
         events = events_of(self._make_step, BATCH, 2 * self._steps)
         middle = len(self.trace)
         if not agrees(self.trace, BATCH, events[:middle]):
-            raise NotRecordableError(f"the step does not allocate the same each time: {self._first_other(events)}")
+            other = _first_other(self.trace, BATCH, events)
+            raise NotRecordableError(f"the step does not allocate the same each time: {other}")
         kept = _alive(events)
         grown_bytes = sum(kept.values()) - sum(_alive(events[:middle]).values())
         if grown_bytes <= 0:
@@ -138,13 +140,34 @@ class CheckedStep:
         place = sources[keys.index(key)].place
         return f" at {place}" if place else ""
 
-    def _first_other(self, events: list[Event]) -> str:
-        trace = self.trace.of(BATCH)
-        for event, size, op in zip(events, trace.sizes(BATCH).tolist(), trace.op.tolist(), strict=False):
-            if (event.op, event.size_bytes) != (trace.op_names[op], size):
-                before = f"{trace.op_names[op]} of {max(size, 0):,} bytes"
-                return f"{event.op} of {max(event.size_bytes, 0):,} bytes where {before} was before, at batch {BATCH}"
-        return "it ends earlier than before"
+
+def check_at(make_step: MakeStep, trace: Trace, batches: Iterable[int]) -> None:
+    """Record one step at each of these batches, and hold the trace against it.
+
+    Raises:
+        DependsOnBatchError: the step does something else there.
+        FailsAtBatchError: it does not run there.
+    """
+    for batch in batches:
+        events = events_beside(make_step, batch, 1)
+        if not agrees(trace, batch, events):
+            other = _first_other(trace, batch, events)
+            raise DependsOnBatchError(
+                f"the step is another at batch {batch} than at batches {BATCH} and {BATCH + 1}: {other}"
+            )
+
+
+def _first_other(trace: Trace, batch: int, events: list[Event]) -> str:
+    """The first event that is not the trace's, as people say it."""
+    told = trace.of(batch)
+    for event, size, op in zip(events, told.sizes(batch).tolist(), told.op.tolist(), strict=False):
+        if (event.op, event.size_bytes) != (told.op_names[op], size):
+            return f"{_said(event.op, event.size_bytes)} where {_said(told.op_names[op], size)} was expected"
+    return "it allocates more or less in all"
+
+
+def _said(op: str, size_bytes: int) -> str:
+    return f"a free after {op}" if size_bytes == FREE else f"{op} of {size_bytes:,} bytes"
 
 
 def _alive(events: list[Event]) -> dict[int, int]:

@@ -10,10 +10,12 @@ import torch
 
 from bench.memory import Boundary, Card, SimulatedEngine, Trace, largest_batch, record
 from bench.memory.allocator.caching import AllocatorConfig
+from bench.memory.checked import check_at
 from bench.memory.cudnn.backend import version_text
 from bench.memory.cudnn.envelope import Envelope, with_most_cublas
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.measuring.cuda import CudaEngine, Device
+from bench.memory.search import LARGEST_BATCH
 from bench.memory.simulated import installed_release
 from bench.memory.trace import Workspace
 from bench.records import Bound, CardResult, Edge, Memory, Parameters, Record
@@ -33,6 +35,9 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
     trace = record(workload.make_step, cell.memory.steps)
     on_card = {"simulated": _simulated, "cuda": _measured, "virtual": _virtual}[cell.memory.engine]
     cards = [card for card in cell.cards if earlier is None or earlier.card(card.name) is None]
+    results = [on_card(cell, trace, card) for card in cards]
+    largest = max((edge.largest_batch for result in results for edge in result.edges.values()), default=0)
+    check_at(workload.make_step, trace, [batch for batch in (largest, largest + 1) if 0 < batch < LARGEST_BATCH])
     memory = Memory(
         engine=cell.memory.engine,
         recorded_steps=cell.memory.steps,
@@ -41,7 +46,7 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
         operator_bytes=model.operator.constant_bytes,
         parameter_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
         peak_bytes_per_image={w.value: trace.peak_bytes_per_image(REFERENCE_BATCH, w) for w in Workspace},
-        cards=[on_card(cell, trace, card) for card in cards],
+        cards=results,
     )
     parameters = Parameters(trainable=model.trainable_parameters, paper=model.paper_parameters)
     return {"image_shape": model.operator.image_shape, "parameters": parameters, "memory": memory}

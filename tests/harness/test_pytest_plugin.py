@@ -183,7 +183,7 @@ def test_a_step_that_cannot_be_watched_still_fails_with_its_numbers():
     def make_step(batch, device):
         nonlocal calls
         calls += 1
-        extra = 1 if calls > 3 else 0  # recorded at three batches
+        extra = 1 if calls > 6 else 0  # recorded at three batches, for longer, at the answer and beyond it
         return lambda: torch.empty(batch + extra, 2**20, dtype=torch.uint8, device=device)
 
     with pytest.raises(AssertionError, match=r"is 7692, (?s:.)*taken by cannot be told: the step allocates something"):
@@ -335,15 +335,6 @@ def test_an_ordinary_transformer():
     rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in str(failure.value).splitlines()]
     assert ["parameters", f"{parameters:,}"] in rows
     assert ["optimiser state", f"{2 * parameters:,}"] in rows
-
-
-def test_batch_and_sequence_mixed_up_is_noticed():
-    def make_step(batch, device):
-        layer = nn.TransformerEncoderLayer(32, 4, 64).to(device)  # its first dimension is the sequence
-        return lambda: layer(torch.rand(batch, 16, 32, device=device)).sum().backward()
-
-    with pytest.raises(NotRecordableError, match="sizes are not affine in the batch"):
-        StepMemory(make_step)
 
 
 def test_the_example(pytester, run):

@@ -215,30 +215,30 @@ def _autocast_refused() -> Iterator[None]:
 
 @contextlib.contextmanager
 def compilation_said() -> Iterator[None]:
-    """Warn where something compiled by torch.compile is called: it is recorded as if it were not compiled."""
-    frames = sys.modules.get("torch._dynamo.eval_frame")
-    compile_, set_callback = torch.compile, getattr(frames, "_maybe_set_eval_frame", None)
+    """Run as it is what torch.compile compiles, or has compiled, and warn of it."""
+    compiler = sys.modules.get("torch._dynamo.eval_frame")
+    compile_, choose = torch.compile, getattr(compiler, "_callback_from_stance", None)
     found = []
 
-    def note_compile(*args: Any, **kwargs: Any) -> Any:
+    def compile_nothing(*args: Any, **kwargs: Any) -> Any:
         found.append(True)
-        return compile_(*args, **kwargs)
+        return compile_(*args, **{**kwargs, "disable": True})
 
-    def note_call(callback: Any) -> Any:
-        if callback not in (None, False):
-            found.append(True)
-        return set_callback and set_callback(callback)
+    def run_as_it_is(callback: Any) -> Any:
+        """What to do with a call of something compiled: nothing, where there is a compiler's callback."""
+        found.append(callback not in (None, False))
+        return callback if callback is False else None
 
-    torch.compile = note_compile
-    if frames is not None and set_callback is not None:
-        frames._maybe_set_eval_frame = note_call  # type: ignore[attr-defined]
+    torch.compile = compile_nothing
+    if choose is not None:
+        compiler._callback_from_stance = run_as_it_is  # type: ignore[union-attr]
     try:
         yield
     finally:
         torch.compile = compile_
-        if frames is not None and set_callback is not None:
-            frames._maybe_set_eval_frame = set_callback  # type: ignore[attr-defined]
-        if found:
+        if choose is not None:
+            compiler._callback_from_stance = choose  # type: ignore[union-attr]
+        if any(found):
             warnings.warn(
                 "torch.compile is not recorded: the memory told is that of the step without it, and a compiled step "
                 "fuses operations and takes other temporaries",
