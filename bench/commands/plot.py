@@ -26,7 +26,7 @@ def plot(
 
     A plot whose data were not measured is left out, and the command that measures them is named.
     """
-    from bench.errors import NotComparableError, UsageError
+    from bench.errors import NotComparableError
     from bench.files import write_atomically
     from bench.pool import available_cores, pool
     from bench.report.plots import PLOTS, files, shown
@@ -50,9 +50,11 @@ def plot(
                 say(f"{name} left out: {error.filename} is not there; the cell trained again has it")
                 continue
             except OSError as error:
-                raise UsageError(f"cannot read {error.filename}: {error.strerror}") from error
+                say(f"{name} left out: cannot read {error.filename}: {error.strerror}")
+                continue
             except ValueError as error:
-                raise UsageError(str(error)) from error
+                say(f"{name} left out: {error}")
+                continue
             if not by_suffix:
                 say(f"{name} left out: `bench run --stages {PLOTS[name].needs}` measures what it shows")
             pictures |= {output / f"{name}.{suffix}": content for suffix, content in by_suffix.items()}
