@@ -37,7 +37,8 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
     cards = [card for card in cell.cards if earlier is None or earlier.card(card.name) is None]
     results = [on_card(cell, trace, card) for card in cards]
     largest = max((edge.largest_batch for result in results for edge in result.edges.values()), default=0)
-    check_at(workload.make_step, trace, [batch for batch in (largest, largest + 1) if 0 < batch < LARGEST_BATCH])
+    edge = (batch for batch in (largest, largest + 1) if 0 < batch < LARGEST_BATCH)
+    check_at(workload.make_step, trace, edge)
     memory = Memory(
         engine=cell.memory.engine,
         recorded_steps=cell.memory.steps,
