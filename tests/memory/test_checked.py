@@ -135,6 +135,7 @@ def test_normalisation_of_one_sample_is_no_batch():
     step = CheckedStep(training(normalised))
     assert "ValueError: Expected more than 1 value per channel" in step.trace.impossible[1]
     assert step.largest_batch(engine_of).batch == largest_of_all(training(normalised), first=2, last=60)
+    check_at(training(normalised), step.trace, [1])  # it fails there, as the trace says
     with pytest.raises(
         NotRecordableError, match="runs at batch 2 and not at batch 1: ValueError: Expected more than 1"
     ):
