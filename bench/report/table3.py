@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.memory.gpus import CARDS
 from bench.records import Bound, CardResult, Record
 from bench.units import GiB, MiB
 
@@ -54,7 +55,7 @@ def tidy(records: Iterable[Record], cards: Sequence[str], workspace: Bound = "hi
         for name in cards:
             result = record.card(name)
             bound, edge = result.edge(workspace) if result else (None, None)
-            capacity = f"{round(result.total_bytes / GiB)}GB" if result else ""  # an RTX 2080 has 7.76 of its 8 GB
+            capacity = _capacity(result) if result else ""
             in_paper = paper["max_batch"].get(record.paper_task, {}).get(capacity, {}).get(record.architecture)
             rows.append(
                 common
@@ -77,6 +78,12 @@ def tidy(records: Iterable[Record], cards: Sequence[str], workspace: Bound = "hi
         column for column in frame.columns if column.startswith(("parameters_", "largest_", "peak_", "usable_"))
     ]
     return frame.astype(dict.fromkeys(integers, "Int64"))
+
+
+def _capacity(result: CardResult) -> str:
+    """As the paper's Table 3 names it: a known card's is what is printed on the box, 24 GB of which 22.17 are there."""
+    card = CARDS.get(result.card)
+    return f"{card.capacity_gib if card else round(result.total_bytes / GiB)}GB"
 
 
 def _largest(result: CardResult | None, bound: Bound) -> int | None:

@@ -22,6 +22,7 @@ ALLOWED = {
         "bench.store",
         "bench.module_names",
         "bench.memory.explaining.explain",
+        "bench.memory.gpus",
         "bench.units",
         *PURE,
     ),
