@@ -1,14 +1,12 @@
 """The command, as a user types it; and one thread: tests work on tiny tensors, where more cost more than they bring."""
 
-import signal
 import sys
 import warnings
 from types import SimpleNamespace
 
 import pytest
 import torch
-
-from bench.cli import main
+from in_process import exit_code_of
 
 torch.set_num_threads(1)
 
@@ -17,21 +15,16 @@ torch.set_num_threads(1)
 def bench(tmp_path, monkeypatch, capsys):
     """Run `bench ...` in an empty folder: its exit code and what it printed.
 
-    What the command takes for its own process is put back after each test: signals, and settings of libraries.
+    What the command takes for its own process is put back: signals, and after the test settings of libraries.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def bench(*arguments):
         monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # which the command replaces
-        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
+        code = exit_code_of(monkeypatch, *arguments)
         printed = capsys.readouterr()
-        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
+        return SimpleNamespace(returncode=code, stdout=printed.out, stderr=printed.err)
 
-    yield bench
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return bench

@@ -7,8 +7,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from handmade import stored, timing
+from in_process import exit_code_of
 
-from bench.cli import main
 from bench.models.architectures import lu_dncnn
 from bench.models.dncnn import DnCNN
 from bench.regression import fresh
@@ -62,10 +62,7 @@ def baseline(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         (folder / "bench.toml").write_text(SMALL)
         patch.chdir(folder)
-        patch.setattr(sys, "argv", ["bench", "baseline", "update", "--jobs", "1"])
-        with pytest.raises(SystemExit) as end:
-            main()
-    assert end.value.code == 0
+        assert exit_code_of(patch, "baseline", "update", "--jobs", "1") == 0
     return (folder / "baseline.json").read_bytes()
 
 

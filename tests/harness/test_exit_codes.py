@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from in_process import SIGNALS
 from processes import COMMAND, signals_as_in_a_terminal, stopped
 
 from bench.workers import WorkerError, side_by_side
@@ -46,6 +47,12 @@ def broken(monkeypatch):
         monkeypatch.setattr("bench.models.names", raise_it)
 
     return broken
+
+
+def test_a_command_within_the_tests_leaves_their_signals_alone(bench):
+    before = [signal.getsignal(number) for number in SIGNALS]
+    assert bench("list").returncode == 0
+    assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,8 @@ def run(tasks: Sequence[Task], tree: Path, jobs: int) -> Iterator[tuple[Mutant, 
     """What becomes of each change, in their order."""
     with multiprocessing.get_context("fork").Pool(jobs, _own_copy, [tree]) as pool:
         yield from pool.imap(_outcome, tasks)
+        pool.close()
+        pool.join()  # not by SIGTERM, which a process that ignores it would outlive
 
 
 _tree: Path
