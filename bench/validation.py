@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from bench import code
 from bench.cell import Cell
 from bench.errors import UsageError
-from bench.files import read_regular, write_atomically
+from bench.files import locked, read_regular, write_atomically
 from bench.memory import Card, Probe, Trace, largest_batch, record
 from bench.memory.gpus import card_of_device
 from bench.memory.measuring.cuda import Device, ProbeFailedError
@@ -26,6 +26,9 @@ from bench.stages.memory import cuda_engine, simulated_engine
 from bench.units import MiB
 
 LARGEST_BYTES = 256 * MiB
+
+Identity = tuple[str, str, str, str]
+"""Architecture, task, cap and key of a row."""
 
 
 def load(path: Path) -> Validation | None:
@@ -59,24 +62,44 @@ def run(
     `time_limit_seconds`: the same call goes on from there.
     """
     start = time.monotonic()
-    source = code.HERE.fingerprint(["bench.stages.memory", "bench.workload"])
-    stored = load(path) or Validation(device=device_name, provenance=provenance(source))
-    rows = {(row.architecture, row.task, row.cap, row.key): row for row in stored.rows if row.status == "ok"}
+    done = {name: row for name, row in _rows(path).items() if row.status == "ok"}
     for cell in cells:
         trace = None
         for card in cards:
-            identity = (cell.architecture, cell.task, card.name, cell.key)
-            if identity in rows:
-                yield rows[identity], False
+            stored = done.get((cell.architecture, cell.task, card.name, cell.key))
+            if stored is not None:
+                yield stored, False
                 continue
             if time.monotonic() - start > time_limit_seconds:
                 return
             trace = trace or record(cell.workload.for_recording().make_step, cell.memory.steps)
-            rows[identity] = validate(cell, card, trace, device_name, device)
-            result = Validation(device=device_name, rows=list(rows.values()), provenance=provenance(source))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, result.model_dump_json(indent=1) + "\n")
-            yield rows[identity], True
+            row = validate(cell, card, trace, device_name, device)
+            _store(path, row, device_name)
+            yield row, True
+
+
+def _rows(path: Path) -> dict[Identity, Row]:
+    """What a file has, by what it is about."""
+    stored = load(path)
+    return {_identity(row): row for row in stored.rows} if stored else {}
+
+
+def _identity(row: Row) -> Identity:
+    return row.architecture, row.task, row.cap, row.key
+
+
+def _store(path: Path, row: Row, device_name: str) -> None:
+    """Add a row to a file, beside those that others put there meanwhile; a failure replaces no result."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.parent):
+        rows = _rows(path)
+        before = rows.get(_identity(row))
+        if row.status != "ok" and before is not None and before.status == "ok":
+            return
+        rows[_identity(row)] = row
+        source = code.HERE.fingerprint(["bench.stages.memory", "bench.workload"])
+        result = Validation(device=device_name, rows=list(rows.values()), provenance=provenance(source))
+        write_atomically(path, result.model_dump_json(indent=1) + "\n")
 
 
 def validate(cell: Cell, card: Card, trace: Trace, device_name: str, device: Device | None = None) -> Row:

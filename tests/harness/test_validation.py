@@ -75,6 +75,25 @@ def test_a_call_ends_in_time_and_the_next_goes_on(cells, tmp_path):
     assert [new for _, new in later] == [False, True, True, True]
 
 
+def test_two_at_once_end_with_the_rows_of_both(cells, tmp_path):
+    path = tmp_path / "v.json"
+    one, other = (validation.run([cell], CARDS, path, "stand-in", device=StandIn()) for cell in cells)
+    for turn in (one, other, other, one):  # both have read the file before either has written all of its rows
+        next(turn)
+    assert {(row.architecture, row.cap) for row in validation.load(path).rows} == {
+        (cell.architecture, card.name) for cell in cells for card in CARDS
+    }
+
+
+def test_a_failure_replaces_no_result_of_another_run(cells, tmp_path):
+    path = tmp_path / "v.json"
+    failing = validation.run(cells[:1], CARDS, path, "stand-in", device=StandIn(last=0))
+    next(failing)
+    made = rows(cells[:1], path, StandIn())  # the first row once more, and the second
+    assert next(failing)[0].status == "failed"
+    assert validation.load(path).rows == [row for row, _ in made]
+
+
 def test_both_engines_answer_for_the_same_settings(tmp_path, suite_with):
     settings = 'allow_tf32 = false\ndeterministic = true\nalloc_conf = "expandable_segments:True"\n'
     (cell,) = suite_with(settings, ["LU-DnCNN"])
