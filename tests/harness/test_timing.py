@@ -86,7 +86,7 @@ def test_the_papers_claim_luser_applies_the_operator_less_often_than_deq4ip(cell
 
 
 def test_the_largest_batch_is_the_simulations(cell, tmp_path):
-    chosen = cell("LUSER-SW", batch="largest", card="1GB")
+    chosen = cell("LUSER-SW", batch="largest", card="0.6GB")
     found = measured(chosen, tmp_path).timing
     (card,) = chosen.cards
     (memory,) = suite.cells(chosen.config, ["LUSER-SW"], ["small"], cards=[card])

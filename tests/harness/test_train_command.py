@@ -248,7 +248,7 @@ def test_progress_is_heard_from_every_process(folder, jobs):
 
 def test_killed_and_resumed_it_is_the_same_to_the_bit(folder):
     """DEQ4IP has all that a state can have: solver, BatchNorm's averages, spectral normalisation's vectors."""
-    (folder / "bench.toml").write_text(TINY.replace("steps = 4", "steps = 20"))
+    (folder / "bench.toml").write_text(TINY.replace("steps = 4", "steps = 12"))
     command = [sys.executable, "-c", "from bench.cli import main; main()", "train", "--task", "deblurring"]
     command += ["--architecture", "DEQ4IP", "--output"]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
@@ -266,7 +266,7 @@ def test_killed_and_resumed_it_is_the_same_to_the_bit(folder):
     one, other = (torch.load(path, weights_only=True)["state"] for path in (straight, killed))
     assert one["model"].keys() == other["model"].keys()
     assert all(torch.equal(one["model"][name], other["model"][name]) for name in one["model"])
-    assert one["curve"] == other["curve"] and len(one["curve"]) == 20
+    assert one["curve"] == other["curve"] and len(one["curve"]) == 12
     trainings = [accuracies(folder, name)["deblurring", "DEQ4IP"] for name in ("straight", "killed")]
     (first,), (second,) = (record["accuracy"]["trainings"] for record in trainings)
     assert (first["psnr_db"], first["ssim"]) == (second["psnr_db"], second["ssim"])
