@@ -30,6 +30,10 @@ CUBLAS_WORKSPACE_CONFIG = ":4096:2:16:8"  # what PyTorch gives cuBLAS if that en
 LARGE_CUBLAS_WORKSPACE_CONFIG = ":4096:8"  # ... and on Hopper and Blackwell
 _LARGE_CUBLAS_WORKSPACE_MAJORS = (9, 10, 12)
 
+# Threads of a multiprocessor, by compute capability: the CUDA programming guide's table of technical specifications.
+_THREADS_PER_MULTIPROCESSOR = {(6, 0): 2048, (7, 0): 2048, (7, 5): 1024, (8, 0): 2048, (9, 0): 2048}
+_THREADS_OF_OTHERS = 1536
+
 _SOLD_GIB = (2, 3, 4, 6, 8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 141)
 
 
@@ -82,6 +86,13 @@ class Card:
         return cublas_workspace_bytes(self.cublas_workspace_config)
 
     @property
+    def multiprocessors_and_threads(self) -> tuple[int, int] | None:
+        """How many multiprocessors, and threads of each; None of a mere capacity."""
+        if self.compute_capability is None or self.multiprocessors is None:
+            return None
+        return self.multiprocessors, threads_per_multiprocessor(self.compute_capability)
+
+    @property
     def refusal(self) -> str | None:
         """Why nothing can be said of the card's kernels: one sentence, or None if they are known."""
         if self.compute_capability is None or self.compute_capability >= LEAST_CAPABILITY:
@@ -92,6 +103,11 @@ class Card:
             f"later, which PyTorch 2.11 and later need, begin with 7.5; its capacity can be asked about: "
             f"--gpu-cap {self.capacity_gib}GB"
         )
+
+
+def threads_per_multiprocessor(capability: tuple[int, int]) -> int:
+    """`maxThreadsPerMultiProcessor` of a compute capability."""
+    return _THREADS_PER_MULTIPROCESSOR.get(capability, _THREADS_OF_OTHERS)
 
 
 def cublas_workspace_bytes(config: str = CUBLAS_WORKSPACE_CONFIG) -> int:

@@ -13,6 +13,7 @@ import torch
 from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, OutOfMemory, Replay, replay
 from bench.memory.convolution import Convolution, most_workspace_bytes
 from bench.memory.gpus import Card
+from bench.memory.reductions import Multiprocessors
 from bench.memory.search import Probe
 from bench.memory.trace import CALL, Trace, Workspace
 
@@ -25,6 +26,11 @@ class WorkspaceSource(Protocol):
     cudnn_version: str
     is_exact: bool
 
+    @property
+    def cards(self) -> Sequence[Card]:
+        """The cards whose kernels are meant: one, or all that a capacity stands for."""
+        ...
+
     def candidates(self, call: Convolution) -> Sequence[int] | None:
         """Workspace bytes of the configurations that PyTorch tries, in its order; None if this call is not known."""
         ...
@@ -34,7 +40,8 @@ class SimulatedEngine:
     """One trace on one card.
 
     `workspaces` knows what convolutions take. Where it is None or does not know a call, the bound `workspace` of the
-    temporaries inside kernels stands in: nothing, or `most_workspace_bytes`. `config` says which PyTorch
+    temporaries inside kernels stands in: nothing, or `most_workspace_bytes`. Its cards are those whose reductions take
+    their staging; without it, the card itself. `config` says which PyTorch
     release's allocator, with which options, by default the installed one's without any.
     """
 
@@ -48,7 +55,10 @@ class SimulatedEngine:
         config: AllocatorConfig | None = None,
         workspaces: WorkspaceSource | None = None,
     ) -> None:
-        self.trace = trace.with_cublas_workspace(card.cublas_workspace_bytes)
+        kernels_of = workspaces.cards if workspaces else [card]
+        known = (each.multiprocessors_and_threads for each in kernels_of)
+        staging_of = [Multiprocessors(*each) for each in known if each]
+        self.trace = trace.with_cublas_workspace(card.cublas_workspace_bytes).with_staging_of(staging_of)
         self.card = card
         self.workspace = workspace
         self.config = config or AllocatorConfig(torch_version=installed_release())
@@ -124,6 +134,7 @@ class TypicalWorkspaces:
 
     cudnn_version = "none"
     is_exact = False
+    cards: Sequence[Card] = ()
 
     def candidates(self, call: Convolution) -> Sequence[int]:
         """The one size, in bytes."""

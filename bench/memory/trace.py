@@ -6,6 +6,7 @@ size and every card by replay (bench.memory.simulated).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
@@ -15,6 +16,9 @@ import numpy.typing as npt
 
 from bench.memory.allocator.caching import FREE
 from bench.memory.convolution import Convolution
+from bench.memory.gpus import Card
+from bench.memory.reductions import Multiprocessors
+from bench.memory.staging import AffineStaged, Staged, affine_staged, constant_staged, in_turn
 
 ROUNDING_BYTES = 512  # every block of PyTorch's allocator is a multiple of this
 
@@ -37,7 +41,8 @@ class Event(NamedTuple):
     `size_bytes` is FREE (-1) where the event frees `key`. `workspace` marks a temporary inside a kernel, which exists
     in the HIGH bound only; `call` is the convolution that takes it. `op` is the operation that allocated, `source`
     where in the program that was, if the recording was asked to note it. `is_cublas` marks a
-    workspace that cuBLAS keeps, `in_backward` a call in autograd's thread.
+    workspace that cuBLAS keeps, `in_backward` a call in autograd's thread, `staged` what a reduction takes, whose
+    `size_bytes` are 0 here.
     """
 
     key: int
@@ -48,6 +53,7 @@ class Event(NamedTuple):
     source: Any = None
     is_cublas: bool = False
     in_backward: bool = False
+    staged: Staged | None = None
 
 
 class Images(NamedTuple):
@@ -73,7 +79,8 @@ class Trace:
     All arrays have shape [events]: `key` names the allocation, `base` and `slope` give its size in bytes
     (both 0 on a free), `is_free` and `is_workspace` say what the event is, `op` indexes `op_names`, `call` indexes
     `convolutions` (-1 where the event is no convolution's workspace, or of one whose shapes are not understood).
-    `is_cublas` marks the workspaces that cuBLAS keeps, whose size depends on the card (with_cublas_workspace).
+    `is_cublas` marks the workspaces that cuBLAS keeps, whose size depends on the card; `staged` indexes `reductions`,
+    what reductions take (-1 where the event is none of theirs): the most on any of `cards`, nothing without cards.
     `exceptions` holds the traces of single batch sizes whose event sequence differs from all the others'
     (batch 1, where a transposed view can already be contiguous), `impossible` those at which the step fails, with why.
     """
@@ -88,6 +95,9 @@ class Trace:
     call: Ints
     convolutions: tuple[Images, ...]
     is_cublas: npt.NDArray[np.bool_]
+    staged: Ints
+    reductions: tuple[AffineStaged, ...]
+    cards: tuple[Multiprocessors, ...] = ()
     exceptions: dict[int, Trace] = field(default_factory=dict)
     impossible: dict[int, str] = field(default_factory=dict)
 
@@ -104,18 +114,37 @@ class Trace:
         exceptions = {batch: trace.with_cublas_workspace(size_bytes) for batch, trace in self.exceptions.items()}
         return replace(self, base=np.where(self.is_cublas, size_bytes, self.base), exceptions=exceptions)
 
+    def with_staging_of(self, cards: Iterable[Multiprocessors]) -> Trace:
+        """The trace where reductions take the most that they take on any of these cards."""
+        known = tuple(dict.fromkeys(cards))
+        exceptions = {batch: trace.with_staging_of(known) for batch, trace in self.exceptions.items()}
+        return replace(self, cards=known, exceptions=exceptions)
+
+    def on(self, card: Card) -> Trace:
+        """The trace with what a card's own kernels take; of a capacity, reductions are taken to need nothing."""
+        multiprocessors = card.multiprocessors_and_threads
+        known = [Multiprocessors(*multiprocessors)] if multiprocessors else []
+        return self.with_cublas_workspace(card.cublas_workspace_bytes).with_staging_of(known)
+
     def sizes(self, batch: int) -> Ints:
         """Bytes of every event at `batch`, shape [events]; FREE where it frees."""
         trace = self.of(batch)
-        return np.where(trace.is_free, FREE, trace.base + trace.slope * batch)
+        return np.where(trace.is_free, FREE, trace._allocated(batch))
+
+    def _allocated(self, batch: int) -> Ints:
+        """Bytes of every allocation at `batch`, shape [events]; 0 where an event frees."""
+        size = self.base + self.slope * batch
+        if self.cards and self.reductions:
+            taken = np.array([each.bytes_at(batch, self.cards) for each in self.reductions], dtype=np.int64)
+            size = np.where(self.staged >= 0, taken[self.staged], size)
+        return size
 
     def at(self, batch: int, workspace: Workspace = Workspace.HIGH) -> list[tuple[int, int]]:
         """The (key, bytes) events at one batch size, ready for bench.memory.allocator.caching.replay."""
         trace = self.of(batch)
-        keys, sizes = trace.key, trace.sizes(batch)
-        if workspace is Workspace.LOW:
-            keys, sizes = keys[~trace.is_workspace], sizes[~trace.is_workspace]
-        return list(zip(keys.tolist(), sizes.tolist(), strict=True))
+        sizes = trace.sizes(batch)
+        is_there = ~trace.is_workspace if workspace is Workspace.LOW else np.ones_like(trace.is_free)
+        return trace._events(batch, sizes, is_there)
 
     def with_calls(self, batch: int) -> tuple[list[tuple[int, int]], list[Convolution]]:
         """The (key, bytes) events at one batch size, with convolutions named instead of bounded.
@@ -124,13 +153,27 @@ class Trace:
         """
         trace = self.of(batch)
         sizes = np.where(trace.call >= 0, CALL - trace.call, trace.sizes(batch))
-        events = list(zip(trace.key.tolist(), sizes.tolist(), strict=True))
+        events = trace._events(batch, sizes, np.ones_like(trace.is_free))
         return events, [images.at(batch) for images in trace.convolutions]
+
+    def _events(self, batch: int, sizes: Ints, is_there: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+        """The (key, bytes) of the events that are there, without the reductions that take nothing."""
+        if self.reductions:
+            nothing = np.zeros(int(self.key.max(initial=0)) + 1, dtype=np.bool_)
+            nothing[self.key[(self.staged >= 0) & (sizes == 0)]] = True
+            is_there = is_there & ~nothing[self.key]
+        events = list(zip(self.key[is_there].tolist(), sizes[is_there].tolist(), strict=True))
+        launches = [each.launches_at(batch, self.cards) for each in self.reductions]
+        if not any(launches):
+            return events
+        where = np.flatnonzero(self.staged >= 0)
+        taken = zip(self.key[where].tolist(), self.staged[where].tolist(), strict=True)
+        return list(in_turn(events, {key: launches[staged] for key, staged in taken if launches[staged]}))
 
     def live_bytes(self, batch: int, workspace: Workspace = Workspace.HIGH) -> Ints:
         """Bytes in live blocks after every event, rounded as PyTorch rounds them; shape [events]."""
         trace = self.of(batch)
-        size = trace.base + trace.slope * batch
+        size = trace._allocated(batch)
         return np.cumsum(trace._signed(-(-size // ROUNDING_BYTES) * ROUNDING_BYTES, workspace))
 
     def peak_live_bytes(self, batch: int, workspace: Workspace = Workspace.HIGH) -> int:
@@ -164,14 +207,21 @@ def agrees(trace: Trace, batch: int, events: list[Event]) -> bool:
     """Whether the trace begins with exactly these events at `batch`."""
     trace = trace.of(batch)
     names, calls = trace.op_names, [images.at(batch) for images in trace.convolutions]
+    reductions = [each.at(batch) for each in trace.reductions]
     described = zip(
         *(trace.key.tolist(), trace.sizes(batch).tolist(), trace.is_workspace.tolist()),
-        *(trace.op.tolist(), trace.call.tolist()),
+        *(trace.op.tolist(), trace.call.tolist(), trace.staged.tolist()),
         strict=True,
     )
-    told = [(key, size, ws, names[op], calls[call] if call >= 0 else None) for key, size, ws, op, call in described]
+    told = [
+        (
+            *(key, size, is_workspace, names[op]),
+            *(calls[call] if call >= 0 else None, reductions[staged] if staged >= 0 else None),
+        )
+        for key, size, is_workspace, op, call, staged in described
+    ]
     return len(told) >= len(events) and all(
-        one[:4] == event[:4] and (one[4] is None or one[4] == event.call)
+        one[:4] == event[:4] and (one[4] is None or one[4] == event.call) and one[5] == event.staged
         for one, event in zip(told, events, strict=False)
     )
 
@@ -189,7 +239,11 @@ def affine(batch: int, events: list[Event], next_events: list[Event]) -> Trace:
             images.append(Images(call.with_images(0), base, more, event.in_backward))
         else:
             images.append(None)
-    return _trace(events, size - slope * batch, slope, images)
+    staged = [
+        affine_staged(event.staged, next_event.staged, batch) if event.staged and next_event.staged else None
+        for event, next_event in zip(events, next_events, strict=True)
+    ]
+    return _trace(events, size - slope * batch, slope, images, staged)
 
 
 def constant(events: list[Event]) -> Trace:
@@ -199,19 +253,25 @@ def constant(events: list[Event]) -> Trace:
         Images(event.call.with_images(0), event.call.input_shape[0], 0, event.in_backward) if event.call else None
         for event in events
     ]
-    return _trace(events, size, np.zeros_like(size), images)
+    staged = [constant_staged(event.staged) if event.staged else None for event in events]
+    return _trace(events, size, np.zeros_like(size), images, staged)
 
 
 def _sizes(events: list[Event]) -> Ints:
     return np.array([event.size_bytes for event in events], dtype=np.int64)
 
 
-def _trace(events: list[Event], base: Ints, slope: Ints, images: list[Images | None]) -> Trace:
+def _trace(
+    events: list[Event],
+    base: Ints,
+    slope: Ints,
+    images: list[Images | None],
+    staged: list[AffineStaged | None],
+) -> Trace:
     is_free = np.array([event.size_bytes == FREE for event in events], dtype=np.bool_)
     op, op_names = _numbered([event.op for event in events])
-    call, convolutions = _numbered([image for image in images if image])
-    calls = np.full(len(events), -1, dtype=np.int64)
-    calls[[image is not None for image in images]] = call
+    calls, convolutions = _placed(images)
+    reductions_of, reductions = _placed(staged)
     return Trace(
         key=np.array([event.key for event in events], dtype=np.int64),
         base=np.where(is_free, 0, base),
@@ -223,7 +283,17 @@ def _trace(events: list[Event], base: Ints, slope: Ints, images: list[Images | N
         call=calls,
         convolutions=convolutions,
         is_cublas=np.array([event.is_cublas for event in events], dtype=np.bool_),
+        staged=reductions_of,
+        reductions=reductions,
     )
+
+
+def _placed(items: list[Item | None]) -> tuple[Ints, tuple[Item, ...]]:
+    """As _numbered, with -1 where there is no item."""
+    found, different = _numbered([item for item in items if item is not None])
+    numbers = np.full(len(items), -1, dtype=np.int64)
+    numbers[[item is not None for item in items]] = found
+    return numbers, different
 
 
 def _numbered(items: list[Item]) -> tuple[Ints, tuple[Item, ...]]:

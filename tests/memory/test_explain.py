@@ -271,6 +271,8 @@ def test_where_memory_runs_out():
 class Fixed:
     """A source of workspaces that knows one number for every convolution, after one that never fits."""
 
+    cards = ()
+
     def candidates(self, call):
         return [2**40, 3000]
 

@@ -106,13 +106,18 @@ def test_the_cache_of_outputs_changes_nothing():
     assert record_events(step, 2, META, cache=OutputCache()) == record_events(step, 2, META)
 
 
+def outside_reductions(events):
+    """(key, bytes) without what reductions take, which is nothing where no card is named."""
+    staged = {event.key for event in events if event.staged}
+    return [(event.key, event.size_bytes) for event in events if event.key not in staged]
+
+
 def test_one_trace_tells_the_events_of_every_batch():
     step = training(unrolled)
     trace = record(step)
     assert trace.exceptions == {}
     for batch in (1, 2, 7, 16):
-        recorded = [(event.key, event.size_bytes) for event in record_events(step, batch, META)]
-        assert trace.at(batch) == recorded
+        assert trace.at(batch) == outside_reductions(record_events(step, batch, META))
 
 
 def test_batch_one_may_take_its_own_path():
@@ -124,7 +129,7 @@ def test_batch_one_may_take_its_own_path():
     assert set(trace.exceptions) == {1}
     for batch in (1, 2, 5):
         events = record_events(training(transposing), batch, META)
-        assert trace.at(batch) == [(event.key, event.size_bytes) for event in events]
+        assert trace.at(batch) == outside_reductions(events)
 
 
 def test_batch_one_may_allocate_more_than_two_steps_of_the_others():

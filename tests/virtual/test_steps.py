@@ -50,7 +50,7 @@ def test_there_is_an_answer_for_every_step(kind):
 def test_the_recording_allocates_what_a_card_does(kind, name):
     goldens = GOLDENS[kind]
     trace = record(STEPS[kind][name], goldens.steps)
-    trace = trace.with_cublas_workspace(CARDS[goldens.card].cublas_workspace_bytes)
+    trace = trace.on(CARDS[goldens.card])
     golden = goldens.cells[name]
     found = compare(trace.at(golden.batch, Workspace.LOW), golden.events)
     assert (found.temporaries, found.on_card, found.recorded) == DIFFERENCES.get(name, ({}, {}, {}))

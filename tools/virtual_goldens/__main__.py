@@ -54,7 +54,7 @@ def main() -> None:
             lower_bounds=seen.lower_bounds,
             events=seen.events,
         )
-        trace = record(make_step, STEPS).with_cublas_workspace(CARD.cublas_workspace_bytes)
+        trace = record(make_step, STEPS).on(CARD)
         print(name, compare(trace.at(BATCH, Workspace.LOW), seen.events).summary(), flush=True)
         cudnn = version_text(seen.cudnn)
     release = ".".join(torch.__version__.split(".")[:2])

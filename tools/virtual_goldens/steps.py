@@ -52,7 +52,7 @@ def make(file_name: str, make_steps: dict[str, MakeStep]) -> None:
             lower_bounds=seen.lower_bounds,
             events=seen.events,
         )
-        trace = record(make_step, STEPS).with_cublas_workspace(CARD.cublas_workspace_bytes)
+        trace = record(make_step, STEPS).on(CARD)
         found = compare(trace.at(BATCH, Workspace.LOW), seen.events)
         print(name, found.same, *map(dict, (found.temporaries, found.on_card, found.recorded)), flush=True)
         cudnn = version_text(seen.cudnn) if seen.cudnn else cudnn

@@ -13,7 +13,7 @@ import json
 from typing import Any
 
 from bench.memory.cudnn.backend import NotAtHandError, UnknownCardError
-from bench.memory.gpus import Card
+from bench.memory.gpus import Card, threads_per_multiprocessor
 
 # Per multiprocessor or block of a compute capability.
 LIMITS: dict[tuple[int, int], dict[str, int]] = {
@@ -21,37 +21,31 @@ LIMITS: dict[tuple[int, int], dict[str, int]] = {
         "maxSharedMemoryPerBlockOptin": 65536,
         "reservedSharedMemoryPerBlock": 0,
         "maxCtasPerSM": 16,
-        "maxThreadsPerSM": 1024,
     },
     (8, 0): {
         "maxSharedMemoryPerBlockOptin": 166912,
         "reservedSharedMemoryPerBlock": 1024,
         "maxCtasPerSM": 32,
-        "maxThreadsPerSM": 2048,
     },
     (8, 6): {
         "maxSharedMemoryPerBlockOptin": 101376,
         "reservedSharedMemoryPerBlock": 1024,
         "maxCtasPerSM": 16,
-        "maxThreadsPerSM": 1536,
     },
     (8, 9): {
         "maxSharedMemoryPerBlockOptin": 101376,
         "reservedSharedMemoryPerBlock": 1024,
         "maxCtasPerSM": 24,
-        "maxThreadsPerSM": 1536,
     },
     (9, 0): {
         "maxSharedMemoryPerBlockOptin": 232448,
         "reservedSharedMemoryPerBlock": 1024,
         "maxCtasPerSM": 32,
-        "maxThreadsPerSM": 2048,
     },
     (12, 0): {
         "maxSharedMemoryPerBlockOptin": 101376,
         "reservedSharedMemoryPerBlock": 1024,
         "maxCtasPerSM": 24,
-        "maxThreadsPerSM": 1536,
     },
 }
 
@@ -96,6 +90,7 @@ def properties_json(card: Card) -> str:
             "memoryBusWidth": card.chip.memory_bus_bits,
             "l2CacheSize": card.chip.l2_cache_bytes,
             **LIMITS[card.compute_capability],
+            "maxThreadsPerSM": threads_per_multiprocessor(card.compute_capability),
             **_COMMON,
         }
     )

@@ -65,6 +65,11 @@ class Envelope:
         }
         self._known: dict[Convolution, int] = {}
 
+    @cached_property
+    def cards(self) -> list[Card]:
+        """The cards whose kernels are meant."""
+        return stands_for(self.card)
+
     def candidates(self, call: Convolution) -> tuple[int]:
         """The one size that bounds a call, in bytes."""
         if call not in self._known:
@@ -89,7 +94,7 @@ class Envelope:
     @cached_property
     def _live(self) -> list[WorkspaceSource]:
         """The library on each of the cards."""
-        return _all_or_none(at_hand(LiveCudnn, each, **self._asked) for each in stands_for(self.card))
+        return _all_or_none(at_hand(LiveCudnn, each, **self._asked) for each in self.cards)
 
 
 def _all_or_none(sources: Iterable[WorkspaceSource | None]) -> list[WorkspaceSource]:

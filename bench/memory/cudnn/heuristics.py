@@ -64,6 +64,7 @@ class WorkspaceSource:
 
     def __init__(self, card: Card, cudnn_version: str, **flags: bool) -> None:
         self.card = card
+        self.cards = (card,)
         self.cudnn_version = cudnn_version
         self.flags = flags
 

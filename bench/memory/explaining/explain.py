@@ -189,7 +189,7 @@ def categories(trace: Trace, sources: Sequence[Source]) -> list[Category]:
     freed: dict[int, int] = {}
     for event, (key, is_free) in enumerate(zip(trace.key.tolist(), trace.is_free.tolist(), strict=True)):
         (freed if is_free else position)[key] = event
-    in_kernel = set(trace.key[trace.is_workspace | trace.is_cublas].tolist())
+    in_kernel = set(trace.key[trace.is_workspace | trace.is_cublas | (trace.staged >= 0)].tolist())
     backward = [position[key] for key, source in enumerate(sources) if source.phase is Phase.BACKWARD]
 
     def outlives_forward(key: int) -> bool:

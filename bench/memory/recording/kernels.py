@@ -25,7 +25,7 @@ oracle of each:
 | products of matrices | output; a copy of each operand whose strides cuBLAS does not take |
 | backward of softmax, layer_norm, pooling, upsampling | output; a copy of the gradient where it is not contiguous |
 | embedding_dense_backward | a copy of the gradient where it is not contiguous; output |
-| sum, mean, prod of another type than their result | output; the input in that type |
+| reductions (reducing.py) | output; the input in the type that is summed, if another; staging and semaphores |
 
 Beside these, cuBLAS keeps a workspace for the life of the process, taken from the caching allocator when a thread
 first multiplies matrices or vectors. The forward pass and autograd's thread hold one each (cuda/CublasHandlePool.cpp: a
@@ -34,7 +34,7 @@ handle per thread, a workspace per handle and stream). How large it is depends o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -42,6 +42,8 @@ from torch import Tensor
 
 from bench.memory.convolution import Convolution, Direction
 from bench.memory.recording.composites import Give, Take
+from bench.memory.recording.reducing import REDUCTIONS, reduced, summed, whole
+from bench.memory.reductions import Reduction
 
 aten = torch.ops.aten
 
@@ -79,7 +81,7 @@ class Kept(NamedTuple):
     size_bytes: int
 
 
-Item = Tensor | Temporary | Take | Give | Kept | None
+Item = Tensor | Temporary | Take | Give | Kept | Reduction | None
 
 _LOSSES_BEHIND_A_BLOCK = {aten.mse_loss.default, aten.smooth_l1_loss.default}
 _LOSSES_KEPT = {aten.binary_cross_entropy.default, aten.soft_margin_loss.default}
@@ -100,17 +102,11 @@ _COPY_AFTER = {
     aten.upsample_bilinear2d_backward.default,
     aten.upsample_bicubic2d_backward.default,
 }
-_REDUCTIONS = {
-    getattr(packet, overload)
-    for packet in (aten.sum, aten.mean, aten.prod)
-    for overload in packet.overloads()
-    if overload in ("default", "dim_IntList", "dim", "dim_int")
-}
 RULES = (
     _LOSSES
     | set(_PRODUCTS)
     | _COPY_AFTER
-    | _REDUCTIONS
+    | REDUCTIONS
     | {
         aten.native_dropout.default,
         aten.embedding_dense_backward.default,
@@ -118,10 +114,12 @@ RULES = (
 )
 
 
-def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Sequence[Item]:
+def allocations(
+    op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor | None]
+) -> Sequence[Item]:
     """What a call allocates, in order: its outputs, and the temporaries that the tables above give it."""
     if op in RULES:
-        return _exact(op, args, outputs)
+        return _exact(op, args, kwargs, outputs)
     if op is aten.convolution.default:
         image, weight, _, *options = args
         (output,) = outputs
@@ -135,7 +133,9 @@ def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) 
             sequence += [grad_input, _workspace("dgrad", image, weight, grad_output, options)]
         if grad_weight is not None:
             sequence += [grad_weight, _workspace("wgrad", image, weight, grad_output, options)]
-        return [*sequence, grad_bias]
+        if grad_bias is None:
+            return sequence
+        return [*sequence, grad_bias, summed(grad_output, (0, *range(2, grad_output.dim())), grad_bias)]
     if op in (aten._fft_c2c.default, aten._fft_r2c.default, aten._fft_c2r.default):
         (output,) = outputs
         return output, Temporary(2 * max(_bytes(args[0]), _bytes(output)))
@@ -148,7 +148,7 @@ def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) 
     return outputs
 
 
-def _exact(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Sequence[Item]:
+def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor | None]) -> Sequence[Item]:
     """What an operation of RULES allocates and frees."""
     output = outputs[0]
     assert output is not None
@@ -157,20 +157,21 @@ def _exact(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Se
         if output.shape == args[0].shape and output.dim():  # reduction "none"
             return outputs
         if op in _LOSSES_BEHIND_A_BLOCK:
-            return Kept(output, image), Take(0, image), Give(0)
+            return Kept(output, image), Take(0, image), _of_losses(args[0], output), Give(0)
         if op in _LOSSES_KEPT:
-            return Kept(output, image), Take(0, _bytes(output)), Give(0)
-        return Take(0, image), output, Give(0)
+            return Kept(output, image), Take(0, _bytes(output)), _of_losses(args[0], output), Give(0)
+        return Take(0, image), output, _of_losses(args[0], output), Give(0)
     if op is aten.native_dropout.default:
         return outputs[::-1]
     if op in _PRODUCTS:
         return _around(outputs, [args[place] for place in _PRODUCTS[op] if not _cublas_takes(args[place])])
-    if op in _REDUCTIONS:
-        source = args[0]
-        mixed = source.dtype in (torch.float16, torch.bfloat16) and output.dtype is torch.float32
-        if source.dtype is output.dtype or mixed or not source.numel():
+    if op in REDUCTIONS:
+        call = reduced(op, args, kwargs, output)
+        if call is None:
             return outputs
-        return *outputs, Take(0, source.numel() * output.element_size()), Give(0)
+        if not call.copy_bytes:
+            return *outputs, call.reduction
+        return *outputs, Take(0, call.copy_bytes), call.reduction, Give(0)
     gradient = args[0]
     if gradient.is_contiguous():
         return outputs
@@ -180,6 +181,11 @@ def _exact(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Se
         if op is aten.embedding_dense_backward.default
         else (output, *copy, *outputs[1:])
     )
+
+
+def _of_losses(image: Tensor, output: Tensor) -> Reduction:
+    """The reduction of losses that are laid out as the image."""
+    return whole(torch.empty_like(image, device="meta"), output)
 
 
 def _around(outputs: Sequence[Tensor | None], copied: Sequence[Tensor]) -> Sequence[Item]:

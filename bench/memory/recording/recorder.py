@@ -30,6 +30,8 @@ from bench.memory.recording.composites import Give, Output, Take
 from bench.memory.recording.kernels import CUBLAS_OPS, Item, Kept, Temporary, allocations
 from bench.memory.recording.metadata import Effect, OutputCache
 from bench.memory.recording.optimizers import kernels_of_a_gpu
+from bench.memory.reductions import Reduction
+from bench.memory.staging import Part, Staged
 from bench.memory.trace import Event, Trace, affine, agrees, constant, same_sequence
 
 aten = torch.ops.aten
@@ -305,7 +307,7 @@ class Recorder(TorchDispatchMode):
         if self._open and plan is not None:
             self._carry_out(plan, _flat(result), func)
         elif self._open and effect is not Effect.VIEWS and func not in self._host_ops:
-            self._carry_out(allocations(func, args, _flat(result)), [], func)
+            self._carry_out(allocations(func, args, kwargs, _flat(result)), [], func)
         return result
 
     def _carry_out(self, items: Sequence[Item | Output], outputs: list[Any], func: Any) -> None:
@@ -321,6 +323,8 @@ class Recorder(TorchDispatchMode):
                 self._note(item.output, func, item.size_bytes)
             elif isinstance(item, Temporary):
                 self._note_temporary(item, func)
+            elif isinstance(item, Reduction):
+                self._note_staging(item, func)
             elif isinstance(item, Take):
                 keys[item.number] = self._allocate(item.size_bytes, False, func)
             elif isinstance(item, Give):
@@ -361,6 +365,12 @@ class Recorder(TorchDispatchMode):
         key = self._allocate(temporary.most_bytes, True, func, temporary.call)
         self.events.append(Event(key, FREE, True, self._name(func)))
 
+    def _note_staging(self, reduction: Reduction, func: Any) -> None:
+        """Note what a reduction may take at another batch or on a card: allocated in order, freed as brackets close."""
+        parts = [Part.STAGING, Part.SEMAPHORES] if reduction.in_result else list(Part)
+        keys = [self._allocate(0, False, func, staged=Staged(reduction, part)) for part in parts]
+        self.events += [Event(key, FREE, False, "free") for key in reversed(keys)]
+
     def _note_cublas_workspace(self, func: Any) -> None:
         in_backward = _in_backward()
         if in_backward not in self._cublas_threads:
@@ -368,13 +378,20 @@ class Recorder(TorchDispatchMode):
             self._allocate(cublas_workspace_bytes(), False, func, is_cublas=True)
 
     def _allocate(
-        self, size_bytes: int, workspace: bool, func: Any, call: Convolution | None = None, is_cublas: bool = False
+        self,
+        size_bytes: int,
+        workspace: bool,
+        func: Any,
+        call: Convolution | None = None,
+        is_cublas: bool = False,
+        staged: Staged | None = None,
     ) -> int:
         key = self._next_key
         self._next_key += 1
         source = self._locate() if self._locate else None
         in_backward = call is not None and _in_backward()
-        self.events.append(Event(key, size_bytes, workspace, self._name(func), call, source, is_cublas, in_backward))
+        name = self._name(func)
+        self.events.append(Event(key, size_bytes, workspace, name, call, source, is_cublas, in_backward, staged))
         return key
 
     def _free(self, address: int, key: int) -> None:

@@ -1,0 +1,109 @@
+"""What reductions take, in a trace: allocations whose size depends on the batch and on the card.
+
+A recording notes that an operation reduces, and how (bench.memory.reductions). Each such call has two allocations that
+may be nothing, its staging buffer and its semaphores, and where partial results cannot be kept in the result itself a
+third. How large they are is found where a trace is replayed: a batch and a card are known there. Where a card stands
+for several, each is the largest on any of them. A call on 2 GiB or more runs in several kernels, one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+from bench.memory.allocator.caching import FREE
+from bench.memory.reductions import Launch, Multiprocessors, Reduction, Staging, staging
+
+
+class Part(IntEnum):
+    """Which of a call's allocations: for partial results of all kernels, a staging buffer, semaphores."""
+
+    PARTIAL = 0
+    STAGING = 1
+    SEMAPHORES = 2
+
+
+class Staged(NamedTuple):
+    """One allocation of a call that reduces."""
+
+    reduction: Reduction
+    part: Part
+
+
+class AffineStaged(NamedTuple):
+    """An allocation of a call whose shape, strides and offset are affine in the batch: `base + slope * batch`."""
+
+    base: Staged
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+
+    def at(self, batch: int) -> Staged:
+        """The allocation at one batch size."""
+        call = self.base.reduction
+        reduction = call._replace(
+            shape=_moved(call.shape, self.shape, batch),
+            strides=_moved(call.strides, self.strides, batch),
+            offset=call.offset + self.offset * batch,
+        )
+        return self.base._replace(reduction=reduction)
+
+    def bytes_at(self, batch: int, cards: Sequence[Multiprocessors]) -> int:
+        """Its bytes: the most on any of these cards, and of any of the call's kernels."""
+        reduction, part = self.at(batch)
+        return max((_bytes(staging(reduction, card), part) for card in cards), default=0)
+
+    def launches_at(self, batch: int, cards: Sequence[Multiprocessors]) -> tuple[Launch, ...]:
+        """What each of the call's kernels takes in turn, if there are several and one card is meant; else nothing."""
+        reduction, part = self.at(batch)
+        if part is not Part.STAGING or len(cards) != 1:
+            return ()
+        launches = staging(reduction, cards[0]).launches
+        return launches if len(launches) > 1 else ()
+
+
+def in_turn(events: Iterable[tuple[int, int]], launches: Mapping[int, Sequence[Launch]]) -> Iterator[tuple[int, int]]:
+    """The (key, bytes) events, where calls of several kernels take and give back for each.
+
+    `launches` has them by the key of the call's staging buffer; the next key is that of its semaphores.
+    """
+    for key, size_bytes in events:
+        if key in launches and size_bytes != FREE:
+            for staging_bytes, semaphore_bytes in filter(any, launches[key]):
+                yield from ((key, staging_bytes), (key + 1, semaphore_bytes), (key + 1, FREE), (key, FREE))
+        elif key not in launches and key - 1 not in launches:
+            yield key, size_bytes
+
+
+def affine_staged(one: Staged, other: Staged, batch: int) -> AffineStaged | None:
+    """Through the same allocation at `batch` and `batch + 1`; None if they are of different calls."""
+    first, second = one.reduction, other.reduction
+    same = first._replace(shape=(), strides=(), offset=0) == second._replace(shape=(), strides=(), offset=0)
+    if not same or one.part != other.part or len(first.shape) != len(second.shape):
+        return None
+    shape, strides = (_slope(*ends) for ends in ((first.shape, second.shape), (first.strides, second.strides)))
+    offset = second.offset - first.offset
+    fitted = AffineStaged(one, shape, strides, offset)
+    return fitted._replace(base=fitted.at(-batch))
+
+
+def constant_staged(staged: Staged) -> AffineStaged:
+    """The same at every batch."""
+    rank = len(staged.reduction.shape)
+    return AffineStaged(staged, (0,) * rank, (0,) * rank, 0)
+
+
+def _bytes(taken: Staging, part: Part) -> int:
+    if part is Part.PARTIAL:
+        return taken.partial_bytes
+    most = taken.most
+    return most.staging_bytes if part is Part.STAGING else most.semaphore_bytes
+
+
+def _moved(values: tuple[int, ...], slopes: tuple[int, ...], batch: int) -> tuple[int, ...]:
+    return tuple([value + slope * batch for value, slope in zip(values, slopes, strict=True)])
+
+
+def _slope(values: tuple[int, ...], next_values: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple([after - before for before, after in zip(values, next_values, strict=True)])

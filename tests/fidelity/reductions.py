@@ -1,0 +1,159 @@
+"""Calls that reduce, for the virtual card to answer: every operation, on many shapes, layouts, dimensions and types.
+
+`CALLS` are texts, so that an answer can be named by its call. Each is evaluated with an input `x`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import torch
+
+INF = float("inf")
+
+
+class Call(NamedTuple):
+    """`operation`, in Python, of an `x` of this shape and type, laid out so."""
+
+    operation: str
+    shape: tuple[int, ...]
+    layout: str
+    dtype: str
+
+    def source(self, device):
+        """The input."""
+        shape, dtype = self.shape, getattr(torch, self.dtype)
+        if self.layout == "contiguous":
+            return torch.empty(shape, dtype=dtype, device=device)
+        if self.layout == "reversed":
+            return torch.empty(shape[::-1], dtype=dtype, device=device).permute(*range(len(shape))[::-1])
+        if self.layout == "swapped":
+            swapped = (*shape[:-2], shape[-1], shape[-2])
+            return torch.empty(swapped, dtype=dtype, device=device).transpose(-1, -2)
+        if self.layout == "channels_last":
+            return torch.empty((shape[0], *shape[2:], shape[1]), dtype=dtype, device=device).movedim(-1, 1)
+        if self.layout == "cut":
+            return torch.empty((*shape[:-1], shape[-1] + 3), dtype=dtype, device=device)[..., 1 : shape[-1] + 1]
+        if self.layout == "every_other":
+            return torch.empty((*shape[:-1], 2 * shape[-1]), dtype=dtype, device=device)[..., ::2]
+        assert self.layout == "expanded"
+        return torch.empty((*shape[:-1], 1), dtype=dtype, device=device).expand(shape)
+
+    def __call__(self, x):
+        """The result."""
+        return eval(self.operation, {"torch": torch, "x": x, "inf": INF})
+
+
+_OPERATIONS = (
+    "x.sum()",
+    "x.sum(0)",
+    "x.sum(-1)",
+    "x.mean(-1, keepdim=True)",
+    "x.mean()",
+    "x.prod(0)",
+    "x.nansum(-1)",
+    "torch.linalg.vector_norm(x)",
+    "torch.linalg.vector_norm(x, 1, dim=0)",
+    "torch.linalg.vector_norm(x, inf, dim=-1)",
+    "x.amax(-1)",
+    "x.amin(0, keepdim=True)",
+    "x.max()",
+    "x.max(-1)",
+    "x.min(0, keepdim=True)",
+    "x.argmax(-1)",
+    "x.argmin()",
+    "x.var(-1)",
+    "x.std()",
+    "torch.var_mean(x, 0)",
+    "torch.std_mean(x, -1)",
+    "x.any()",
+    "x.all(-1)",
+    "torch.aminmax(x, dim=-1)",
+    "torch.aminmax(x)",
+)
+_SHAPES = (
+    ((2_000_000,), ("contiguous", "every_other", "cut")),
+    ((2048, 10_000), ("contiguous", "swapped")),
+    ((300_000, 64), ("contiguous", "reversed", "cut")),
+    ((16, 64, 112, 112), ("contiguous", "channels_last", "reversed", "cut")),
+    ((3, 5, 70_001), ("contiguous", "swapped", "expanded")),
+    ((1, 1_048_576, 1), ("contiguous",)),
+)
+_IMAGES = ("x.sum((0, 2, 3))", "x.mean((2, 3))", "x.sum((0, 1))", "x.var((0, 2, 3))", "x.amax((1, 3))", "x.std((2, 3))")
+_TYPES = (
+    *itertools.product(
+        ("x.sum(0)", "x.mean(-1)", "torch.linalg.vector_norm(x)", "x.amax(0)", "x.max(0)", "x.var(0)", "x.sum()"),
+        ("float16", "bfloat16", "float64"),
+    ),
+    *itertools.product(
+        ("x.sum(0, dtype=torch.float32)", "torch.linalg.vector_norm(x, dtype=torch.float32)"), ("float16", "bfloat16")
+    ),
+    *itertools.product(("x.sum(0)", "x.sum()", "x.mean(-1)"), ("complex64", "complex128")),
+    *itertools.product(("x.sum(0)", "x.amax(-1)", "x.max(-1)", "x.argmax(0)", "x.any(0)"), ("int64", "int32", "uint8")),
+    *itertools.product(("x.sum(0)", "x.any()", "x.all(0)"), ("bool",)),
+    ("x.sum(0, dtype=torch.float64)", "float32"),
+)
+_OF_TYPES = (((4_000_000,), "contiguous"), ((100_000, 96), "contiguous"), ((1000, 9_999), "swapped"))
+_LARGE = (
+    ("x.sum()", (700, 1024, 1024), "float32"),
+    ("x.sum(0)", (700, 1024, 1024), "float32"),
+    ("x.sum(-1)", (3, 300, 1_000_003), "float32"),
+    ("x.sum((0, 2))", (900, 64, 20_000), "float32"),
+    ("x.mean((0, 2))", (2000, 64, 20_000), "bfloat16"),
+    ("x.max(0)", (2000, 64, 20_000), "bfloat16"),
+    ("x.var((0, 2))", (1200, 64, 20_000), "float32"),
+    ("x.argmax()", (1200, 64, 20_000), "float32"),
+    ("x.amax(-1)", (1200, 64, 20_000), "float32"),
+)
+CALLS = (
+    *(
+        Call(operation, shape, layout, "float32")
+        for shape, layouts in _SHAPES
+        for layout in layouts
+        for operation in _OPERATIONS
+    ),
+    *(
+        Call(operation, shape, layout, "float32")
+        for operation in _IMAGES
+        for shape in ((16, 64, 112, 112), (2, 3, 512, 512), (256, 512, 7, 7), (5, 7, 33, 129), (1, 1, 4096, 4096))
+        for layout in ("contiguous", "channels_last", "cut")
+    ),
+    *(Call(operation, shape, layout, dtype) for operation, dtype in _TYPES for shape, layout in _OF_TYPES),
+    *(Call(operation, shape, "contiguous", dtype) for operation, shape, dtype in _LARGE),
+)
+
+MARKER_BYTES = 3  # an allocation of so many stands before each call
+
+
+class AllCalls:
+    """A make_step that makes every call in turn, each result given back before the next; the batch does nothing."""
+
+    def __call__(self, batch, device):
+        def step():
+            for call in CALLS:
+                x = call.source(device)
+                torch.empty(MARKER_BYTES, dtype=torch.uint8, device=device)
+                call(x)
+                torch.empty(MARKER_BYTES, dtype=torch.uint8, device=device)
+                del x
+
+        return step
+
+
+def by_call(events):
+    """What each call took, from the step's (key, bytes) events: bytes in order, or -k for the free of the k-th."""
+    answers, marker, keys = [], None, None
+    for key, size in events:
+        if size == MARKER_BYTES:
+            marker = key
+            if keys is None:
+                answers.append([])
+            keys = [] if keys is None else None
+        elif keys is not None and key != marker:
+            if size > 0:
+                keys.append(key)
+                answers[-1].append(size)
+            elif key in keys:
+                answers[-1].append(keys[::-1].index(key) - len(keys))
+    return answers

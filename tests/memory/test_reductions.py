@@ -1,0 +1,100 @@
+"""What reductions take, against hundreds of calls that the virtual card answered, and cases of real cards."""
+
+import json
+import lzma
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.memory import CARDS, SimulatedEngine, card_of_capacity, record
+from bench.memory.cudnn.envelope import Envelope, stands_for
+from bench.memory.reductions import Launch, Multiprocessors, Reduction, Staging, staging
+from bench.memory.trace import Workspace
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fidelity.reductions import CALLS, AllCalls, by_call
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "virtual" / "reductions-2.14.json.xz"
+ANSWERS = json.loads(lzma.decompress(GOLDEN.read_bytes()))
+H200 = Multiprocessors(132, 2048)
+
+
+@pytest.fixture(scope="module")
+def trace():
+    return record(AllCalls())
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_every_call_takes_what_it_takes_on_the_virtual_card(trace, name):
+    recorded = by_call(trace.on(CARDS[name]).at(1, Workspace.LOW))[: len(CALLS)]
+    assert len(recorded) == len(ANSWERS[name]) == len(CALLS) > 500
+    wrong = [
+        (call, took, found) for call, took, found in zip(CALLS, recorded, ANSWERS[name], strict=True) if took != found
+    ]
+    assert not wrong
+    assert sum(len(found) > 4 for found in ANSWERS[name]) > 200  # more than a result: most calls are staged
+
+
+# Rows of numbers in float32, of which each column lies together; published histories of cards with 132 multiprocessors
+# of 2,048 threads have these blocks.
+@pytest.mark.parametrize(
+    ("shape", "strides", "is_reduced", "partial_bytes", "taken"),
+    [
+        ((2048, 10_000), (1, 2048), (False, True), 16, Launch(553_648_128, 64)),
+        ((512, 10_000), (1, 512), (False, True), 16, Launch(164_626_432, 16)),
+        ((4, 512, 2560), (512 * 2560, 2560, 1), (True, True, False), 4, Launch(41_943_040, 80)),
+    ],
+)
+def test_real_cards_took_as_much(shape, strides, is_reduced, partial_bytes, taken):
+    reduction = Reduction(shape, strides, is_reduced, 0, 4, 4, partial_bytes)
+    assert staging(reduction, H200).launches == (taken,)
+
+
+def test_nothing_is_staged_where_a_block_is_enough():
+    assert staging(Reduction((2048, 255), (255, 1), (False, True), 0, 4, 4, 4), H200) == Staging(0, ())
+    assert staging(Reduction((0, 10_000), (1, 1), (False, True), 0, 4, 4, 4), H200) == Staging(0, ())
+    assert staging(Reduction((), (), (), 0, 4, 4, 4), H200).most == Launch(0, 0)
+
+
+class Step:
+    """Sums rows of numbers over the batch, as for the gradient of a weight."""
+
+    def __call__(self, batch, device):
+        rows = torch.empty(batch, 64, 2560, device=device)
+        return lambda: rows.sum((0, 1))
+
+
+def taken(trace, card, batch, bound):
+    """What the reduction of the first step takes beside the rows and its result."""
+    rows, result, *sizes = [size for _, size in trace.on(card).at(batch, bound) if size > 0]
+    assert (rows, result) == (batch * 64 * 2560 * 4, 2560 * 4)
+    return sizes[: len(sizes) // 2]
+
+
+def test_what_is_taken_follows_batch_and_card():
+    trace = record(Step())
+    for batch in (1, 2, 7, 300, 2048):
+        shape = (batch, 64, 2560)
+        reduction = Reduction(shape, (64 * 2560, 2560, 1), (True, True, False), 0, 4, 4, 4)
+        for name in ("RTX 3080", "T4", "H200", "RTX 4090"):
+            card = CARDS[name]
+            most = staging(reduction, Multiprocessors(*card.multiprocessors_and_threads)).most
+            for bound in Workspace:
+                assert taken(trace, card, batch, bound) == [size for size in most if size]
+    assert staging(reduction, H200).most.staging_bytes > 0
+
+
+def test_a_capacity_takes_the_most_of_its_cards_or_nothing():
+    trace = record(Step())
+    card = card_of_capacity("24GB")
+    assert taken(trace, card, 32, Workspace.HIGH) == []
+    engine = SimulatedEngine(trace, card, workspaces=Envelope(card))
+    held = 32 * 64 * 2560 * 4 + 2560 * 4
+    each = [max(taken(trace, known, 32, Workspace.LOW)) for known in stands_for(card)]
+    assert len(set(each)) > 1
+    assert engine.probe(32).peak_allocated_bytes == held + max(each) + 512  # semaphores
+    low = SimulatedEngine(trace, card, Workspace.LOW)
+    assert low.probe(32).peak_allocated_bytes == held

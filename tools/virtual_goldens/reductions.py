@@ -1,0 +1,54 @@
+"""Make tests/golden/virtual/reductions-X.Y.json.xz: the calls of tests/fidelity/reductions.py on several virtual cards.
+
+    python -m tools.virtual_goldens.reductions     # with the python of an environment that has a CUDA build of PyTorch
+
+Prints where the recording differs. Needs no GPU.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+from dataclasses import replace
+
+import torch
+
+from bench.memory import CARDS, record
+from bench.memory.measuring.cuda import Trial
+from bench.memory.trace import Workspace
+from bench.units import GiB
+from bench.virtual import VirtualDevice
+from bench.virtual.comparison import keyed
+from tests.fidelity.reductions import CALLS, AllCalls, by_call
+from tools.virtual_goldens.__main__ import FOLDER
+
+NAMES = ("RTX 3080", "H200", "T4")
+TOTAL_BYTES = 10_000 * GiB  # no call is too large: nothing is stored
+
+
+def main() -> None:
+    """Run every call on every card, write the file."""
+    trace = record(AllCalls(), steps=2)
+    answers = {}
+    for name in NAMES:
+        card = replace(CARDS[name], total_bytes=TOTAL_BYTES)
+        trial = Trial(AllCalls(), 1, 1, card.usable_bytes, 0, "", True, False, card.cublas_workspace_config)
+        seen = VirtualDevice(card).measure(trial, with_events=True)
+        answers[name] = by_call(keyed(seen.events))
+        recorded = by_call(trace.on(card).at(1, Workspace.LOW))[: len(CALLS)]
+        wrong = [
+            (call, told, found)
+            for call, told, found in zip(CALLS, recorded, answers[name], strict=True)
+            if told != found
+        ]
+        print(f"{name}: {len(CALLS) - len(wrong)} of {len(CALLS)} equal", flush=True)
+        for call, told, found in wrong:
+            print(" ", *call, "recorded", told, "on the card", found)
+    release = ".".join(torch.__version__.split(".")[:2])
+    path = FOLDER / f"reductions-{release}.json.xz"
+    path.write_bytes(lzma.compress(json.dumps(answers, separators=(",", ":")).encode(), preset=9))
+    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
+
+
+if __name__ == "__main__":
+    main()
