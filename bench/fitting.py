@@ -6,13 +6,17 @@ card or on a GPU. Both give the largest batch per card, what one batch leaves or
 
 from __future__ import annotations
 
+import io
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import torch
+
+from bench.errors import UsageError
 from bench.memory import Boundary, Card, MakeStep, Probe, SimulatedEngine, Trace, largest_batch
 from bench.memory.allocator.caching import AllocatorConfig
 from bench.memory.checked import CheckedStep
@@ -20,13 +24,16 @@ from bench.memory.cudnn.envelope import Envelope, with_most_cublas
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.explaining.explain import Explanation, explain
 from bench.memory.explaining.sources import locate
+from bench.memory.forms import as_make_step
 from bench.memory.gpus import ASSUMED_CONTEXT_BYTES
-from bench.memory.measuring.cuda import CudaEngine
+from bench.memory.measuring.cuda import CudaEngine, NoGpuError, require_gpu
 from bench.memory.recording.recorder import STEPS
 from bench.memory.search import LARGEST_BATCH, where_room_ends
 from bench.memory.simulated import ENDLESS_BYTES, installed_release
+from bench.named_step import named
 from bench.units import format_bytes
-from bench.virtual import VirtualEngine, VirtualMeasurement
+from bench.user_step import load_step
+from bench.virtual import NoVirtualCardError, VirtualDevice, VirtualEngine, VirtualMeasurement
 from bench.virtual.figures import kernels_of
 
 
@@ -212,8 +219,8 @@ class Recorded:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """Note what the recording warns of; warnings of the user's program have been seen by its author."""
-        with warnings.catch_warnings(record=True) as heard:
+        """Note what the recording warns of; what the user's program prints and warns of has been seen by its author."""
+        with warnings.catch_warnings(record=True) as heard, redirect_stdout(io.StringIO()):
             warnings.simplefilter("always")
             try:
                 yield
@@ -309,3 +316,49 @@ def _of_contexts(cards: Sequence[Card]) -> list[Assumption]:
 
 def _most_of_any(name: str) -> str:
     return f"convolutions on {name} take the most workspace that they take on any known card of that size"
+
+
+ENGINES = ("auto", "virtual", "simulated", "cuda")
+
+
+def engine_of(step: str | Callable[..., Any], name: str, cards: Sequence[Card], alloc_conf: str = "") -> Engine:
+    """What answers about a step, given as such or by its name (bench.user_step).
+
+    `name` is one of ENGINES; "auto" is the virtual card where a CUDA build of PyTorch is installed and the step can
+    be imported in another process, else the recording.
+
+    Raises:
+        UsageError: that cannot be had here, or not for this step.
+        NotRecordableError: the step cannot be recorded, and was to be.
+    """
+    sent = named(step)
+    if name == "auto":
+        name = "virtual" if torch.version.cuda and sent else "simulated"
+    if name == "simulated":
+        return _recorded(step, alloc_conf)
+    if sent is None:
+        raise UsageError(
+            f"the {name} engine runs steps in another process, which has to import them: write it in a file"
+        )
+    try:
+        if name == "cuda":
+            require_gpu(max(card.usable_bytes for card in cards))
+        else:
+            for card in cards:
+                VirtualDevice(card)
+    except (NoGpuError, NoVirtualCardError) as error:
+        raise UsageError(str(error)) from error
+    engine = CudaEngine if name == "cuda" else VirtualEngine
+    return OnDevice(engine, sent, alloc_conf=alloc_conf, recorded=_recorded_if_it_can(step, alloc_conf))
+
+
+def _recorded(step: str | Callable[..., Any], alloc_conf: str) -> Recorded:
+    return Recorded(as_make_step(load_step(step) if isinstance(step, str) else step), alloc_conf=alloc_conf)
+
+
+def _recorded_if_it_can(step: str | Callable[..., Any], alloc_conf: str) -> Recorded | None:
+    """The recording, for where a search starts and what a peak is made of; None where the step cannot be recorded."""
+    try:
+        return _recorded(step, alloc_conf)
+    except (Exception, SystemExit):  # noqa: BLE001 - whatever it raises, the engine that was asked for raises it too
+        return None

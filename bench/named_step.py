@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +35,19 @@ class NamedStep:
         make_step = as_make_step(load_step(self.name))
         step = _told(lambda: make_step(batch, device))
         return lambda: _told(step)
+
+
+def named(step: str | Callable[..., Any]) -> NamedStep | None:
+    """A step that another process can import; None for one that has no name there, as in a notebook."""
+    if isinstance(step, str):
+        return NamedStep(step)
+    name, module = getattr(step, "__name__", ""), sys.modules.get(getattr(step, "__module__", None) or "")
+    if module is None or getattr(module, name, None) is not step:
+        return None
+    if module.__name__ != "__main__":
+        return NamedStep(f"{module.__name__}:{name}")
+    file = getattr(module, "__file__", None) or ""
+    return NamedStep(f"{os.path.abspath(file)}:{name}") if file.endswith(".py") else None
 
 
 def _told(function: Callable[[], Any]) -> Any:

@@ -39,9 +39,9 @@ def as_make_step(function: Callable[..., Any]) -> MakeStep:
             raise WrongFormError(f"{_called(function)} returned a module, {name}: it must return one training step")
         if callable(made):
             return made  # type: ignore[no-any-return]
-        if made is None or isinstance(made, (torch.Tensor, float, int)):
+        if not takes_device and (made is None or isinstance(made, (torch.Tensor, float, int))):
             return lambda: function(*arguments)
-        raise WrongFormError(f"{_called(function)} returned {type(made).__name__}: it must return one training step")
+        raise WrongFormError(f"{_called(function)} returned {made!r:.60}: it must return one training step")
 
     return make_step
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -24,6 +25,17 @@ def text(answer: Answer) -> str:
     if answer.assumed:
         parts.append("Assumed:\n\n" + "\n".join(f"* {line}" for line in assumptions(answer.assumed)))
     return "\n\n".join(parts)
+
+
+def html(answer: Answer) -> str:
+    """Everything, as a fragment of HTML."""
+    parts = [_table_html(table(answer)), *map(_paragraph, sentences(answer))]
+    if answer.made_of:
+        parts += [_table_html(composition.breakdown(answer.made_of, ROWS)), _paragraph(made_of_caption(answer))]
+    if answer.assumed:
+        lines = "".join(f"<li>{escape(line)}</li>" for line in assumptions(answer.assumed))
+        parts += [_paragraph("Assumed:"), f"<ul>{lines}</ul>"]
+    return "\n".join(parts)
 
 
 def table(answer: Answer) -> pd.DataFrame:
@@ -117,3 +129,11 @@ def _largest(each: OnCard) -> str:
 
 def _size(size_bytes: int | None) -> str:
     return "" if size_bytes is None else format_bytes(size_bytes)
+
+
+def _paragraph(sentence: str) -> str:
+    return f"<p>{escape(sentence)}</p>"
+
+
+def _table_html(shown: pd.DataFrame) -> str:
+    return str(shown.to_html(index=False, border=0))

@@ -180,7 +180,7 @@ BAD = {
         HEAD + "def make_step(batch, device):\n    return torch.nn.Linear(3, 3)\n",
         "bad.py:2: make_step returned a module, Linear: it must return one training step",
     ),
-    "text": (HEAD + "def make_step(batch, device):\n    return 'abc'\n", "bad.py:2: make_step returned str"),
+    "text": (HEAD + "def make_step(batch, device):\n    return 'abc'\n", "bad.py:2: make_step returned 'abc': it must"),
     "raises": (
         HEAD + "def make_step(batch, device):\n    raise KeyError('no such set')\n",
         r"fails: KeyError: 'no such set' \(bad.py:3, in make_step: `raise KeyError\('no such set'\)`\)",
@@ -312,3 +312,30 @@ def test_auto_is_the_virtual_card_where_there_can_be_one(tmp_path):
     assert [each["is_value"] for each in told["assumed"]] == [False, False, True]
     refused = subprocess.run([*command, "--strict"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert refused.returncode == 2 and "--strict" in refused.stderr
+
+
+def test_explain_takes_the_same_step(run, bench):
+    told = answer_of(run("train.py:train", "--gpu", "RTX 3080", "--batch", "64", "--json"))
+    explained = answer_of(bench("explain", "train.py:train", "--gpu", "RTX 3080", "--batch", "64", "--json"))
+    assert explained["step"] == "train.py:train"
+    assert {name: explained[name] for name in told["made_of"]} == told["made_of"]
+    parameters = 4 * (1024 * 4096 * 2 + 4096 + 1024)
+    assert explained["categories"]["parameters"] == parameters
+    assert explained["categories"]["optimiser state"] == 2 * parameters
+    largest = answer_of(run("train.py:one_mib_each", "--gpu-cap", "8GB", "--json"))["cards"][0]["largest_batch"]
+    assert answer_of(bench("explain", "train.py:one_mib_each", "--gpu-cap", "8GB", "--json"))["batch"] == largest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "expected a step, such as train.py:make_step, or --architecture and --task"),
+        (["--architecture", "LU-DnCNN"], "expected a step"),
+        (["train.py:train", "--task", "mri"], "got a step, train.py:train, and --architecture or --task"),
+        (["train.py:nope"], "train.py has no function nope: it has one_mib_each, "),
+    ],
+)
+def test_explain_of_nothing(run, bench, arguments, sentence):
+    result = bench("explain", *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert len(result.stderr.splitlines()) == 1 and sentence in result.stderr

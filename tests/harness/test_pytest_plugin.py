@@ -285,7 +285,7 @@ def test_own_error(record_step):
     assert value.startswith(f"{prefix}the step needs the value of a tensor")
     assert "(at test_it.py:11, in step: `" in value
     assert host.startswith(f"{prefix}nothing that the step allocates on `device` grows with the batch: ")
-    assert nothing == f"{prefix}make_step must return a function that runs one training step, got None"
+    assert nothing == f"{prefix}test_it.py:17: forgets_to_return returned None: it must return one training step"
     result.stdout.fnmatch_lines(["E*NameError: name 'no_such_name' is not defined"])
 
 
