@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from bench.memory import MakeStep
     from bench.step_memory import StepMemory
 
 MARK = "max_batch"
@@ -61,18 +60,20 @@ def record_step(request: pytest.FixtureRequest) -> Callable[..., StepMemory]:
     """Record any training step without a GPU, and ask or assert how much memory it takes (bench.step_memory).
 
     `record_step(make_step)`, where `make_step(batch, device)` builds model and optimiser on `device` and returns a
-    function that runs one training step on `batch` samples. A step that cannot be recorded fails the test.
+    function that runs one training step on `batch` samples, or has another of the forms of bench.memory.forms. A step
+    that cannot be recorded fails the test.
     """
     from bench.memory import NotRecordableError
+    from bench.memory.forms import WrongFormError
     from bench.memory.recording.recorder import STEPS
     from bench.step_memory import StepMemory
 
     recorded = request.node.stash[_recorded] = []
 
-    def record_step(make_step: MakeStep, steps: int = STEPS) -> StepMemory:
+    def record_step(make_step: Callable[..., object], steps: int = STEPS) -> StepMemory:
         try:
             step = StepMemory(make_step, steps)
-        except NotRecordableError as error:
+        except (NotRecordableError, WrongFormError) as error:
             raise pytest.fail.Exception(f"the training step cannot be recorded: {error}", pytrace=False) from None
         recorded.append(step)
         return step

@@ -9,21 +9,19 @@ Tests get it from the fixture of bench.pytest_plugin, and any other test framewo
 
 from __future__ import annotations
 
-import os
-import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import torch
-
-import bench
-from bench import own_cards
+from bench import own_cards, places
 from bench.errors import UsageError
-from bench.memory import Card, MakeStep, NotRecordableError, Probe, SimulatedEngine, Trace, card_of_capacity
+from bench.memory import Card, NotRecordableError, Probe, SimulatedEngine, Trace, card_of_capacity
 from bench.memory.checked import CheckedStep
 from bench.memory.cudnn.envelope import Envelope
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.explaining.explain import explain
 from bench.memory.explaining.sources import locate
+from bench.memory.forms import as_make_step
 from bench.memory.gpus import card_named
 from bench.memory.recording.recorder import STEPS
 from bench.memory.simulated import ENDLESS_BYTES
@@ -37,7 +35,8 @@ class StepMemory:
     """A training step, recorded once for every batch size and card.
 
     Args:
-        make_step: `make_step(batch, device)` builds model and optimiser on `device` and returns one training step.
+        make_step: `make_step(batch, device)` builds model and optimiser on `device` and returns one training step; or
+            another of the forms of bench.memory.forms.
         steps: Training steps to look at; optimiser state appears in the first, so at least 2.
 
     Every answer is recorded at its own batch: what the step does there counts, and not what it does at small ones.
@@ -45,11 +44,11 @@ class StepMemory:
     Raises:
         NotRecordableError: the step cannot be recorded, does not allocate the same each time, or keeps more memory each
             time; the message says why, and at which line.
-        ValueError: less than two steps.
+        ValueError: less than two steps, or a function of another form.
     """
 
-    def __init__(self, make_step: MakeStep, steps: int = STEPS) -> None:
-        self._make_step = make_step
+    def __init__(self, make_step: Callable[..., Any], steps: int = STEPS) -> None:
+        self._make_step = make_step = as_make_step(make_step)
         self._steps = steps
         try:
             self._step = CheckedStep(make_step, steps)
@@ -172,16 +171,7 @@ def chosen_card(cap: str | None, gpu: str | None) -> Card:
             raise ValueError(str(error)) from error
 
 
-_NOT_THE_USERS = tuple(str(Path(module.__file__ or "").parent) + os.sep for module in (torch, bench))
-
-
 def _placed(error: NotRecordableError) -> NotRecordableError:
     """The error with the user's line."""
-    return NotRecordableError(f"{error}{_place(error.__cause__ or error)}")
-
-
-def _place(error: BaseException) -> str:
-    """Where in the user's program an error stopped the recording: the innermost of its lines, or nothing."""
-    frames = traceback.extract_tb(error.__traceback__)
-    users = [frame for frame in frames if not frame.filename.startswith(_NOT_THE_USERS)]
-    return f" (at {os.path.relpath(users[-1].filename)}:{users[-1].lineno}, in {users[-1].name})" if users else ""
+    where = places.place(error.__cause__ or error)
+    return NotRecordableError(f"{error} (at {where})" if where else str(error))

@@ -1,4 +1,4 @@
-"""bench explain: what the peak of one cell is made of, by category, module and source line."""
+"""bench explain: what the peak of one cell, or of one step, is made of, by category, module and source line."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ MOST_ROWS = 100_000
 
 
 def explain(
-    architecture: Annotated[str, typer.Option(help="The architecture: see `bench list`.")],
-    task: Annotated[str, typer.Option(help="The task: see `bench list`.")],
+    step: Annotated[
+        str | None, typer.Argument(help="A step of yours: FILE.py:FUNCTION or MODULE:FUNCTION, as for `bench fit`.")
+    ] = None,
+    architecture: Annotated[str | None, typer.Option(help="The architecture: see `bench list`.")] = None,
+    task: Annotated[str | None, typer.Option(help="The task: see `bench list`.")] = None,
     gpu_cap: Annotated[str | None, typer.Option(help="The card's memory, such as 8GB (= 8 GiB) or 8000MB.")] = None,
     gpu: Annotated[str | None, typer.Option(help="A named card: see `bench list`.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images. [default: as many as fit, or 1]")] = None,
@@ -38,6 +41,7 @@ def explain(
     """
     from bench.errors import UsageError
 
+    _check_what(step, architecture, task)
     _check(gpu_cap, gpu, batch, top, timeline)
     check_file("--timeline", timeline, force=force)
     check_file("--snapshot", snapshot, force=force)
@@ -52,18 +56,25 @@ def explain(
     from bench.report.terminal import print_table
 
     card_given = cards_given([gpu_cap] if gpu_cap is not None else None, [gpu] if gpu is not None else None)
-    given: dict[str, dict[str, object]] = {"suite": {"architectures": [architecture], "tasks": [task], **card_given}}
+    cell_given = {} if step else {"architectures": [architecture], "tasks": [task]}
+    given: dict[str, dict[str, object]] = {"suite": {**cell_given, **card_given}}
     settings = load(config, with_environment(config, given))
     card = chosen_cards(settings, [], [])[0]
-    (cell,) = suite.cells(settings)
-    try:
-        explanation = _explain(cell, card, batch)
-    except NotRecordableError as error:
-        raise UsageError(f"{cell.architecture} on {cell.task} cannot be recorded: {error}") from error
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # the user's
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UsageError(f"{cell.architecture} on {cell.task} cannot be recorded: {reason}") from error
-    title = f"{cell.architecture} on {cell.task}, batch {explanation.batch}, {card.name}"
+    if step:
+        what: dict[str, object] = {"step": step}
+        explanation, name = _explain_step(step, card, batch, settings.memory.alloc_conf), step
+    else:
+        (cell,) = suite.cells(settings)
+        what = {"architecture": cell.architecture, "task": cell.task, "settings": cell.settings}
+        name = f"{cell.architecture} on {cell.task}"
+        try:
+            explanation = _explain(cell, card, batch)
+        except NotRecordableError as error:
+            raise UsageError(f"{name} cannot be recorded: {error}") from error
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # theirs
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UsageError(f"{name} cannot be recorded: {reason}") from error
+    title = f"{name}, batch {explanation.batch}, {card.name}"
     if timeline:
         _write(timeline, lambda: _draw(explanation, title, timeline))
     if snapshot:
@@ -71,7 +82,7 @@ def explain(
 
         _write(snapshot, lambda: write(explanation, snapshot))
     if json:
-        print(_as_json(cell, explanation))
+        print(_as_json(what, settings.memory.workspace, explanation))
     else:
         print_table(composition.categories(explanation), composition.caption(explanation, title))
         if top:
@@ -80,6 +91,15 @@ def explain(
     sentence = composition.why_it_does_not_fit(explanation)
     if sentence:
         say(sentence)
+
+
+def _check_what(step: str | None, architecture: str | None, task: str | None) -> None:
+    from bench.errors import UsageError
+
+    if step is not None and (architecture is not None or task is not None):
+        raise UsageError(f"got a step, {step}, and --architecture or --task: an explanation is of one of them")
+    if step is None and (architecture is None or task is None):
+        raise UsageError("expected a step, such as train.py:make_step, or --architecture and --task")
 
 
 def _check(gpu_cap: str | None, gpu: str | None, batch: int | None, top: int, timeline: Path | None) -> None:
@@ -115,14 +135,34 @@ def _explain(cell: Cell, card: Card, batch: int | None) -> Explanation:
     return explain(engine, batch, locate(make_step, trace, batch, steps))
 
 
-def _as_json(cell: Cell, explanation: Explanation) -> str:
+def _explain_step(step: str, card: Card, batch: int | None, alloc_conf: str) -> Explanation:
+    """The same of a step of the user's.
+
+    Raises:
+        UsageError: it cannot be used or recorded, or does not run at this batch.
+    """
+    from bench.commands.measuring import steps_errors_told
+    from bench.errors import UsageError
+    from bench.fitting import Recorded
+    from bench.memory.forms import as_make_step
+    from bench.user_step import load_step
+
+    with steps_errors_told(step):
+        recorded = Recorded(as_make_step(load_step(step)), alloc_conf=alloc_conf)
+        batch = batch or recorded.largest(card).batch or 1
+        explanation = recorded.made_of(card, batch)
+        if explanation is None:
+            raise UsageError(f"{step} does not run at batch {batch}")
+        return explanation
+
+
+def _as_json(what: dict[str, object], workspace: str, explanation: Explanation) -> str:
     from json import dumps
 
     import torch
 
-    what = {"format": 1, "architecture": cell.architecture, "task": cell.task, "settings": cell.settings}
-    how = {"engine": "simulated", "workspace": cell.memory.workspace, "torch": torch.__version__}
-    return dumps(what | how | explanation.as_dict(), indent=2)
+    how = {"engine": "simulated", "workspace": workspace, "torch": torch.__version__}
+    return dumps({"format": 1} | what | how | explanation.as_dict(), indent=2)
 
 
 def _draw(explanation: Explanation, title: str, path: Path) -> None:

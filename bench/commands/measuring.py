@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,3 +190,38 @@ def check_none_failed(records: list[Record]) -> None:
     if failed:
         reasons = "; ".join(f"{record.architecture} on {record.task}: {record.reason}" for record in failed)
         raise CellsFailedError(f"{len(failed)} of {len(records)} cells failed: {reasons}")
+
+
+@contextmanager
+def steps_errors_told(step: str) -> Iterator[None]:
+    """Run a step of the user's in silence, and say in one sentence what it raises.
+
+    Raises:
+        UsageError: with the error's type, the user's line and the one that raised it.
+    """
+    from bench import places
+    from bench.errors import BenchError, UsageError
+    from bench.memory import NotRecordableError
+    from bench.memory.forms import WrongFormError
+    from bench.memory.measuring.cuda import ProbeFailedError
+
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    except BenchError:
+        raise
+    except (WrongFormError, ProbeFailedError) as error:
+        raise UsageError(str(error)) from error
+    except NotRecordableError as error:
+        raise UsageError(
+            f"{step} cannot be recorded: {_with_place(error, places.place(error.__cause__ or error))}"
+        ) from error
+    except (Exception, SystemExit) as error:
+        where = places.place(error)
+        if not where:  # none of it is the user's
+            raise
+        raise UsageError(f"{step} fails: {_with_place(places.told(error), where)}") from error
+
+
+def _with_place(what: object, where: str) -> str:
+    return f"{what} ({where})" if where else str(what)

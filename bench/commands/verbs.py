@@ -13,6 +13,7 @@ from bench.commands import compare as compare_command
 from bench.commands import data as data_command
 from bench.commands import doctor as doctor_command
 from bench.commands import explain as explain_command
+from bench.commands import fit as fit_command
 from bench.commands import list as list_command
 from bench.commands import merge as merge_command
 from bench.commands import plot as plot_command
@@ -38,6 +39,7 @@ app.command("run")(run_command.run)
 app.command("train")(train_command.train)
 app.command("validate")(validate_command.validate)
 app.command("explain")(explain_command.explain)
+app.command("fit")(fit_command.fit)
 app.command("merge")(merge_command.merge)
 app.command("submit")(submit_command.submit)
 app.command("jobs")(submit_command.jobs)

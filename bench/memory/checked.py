@@ -22,7 +22,7 @@ from bench.memory.recording.recorder import (
     events_of,
     record,
 )
-from bench.memory.search import LARGEST_BATCH, Boundary, Probe, largest_batch
+from bench.memory.search import LARGEST_BATCH, Boundary, Probe, largest_batch, where_room_ends
 from bench.memory.simulated import SimulatedEngine
 from bench.memory.trace import Event, Trace, agrees, constant
 
@@ -30,7 +30,6 @@ EngineOf = Callable[[Trace], SimulatedEngine]
 """Makes the engine that probes a trace on some card."""
 
 _LARGE_BATCH = 64
-_SECANTS = 8
 
 
 class CheckedStep:
@@ -197,17 +196,8 @@ class _Recording:
         return self._engine_of(self._step.trace).probe(batch)
 
     def guess(self) -> int:
-        """Where the line through the reserved peaks of two batches meets the card's memory, again and again."""
-        below, batch = self._start // 2, self._start
-        for _ in range(_SECANTS):
-            room_bytes = self._room_bytes(batch)
-            more_bytes = self._room_bytes(below) - room_bytes
-            after = batch + (room_bytes * (batch - below) // more_bytes if more_bytes > 0 else batch)
-            after = min(max(after, 1), LARGEST_BATCH)
-            if after in (batch, below):
-                break
-            below, batch = batch, after
-        return batch
+        """Where what the card has left beside the reserved peak comes to an end."""
+        return where_room_ends(self._room_bytes, self._start)
 
     def _room_bytes(self, batch: int) -> int:
         """What the card has left beside the reserved peak of a batch; below zero where it has less."""

@@ -13,6 +13,7 @@ from typing import Protocol
 
 NEIGHBOURS = 2  # batches beyond the edge that must not fit
 LARGEST_BATCH = 2**20  # where a search without an edge stops
+_SECANTS = 8
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,25 @@ def largest_batch(engine: Engine) -> Boundary:
         beyond += 1
     tried = tuple(probes[batch] for batch in sorted(probes))
     return Boundary(low, tried, monotone=all(p.fits == (p.batch <= low) for p in tried))
+
+
+def where_room_ends(room_bytes: Callable[[int], int], start: int) -> int:
+    """A batch near the edge: where the line through what two batches leave meets nothing left, again and again.
+
+    Args:
+        room_bytes: What a card has left beside the peak of a batch; below zero where it has less.
+        start: The first batch looked at, at least 2.
+    """
+    below, batch = start // 2, start
+    for _ in range(_SECANTS):
+        left_bytes = room_bytes(batch)
+        more_bytes = room_bytes(below) - left_bytes
+        after = batch + (left_bytes * (batch - below) // more_bytes if more_bytes > 0 else batch)
+        after = min(max(after, 1), LARGEST_BATCH)
+        if after in (batch, below):
+            break
+        below, batch = batch, after
+    return batch
 
 
 def _bracket(fits: Callable[[int], bool], guess: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ ALLOWED = {
     "bench/report": (
         "bench.report",
         "bench.ages",
+        "bench.fitting",
         "bench.files",
         "bench.records",
         "bench.store",

@@ -283,9 +283,9 @@ def test_own_error(record_step):
     prefix = "the training step cannot be recorded: "
     value, host, nothing = (line for line in result.outlines if line.startswith(prefix))
     assert value.startswith(f"{prefix}the step needs the value of a tensor")
-    assert value.endswith("(at test_it.py:11, in step)")
+    assert "(at test_it.py:11, in step: `" in value
     assert host.startswith(f"{prefix}nothing that the step allocates on `device` grows with the batch: ")
-    assert nothing == f"{prefix}make_step must return a function that runs one training step, got None"
+    assert nothing == f"{prefix}test_it.py:17: forgets_to_return returned None: it must return one training step"
     result.stdout.fnmatch_lines(["E*NameError: name 'no_such_name' is not defined"])
 
 
@@ -301,7 +301,7 @@ def test_mixed_precision_is_not_taken_for_float32(has_gpu, monkeypatch):
 
         return step
 
-    with pytest.raises(NotRecordableError, match=r"torch.autocast has no effect on .* \(at .*, in step\)"):
+    with pytest.raises(NotRecordableError, match=r"torch.autocast has no effect on .* \(at .*, in step: `with torch"):
         StepMemory(make_step)
 
 

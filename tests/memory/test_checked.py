@@ -148,7 +148,7 @@ def test_even_batches_alone_are_refused_at_their_line():
 
     with pytest.raises(
         NotRecordableError,
-        match=r"runs at batch 2 and not at batch 3: RuntimeError: shape .*test_checked\.py:\d+, in paired\)",
+        match=r"runs at batch 2 and not at batch 3: RuntimeError: shape .*test_checked\.py:\d+, in paired: `model\(",
     ):
         StepMemory(training(paired))
 

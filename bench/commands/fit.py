@@ -1,0 +1,79 @@
+"""bench fit: does a training step of the user's fit, at what batch, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.commands.common import Names
+
+if TYPE_CHECKING:  # torch takes over a second to import: only an answer pays for it
+    from bench.fitting import Answer
+
+
+def fit(
+    step: Annotated[str, typer.Argument(help="FILE.py:FUNCTION or MODULE:FUNCTION, such as train.py:make_step.")],
+    gpu: Annotated[Names, typer.Option(help="Named cards, with commas between them: see `bench list`.")] = None,
+    gpu_cap: Annotated[
+        Names, typer.Option(help="Memory of cards, such as 8GB (= 8 GiB) or 8000MB; 8GB,24GB for several.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Does this batch fit, and by how much?")] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="What answers: virtual, simulated (neither needs a GPU) or cuda; auto: virtual where a CUDA build of "
+            "PyTorch is installed, else simulated."
+        ),
+    ] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse what needs a value to be assumed.")] = False,
+) -> None:
+    """Does your training step fit? The largest batch per card, its peak, what it is made of, what was assumed.
+
+    The function takes a batch and returns one training step: make_step(batch) or make_step(batch, device); or it is
+    one: step(batch). Without --gpu and --gpu-cap, the cards of bench.toml.
+    """
+    from bench.choices import refusal
+    from bench.commands.measuring import chosen_cards, steps_errors_told, with_environment
+    from bench.commands.run import cards_given
+    from bench.config import load
+    from bench.errors import UsageError
+    from bench.fitting import ENGINES, engine_of
+    from bench.fitting import fit as answered
+    from bench.memory.search import LARGEST_BATCH
+    from bench.report import fit as report
+    from bench.report.terminal import print_json
+
+    if batch is not None and not 1 <= batch <= LARGEST_BATCH:
+        raise UsageError(f"--batch: got {batch}, expected at least 1 and at most {LARGEST_BATCH:,}")
+    if engine not in ENGINES:
+        raise UsageError(f"--engine: {refusal('engine', engine, ENGINES)}")
+    settings = load(None, with_environment(None, {"suite": cards_given(gpu_cap, gpu)}))
+    cards = chosen_cards(settings, [], [])
+    with steps_errors_told(step):
+        answer = answered(step, engine_of(step, engine, cards, settings.memory.alloc_conf), cards, batch)
+    if strict:
+        _refuse_assumed_values(answer)
+    if json:
+        import torch
+
+        print_json(_dumped(report.as_dict(answer, torch.__version__)))
+    else:
+        print(report.text(answer))
+
+
+def _refuse_assumed_values(answer: Answer) -> None:
+    from bench.errors import UsageError
+    from bench.report.fit import assumptions
+
+    values = tuple(each for each in answer.assumed if each.is_value)
+    if values:
+        lines = "; ".join(assumptions(values))
+        raise UsageError(f"--strict: {answer.step} asks for values that nobody knows without a GPU: {lines}")
+
+
+def _dumped(value: object) -> str:
+    from json import dumps
+
+    return dumps(value, indent=2)

@@ -1,0 +1,62 @@
+"""A step of the user's that travels by its name to another process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bench import places
+from bench.memory.forms import as_make_step
+from bench.user_step import load_step
+
+
+class StepFailedError(Exception):
+    """A step raised something: what, and at which of the user's lines."""
+
+
+@dataclass(frozen=True)
+class NamedStep:
+    """A step by its name: make_step(batch, device) that travels to another process and is imported there.
+
+    What it prints is not shown, and what it raises is a StepFailedError, but for running out of memory.
+    """
+
+    name: str
+
+    def __call__(self, batch: int, device: torch.device) -> Callable[[], object]:
+        """Build the step."""
+        make_step = as_make_step(load_step(self.name))
+        step = _told(lambda: make_step(batch, device))
+        return lambda: _told(step)
+
+
+def named(step: str | Callable[..., Any]) -> NamedStep | None:
+    """A step that another process can import; None for one that has no name there, as in a notebook."""
+    if isinstance(step, str):
+        return NamedStep(step)
+    name, module = getattr(step, "__name__", ""), sys.modules.get(getattr(step, "__module__", None) or "")
+    if module is None or getattr(module, name, None) is not step:
+        return None
+    if module.__name__ != "__main__":
+        return NamedStep(f"{module.__name__}:{name}")
+    file = getattr(module, "__file__", None) or ""
+    return NamedStep(f"{os.path.abspath(file)}:{name}") if file.endswith(".py") else None
+
+
+def _told(function: Callable[[], Any]) -> Any:
+    """What a function of the user's gives, in silence."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return function()
+    except torch.OutOfMemoryError:
+        raise
+    except (Exception, SystemExit) as error:
+        where = places.place(error)
+        raise StepFailedError(places.told(error) + (f" ({where})" if where else "")) from error

@@ -1,0 +1,80 @@
+"""Where in somebody's program an error arose, as one reads it: the user's line, and the library's beside it.
+
+The user's are the frames outside of Python's standard library, of installed packages and of bench; where there are
+none, as in a step that is itself installed, those outside of Python, PyTorch and bench.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sysconfig
+import traceback
+from pathlib import Path
+
+import torch
+
+import bench
+
+_PYTHON = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))
+_PACKAGES = re.compile(r".*[/\\](site|dist)-packages[/\\]")
+_OURS = str(Path(bench.__file__).parent) + os.sep
+_TORCH = str(Path(torch.__file__).parent) + os.sep
+_NOT_OF_A_STEP = (_OURS, _TORCH)
+_MOST_CHARACTERS = 100  # of a source line
+
+
+def told(error: BaseException) -> str:
+    """The error in one sentence, with its type: "ValueError: no such mode"."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def place(error: BaseException) -> str:
+    """Where an error arose: "train.py:12, in step: `loss.backward()`; raised at torch/autograd/graph.py:865", or "".
+
+    The library's line is there only where the error is not the user's own.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return _line(error.filename, error.lineno, None, error.text)
+    frames = traceback.extract_tb(error.__traceback__)
+    users = users_frame(frames)
+    if users is None:
+        return ""
+    told_place = _line(users.filename, users.lineno, users.name, users.line)
+    if frames[-1] is users or frames[-1].filename.startswith(_OURS):
+        return told_place
+    return f"{told_place}; raised at {short(frames[-1].filename)}:{frames[-1].lineno}"
+
+
+def users_frame(frames: traceback.StackSummary) -> traceback.FrameSummary | None:
+    """The innermost of the user's frames; None if there is none."""
+    packages = [each for each in frames if _PACKAGES.match(each.filename)]
+    others = [each for each in frames if not _PACKAGES.match(each.filename) and not _is_pythons(each.filename)]
+    users = [each for each in others if not each.filename.startswith(_NOT_OF_A_STEP)]
+    installed = [each for each in packages if not each.filename.startswith(_NOT_OF_A_STEP)]
+    return next(reversed(users or installed), None)
+
+
+def short(file: str) -> str:
+    """A file as one calls it: from its package on, or from the working folder on if it is below that."""
+    installed = _PACKAGES.match(file)
+    if installed:
+        return file[installed.end() :]
+    for folder in _PYTHON:
+        if file.startswith(folder):
+            return file[len(folder) :]
+    relative = os.path.relpath(file) if os.path.isabs(file) else file
+    return file if relative.startswith(os.pardir) else relative
+
+
+def _is_pythons(file: str) -> bool:
+    return file.startswith(("<frozen", *_PYTHON))
+
+
+def _line(file: str, number: int | None, function: str | None, text: str | None) -> str:
+    where = f"{short(file)}:{number}" + (f", in {function}" if function and function != "<module>" else "")
+    source = " ".join((text or "").split())
+    if len(source) > _MOST_CHARACTERS:
+        source = source[:_MOST_CHARACTERS].rstrip() + " ..."
+    return f"{where}: `{source}`" if source else where
