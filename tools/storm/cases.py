@@ -16,7 +16,7 @@ from tools.storm.command import End, Running
 from tools.storm.sandbox import PROJECT, RUNS, Sandbox
 from tools.storm.values import ROOT
 
-WORKING = ("run", "train", "check", "explain", "baseline update")
+WORKING = ("run", "train", "check", "explain", "fit", "baseline update")
 """Verbs that a valid input may set to work for hours."""
 
 WORK_SECONDS = 4.0

@@ -24,7 +24,7 @@ from bench.memory.gpus import CARDS
 from bench.records import Record
 from tools.storm import values
 from tools.storm.cases import Case, Content
-from tools.storm.sandbox import ODD_PATHS, RUNS, SUITE
+from tools.storm.sandbox import ODD_PATHS, RUNS, STEPS, SUITE
 from tools.storm.values import ROOT, Strategy
 
 if sys.version_info >= (3, 11):
@@ -126,7 +126,7 @@ class Drawn:
         suite = tomllib.loads(SUITE)
         listed = {word for schema in self._schemas for word in values.words(schema)}
         given = [*suite["task"], *suite["suite"]["stages"], "demo", "paper", "deblurring", "table3", "html", "markdown"]
-        return sorted({*listed, *given, *models.names(), *operators.names(), *CARDS})
+        return sorted({*listed, *given, *STEPS, *models.names(), *operators.names(), *CARDS})
 
     @property
     def options(self) -> Strategy:
@@ -183,6 +183,7 @@ class Drawn:
             "list": (),
             "run": ("--output", "new"),
             "explain": ("--architecture", "LU-DnCNN", "--task", "blur"),
+            "fit": (STEPS[0],),
             "compare": ("results/runs", "results/baseline.json"),
             "check": (),
             "train": ("--architecture", "LU-DnCNN", "--task", "blur", "--output", "new"),

@@ -18,6 +18,7 @@ CODES: dict[str, set[int]] = {
     "data list": {0, 2},
     "doctor": {0, 2},
     "explain": {0, 2},
+    "fit": {0, 2},
     "jobs": {0, 2},
     "list": {0, 2},
     "merge": {0, 2, 4},

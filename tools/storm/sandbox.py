@@ -71,6 +71,28 @@ checkpoint_every = 2
 validation_images = 1
 test_images = 2
 """
+
+TRAINING = """\
+import torch
+
+def make_step(batch, device):
+    net = torch.nn.Conv2d(1, 8, 3).to(device)
+    optimizer = torch.optim.Adam(net.parameters())
+    def step():
+        net(torch.rand(batch, 1, 16, 16, device=device)).square().mean().backward()
+        optimizer.step()
+    return step
+
+def fails(batch, device):
+    return lambda: torch.rand(batch, 3, device=device) @ torch.rand(4, 5, device=device)
+
+def reads(batch, device):
+    return lambda: torch.rand(batch, 3, device=device).sum().item()
+
+number = 3
+"""
+STEPS = tuple(f"train.py:{name}" for name in ("make_step", "fails", "reads", "number", "nothing"))
+
 """A suite whose every stage takes a second or so; its preset is small too."""
 
 PROJECT = Path("a/b/project")
@@ -97,6 +119,7 @@ class Sandbox:
         if project is None:
             self.project.mkdir(parents=True)
             (self.project / "bench.toml").write_text(SUITE)
+            (self.project / "train.py").write_text(TRAINING)
             _make_odd_paths(self.project)
         else:
             shutil.copytree(project, self.project, symlinks=True, ignore=shutil.ignore_patterns(*ODD_PATHS))
