@@ -7,6 +7,7 @@ written down by the same few lines of code, with no transposition or sorting.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -160,14 +161,28 @@ def hat_rows(hats_at: Callable[[Integers], Hats], rows: Integers, dtype: torch.d
     return SparseRows(torch.from_numpy(np.concatenate(columns)), torch.cat(weights), torch.from_numpy(ends))
 
 
-def unfilled_rows(hats_at: Callable[[Integers], Hats], rows: Integers, dtype: torch.dtype) -> SparseRows:
-    """What ``hat_rows`` would return, on the meta device."""
-    entries = sum(int(hats_at(some).spans()[1].sum()) for some in _chunks(rows))
+def unfilled_rows(entries: int, rows: int, dtype: torch.dtype) -> SparseRows:
+    """What ``hat_rows`` would return for so many rows with so many entries in all, on the meta device."""
     return SparseRows(
         columns=torch.empty(entries, dtype=torch.int32, device="meta"),
         weights=torch.empty(entries, dtype=dtype, device="meta"),
-        ends=torch.empty(len(rows) + 1, dtype=torch.int32, device="meta"),
+        ends=torch.empty(rows + 1, dtype=torch.int32, device="meta"),
     )
+
+
+@functools.lru_cache(maxsize=2)
+def orbits(geometry: ParallelBeam) -> tuple[Orbits, Orbits]:
+    """Of the pixels and of the rays; remembered, since a recording builds the same operator for every batch."""
+    return geometry.pixel_orbits(), geometry.ray_orbits()
+
+
+@functools.lru_cache(maxsize=8)
+def entries(geometry: ParallelBeam) -> tuple[int, int]:
+    """How many entries are stored of A and of A^T: in the rows of one ray, and of one pixel, of each orbit."""
+    pixels, rays = orbits(geometry)
+    of_rays = (geometry.rays(some).spans() for some in _chunks(rays.representatives))
+    of_pixels = (geometry.pixels(some).spans() for some in _chunks(pixels.representatives))
+    return sum(int(count.sum()) for _, count in of_rays), sum(int(count.sum()) for _, count in of_pixels)
 
 
 def _chunks(rows: Integers, size: int = 256) -> Iterator[Integers]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .base import LinearOperator, register
 from .equivariant import EquivariantMatrix
-from .parallel_beam import ParallelBeam, hat_rows, unfilled_rows
+from .parallel_beam import ParallelBeam, entries, hat_rows, orbits, unfilled_rows
 
 LARGEST_SIZE = 4096
 """Pixels of a side, cells of the detector, angles or channels."""
@@ -69,10 +69,16 @@ class Radon(LinearOperator):
         super().__init__(image_shape, measurement_shape, "cpu", dtype)
         self.geometry = geometry = ParallelBeam(image_size, detectors, angles, extent)
         on_meta = device is not None and torch.device(device).type == "meta"
-        build = unfilled_rows if on_meta else hat_rows
-        pixels, rays = geometry.pixel_orbits(), geometry.ray_orbits()
-        self.projection = EquivariantMatrix(build(geometry.rays, rays.representatives, dtype), pixels, rays)
-        self.backprojection = EquivariantMatrix(build(geometry.pixels, pixels.representatives, dtype), rays, pixels)
+        pixels, rays = orbits(geometry)
+        if on_meta:
+            of_rays, of_pixels = entries(geometry)
+            forward = unfilled_rows(of_rays, len(rays.representatives), dtype)
+            adjoint = unfilled_rows(of_pixels, len(pixels.representatives), dtype)
+        else:
+            forward = hat_rows(geometry.rays, rays.representatives, dtype)
+            adjoint = hat_rows(geometry.pixels, pixels.representatives, dtype)
+        self.projection = EquivariantMatrix(forward, pixels, rays)
+        self.backprojection = EquivariantMatrix(adjoint, rays, pixels)
         self.scale = 1.0
         if normalize and not on_meta:
             self.scale = 1 / self.norm(tolerance=1e-5)

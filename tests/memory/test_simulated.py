@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from bench.memory import SimulatedEngine, card_of_capacity, largest_batch, record
-from bench.memory.allocator.history import Action, DiaryAllocator
+from bench.memory.allocator.caching import CachingAllocator
+from bench.memory.allocator.history import Action
 from bench.memory.gpus import CARDS, card_named
 from bench.memory.trace import Workspace
 from bench.units import GiB, MiB
@@ -132,11 +133,12 @@ def test_each_thread_remembers_its_own_configuration():
         return step
 
     engine = SimulatedEngine(record(make_step), card_of_capacity("1GB"), workspaces=Workspaces(200 * MiB, 0))
-    allocator = DiaryAllocator(engine.card.usable_bytes, engine.config)
+    history = []
+    allocator = CachingAllocator(engine.card.usable_bytes, config=engine.config, observer=history.append)
     result, fallbacks = engine.replay(4, allocator)
     assert result.fits
     assert fallbacks == 1  # in the first step's forward pass; the second one remembers
-    taken = [entry for entry in allocator.history if entry.action is Action.ALLOC and entry.size_bytes == 200 * MiB]
+    taken = [entry for entry in history if entry.action is Action.ALLOC and entry.size_bytes == 200 * MiB]
     assert len(taken) == 2  # in both backward passes
 
 

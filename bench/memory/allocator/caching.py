@@ -36,6 +36,7 @@ from bench.memory.allocator.blocks import (
     round_size,
 )
 from bench.memory.allocator.expandable import ExpandableSegments
+from bench.memory.allocator.history import Action, Entry, Observer
 
 __all__ = [
     "FREE",
@@ -82,6 +83,7 @@ class CachingAllocator:
         config: Options and release.
         segment_address: Address to give to a new segment of so many bytes; by default ascending ones. Not asked
             for expandable segments.
+        observer: Is told what happens.
 
     Attributes:
         allocated_bytes: In live blocks, rounding included.
@@ -97,6 +99,7 @@ class CachingAllocator:
         limit_bytes: int | None = None,
         config: AllocatorConfig = AllocatorConfig(),  # noqa: B008 (frozen)
         segment_address: Callable[[int], int] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.config = config
         self.limit_bytes = limit_bytes
@@ -105,7 +108,8 @@ class CachingAllocator:
         self.retries = 0
         self.segments = 0
         self._device = DeviceMemory(total_bytes, segment_address)
-        self._expandable = ExpandableSegments(self._device) if config.expandable_segments else None
+        self._observer = observer
+        self._expandable = ExpandableSegments(self._device, self._tell) if config.expandable_segments else None
         by_creation = config.torch_version == (2, 12)
         large_remainder = MIN_BLOCK if config.expandable_segments else SMALL_SIZE + MIN_BLOCK
         self._small = Pool(is_small=True, min_remainder=MIN_BLOCK, ties_by_creation=by_creation)
@@ -159,6 +163,7 @@ class CachingAllocator:
                 or self._retry(pool, size)  # (5)
             )
             if not block:  # (6)
+                self._tell(Action.OUT_OF_MEMORY, 0, size_bytes, key)
                 limit = self.total_bytes if self.limit_bytes is None else self.limit_bytes
                 raise OutOfMemory(size_bytes, self.allocated_bytes, self.reserved_bytes, limit)
 
@@ -172,6 +177,8 @@ class CachingAllocator:
         self.allocated_bytes += block.size
         if self.allocated_bytes > self.peak_allocated_bytes:
             self.peak_allocated_bytes = self.allocated_bytes
+        if self._observer:
+            self._tell(Action.ALLOC, block.address, size_bytes, key)
         return block.address
 
     def free(self, key: int) -> None:
@@ -184,6 +191,8 @@ class CachingAllocator:
         if block is None:
             return
         self.allocated_bytes -= block.size
+        if self._observer:
+            self._tell(Action.FREE, block.address, block.requested, key)
         pool = block.pool
         previous, following = block.previous, block.next
         if previous is not None and previous.state == CACHED:
@@ -294,7 +303,9 @@ class CachingAllocator:
         if not self._device.take(segment_bytes):
             return None
         self.segments += 1
-        return Block(self._device.segment_address(segment_bytes), segment_bytes, pool, CACHED)
+        address = self._device.segment_address(segment_bytes)
+        self._tell(Action.SEGMENT_ALLOC, address, segment_bytes)
+        return Block(address, segment_bytes, pool, CACHED)
 
     def _release_available_cached_blocks(self, pool: Pool, size: int) -> bool:
         """Step 4: with max_split_size, release one oversize block that is large enough, or the largest ones."""
@@ -323,6 +334,12 @@ class CachingAllocator:
         block.pool.remove(block)
         self._device.give_back(block.size)
         self.segments -= 1
+        self._tell(Action.SEGMENT_FREE, block.address, block.size)
+
+    def _tell(self, action: Action, address: int, size_bytes: int, key: int = -1) -> None:
+        """Tell the observer, if there is one, what has happened."""
+        if self._observer:
+            self._observer(Entry(action, key, address, size_bytes, self.allocated_bytes, self.reserved_bytes))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from operator import attrgetter
 
 from bench.memory.allocator.blocks import CACHED, LARGE_BUFFER, LIVE, SMALL_BUFFER, UNMAPPED, Block, DeviceMemory, Pool
+from bench.memory.allocator.history import Action
 
 _by_address = attrgetter("address")
 
@@ -18,18 +19,12 @@ _by_address = attrgetter("address")
 class ExpandableSegments:
     """Backs the blocks of both pools with pages: 2 MiB in the small pool, 20 MiB in the large one.
 
-    `on_mapped` and `on_unmapped` are told the address and the size of every range, once that is done.
+    `tell` is called with what was done to a range of pages, its address and its size.
     """
 
-    def __init__(
-        self,
-        device: DeviceMemory,
-        on_mapped: Callable[[int, int], None] | None = None,
-        on_unmapped: Callable[[int, int], None] | None = None,
-    ) -> None:
+    def __init__(self, device: DeviceMemory, tell: Callable[[Action, int, int], None]) -> None:
         self._device = device
-        self._on_mapped = on_mapped
-        self._on_unmapped = on_unmapped
+        self._tell = tell
 
     def best_fit(self, pool: Pool, index: int) -> int:
         """Refine ``lower_bound``: what counts is the size a block could grow to, not the one it has."""
@@ -93,8 +88,7 @@ class ExpandableSegments:
         block.state = CACHED
         _merge(block)
         pool.insert(block)
-        if self._on_mapped:
-            self._on_mapped(address, mapped)
+        self._tell(Action.SEGMENT_MAP, address, mapped)
         return True
 
     def _unmap(self, block: Block) -> None:
@@ -115,8 +109,7 @@ class ExpandableSegments:
         _merge(block)
         if block.is_split:
             insort(pool.unmapped, block, key=_by_address)  # otherwise nothing of the segment is left: forget it
-        if self._on_unmapped:
-            self._on_unmapped(begin, end - begin)
+        self._tell(Action.SEGMENT_UNMAP, begin, end - begin)
 
 
 def _merge(block: Block) -> None:

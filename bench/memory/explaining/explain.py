@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.memory.allocator.caching import SegmentState
-from bench.memory.allocator.history import Action, DiaryAllocator, Entry
+from bench.memory.allocator.caching import CachingAllocator, SegmentState
+from bench.memory.allocator.history import Action, Entry
 from bench.memory.explaining.sources import Owner, Phase, Source
 from bench.memory.gpus import Card
 from bench.memory.simulated import SimulatedEngine
@@ -154,9 +154,9 @@ def explain(engine: SimulatedEngine, batch: int, sources: Sequence[Source]) -> E
         sources: Of the trace at this batch, as `bench.memory.explaining.sources.locate` gives them.
     """
     card = engine.card
-    allocator = DiaryAllocator(card.usable_bytes, engine.config)
+    history: list[Entry] = []
+    allocator = CachingAllocator(card.usable_bytes, config=engine.config, observer=history.append)
     result, _ = engine.replay(batch, allocator)
-    history = allocator.history
     category_of = categories(engine.trace.of(batch), sources)
     timeline = _timeline(history, category_of)
     allocated = _allocated(history)
