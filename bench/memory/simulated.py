@@ -15,7 +15,7 @@ from bench.memory.convolution import Convolution, most_workspace_bytes
 from bench.memory.gpus import Card
 from bench.memory.reductions import Multiprocessors
 from bench.memory.search import Probe
-from bench.memory.trace import CALL, Trace, Workspace
+from bench.memory.trace import Call, Trace, Workspace
 
 ENDLESS_BYTES = 2**60
 
@@ -157,13 +157,13 @@ class Convolutions:
         self._candidates = [_candidates(source, call) for call in calls]
         self._remembered: dict[int, int] = {}
 
-    def malloc(self, key: int, size_bytes: int) -> None:
-        """Allocate the workspace of the call that `size_bytes` names (trace.CALL).
+    def malloc(self, key: int, call: Call) -> None:
+        """Allocate the workspace of a call under `key`.
 
         Raises:
             OutOfMemory: no configuration's workspace fits.
         """
-        number = CALL - size_bytes
+        number = call.number
         sizes = self._candidates[number]
         remembered = self._remembered.get(number)
         order = [*([] if remembered is None else [remembered]), *range(len(sizes))]

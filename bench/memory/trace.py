@@ -22,8 +22,6 @@ from bench.memory.staging import AffineStaged, Staged, affine_staged, constant_s
 
 ROUNDING_BYTES = 512  # every block of PyTorch's allocator is a multiple of this
 
-CALL = -2  # as the size of an event: the workspace of convolution 0; CALL - i: of convolution i
-
 Ints = npt.NDArray[np.int64]
 Item = TypeVar("Item")
 
@@ -70,6 +68,12 @@ class Images(NamedTuple):
     def at(self, batch: int) -> Convolution:
         """The call at one batch size."""
         return self.call.with_images(self.base + self.slope * batch)
+
+
+class Call(NamedTuple):
+    """In place of an event's bytes: the workspace of one of a trace's convolutions, whose size is found at replay."""
+
+    number: int
 
 
 @dataclass(frozen=True)
@@ -142,22 +146,27 @@ class Trace:
     def at(self, batch: int, workspace: Workspace = Workspace.HIGH) -> list[tuple[int, int]]:
         """The (key, bytes) events at one batch size, ready for bench.memory.allocator.caching.replay."""
         trace = self.of(batch)
-        sizes = trace.sizes(batch)
         is_there = ~trace.is_workspace if workspace is Workspace.LOW else np.ones_like(trace.is_free)
-        return trace._events(batch, sizes, is_there)
+        return trace._events(batch, is_there)
 
-    def with_calls(self, batch: int) -> tuple[list[tuple[int, int]], list[Convolution]]:
-        """The (key, bytes) events at one batch size, with convolutions named instead of bounded.
+    def with_calls(self, batch: int) -> tuple[list[tuple[int, int | Call]], list[Convolution]]:
+        """The events at one batch size, with convolutions named instead of bounded.
 
-        The workspace of call i of the second list has the size CALL - i; other temporaries have their HIGH bound.
+        `Call(i)` stands for the bytes of the workspace of the second list's item i; other temporaries have their HIGH
+        bound.
         """
         trace = self.of(batch)
-        sizes = np.where(trace.call >= 0, CALL - trace.call, trace.sizes(batch))
-        events = trace._events(batch, sizes, np.ones_like(trace.is_free))
+        named = np.flatnonzero(trace.call >= 0)
+        call_of = dict(zip(trace.key[named].tolist(), map(Call, trace.call[named].tolist()), strict=True))
+        events = [
+            (key, size_bytes if size_bytes == FREE else call_of.get(key, size_bytes))
+            for key, size_bytes in trace._events(batch, np.ones_like(trace.is_free))
+        ]
         return events, [images.at(batch) for images in trace.convolutions]
 
-    def _events(self, batch: int, sizes: Ints, is_there: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    def _events(self, batch: int, is_there: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
         """The (key, bytes) of the events that are there, without the reductions that take nothing."""
+        sizes = self.sizes(batch)
         if self.reductions:
             nothing = np.zeros(int(self.key.max(initial=0)) + 1, dtype=np.bool_)
             nothing[self.key[(self.staged >= 0) & (sizes == 0)]] = True

@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bench.memory.allocator.alloc_conf import AllocatorConfig
 from bench.memory.allocator.blocks import (
@@ -51,6 +52,9 @@ __all__ = [
 ]
 
 FREE = -1  # as the size of an event: free the key
+
+Sought = TypeVar("Sought")
+"""What stands for a size that is found at the moment of the allocation."""
 
 
 class OutOfMemory(Exception):  # noqa: N818 (the name torch.OutOfMemoryError minus its suffix)
@@ -354,28 +358,29 @@ class Replay:
 
 
 def replay(
-    events: Iterable[tuple[int, int]],
+    events: Iterable[tuple[int, int | Sought]],
     allocator: CachingAllocator,
-    malloc_call: Callable[[int, int], None] | None = None,
+    malloc_sought: Callable[[int, Sought], None] | None = None,
 ) -> Replay:
     """Run events through an allocator, up to the first out of memory.
 
     Args:
-        events: (key, size in bytes): allocates that many bytes under the key; size ``FREE`` frees the key.
+        events: (key, size in bytes): allocates that many bytes under the key; size ``FREE`` frees the key. In place of
+            a size something else may stand, whose size is found when it is allocated.
         allocator: Where they run; its peaks and retries include what happened to it before.
-        malloc_call: Allocates under a key in place of ``malloc`` where the size is below ``FREE``.
+        malloc_sought: Allocates under a key what is no size.
     """
     malloc, free = allocator.malloc, allocator.free
     failed_event = None
-    for index, (key, size_bytes) in enumerate(events):
-        if size_bytes == FREE:
+    for index, (key, size) in enumerate(events):
+        if size == FREE:
             free(key)
             continue
         try:
-            if size_bytes < FREE and malloc_call:
-                malloc_call(key, size_bytes)
-            else:
-                malloc(key, size_bytes)
+            if isinstance(size, int):
+                malloc(key, size)
+            elif malloc_sought:
+                malloc_sought(key, size)
         except OutOfMemory:
             failed_event = index
             break
