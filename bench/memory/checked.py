@@ -56,7 +56,7 @@ class CheckedStep:
             self.trace = constant(events_of(make_step, BATCH, steps))
             self.is_fitted = False
         self._refuse_growth()
-        if not self.trace.slope.any() and self.holds_at(_LARGE_BATCH):
+        if not self.trace.grows and self.holds_at(_LARGE_BATCH):
             raise NotRecordableError(
                 "nothing that the step allocates on `device` grows with the batch: "
                 "make_step(batch, device) must build the model on `device` and train it there on `batch` samples"

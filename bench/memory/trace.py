@@ -1,12 +1,12 @@
 """A trace: every allocation and free of a training step, for every batch size at once.
 
-The size of each allocation is affine in the batch, `base + slope * batch`, so one trace answers every batch
-size and every card by replay (bench.memory.simulated).
+The size of each allocation is a function of the batch, `base + slope * batch + curve * batch * batch`, so one trace
+answers every batch size and every card by replay (bench.memory.simulated).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
@@ -78,10 +78,10 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class Trace:
-    """The events of a step with sizes affine in the batch.
+    """The events of a step with sizes affine, or quadratic, in the batch.
 
-    All arrays have shape [events]: `key` names the allocation, `base` and `slope` give its size in bytes
-    (both 0 on a free), `is_free` and `is_workspace` say what the event is, `op` indexes `op_names`, `call` indexes
+    All arrays have shape [events]: `key` names the allocation, `base`, `slope` and `curve` give its size in bytes
+    (0 on a free), `is_free` and `is_workspace` say what the event is, `op` indexes `op_names`, `call` indexes
     `convolutions` (-1 where the event is no convolution's workspace, or of one whose shapes are not understood).
     `is_cublas` marks the workspaces that cuBLAS keeps, whose size depends on the card; `staged` indexes `reductions`,
     what reductions take (-1 where the event is none of theirs): the most on any of `cards`, nothing without cards.
@@ -92,6 +92,7 @@ class Trace:
     key: Ints
     base: Ints
     slope: Ints
+    curve: Ints
     is_free: npt.NDArray[np.bool_]
     is_workspace: npt.NDArray[np.bool_]
     op: Ints
@@ -138,6 +139,8 @@ class Trace:
     def _allocated(self, batch: int) -> Ints:
         """Bytes of every allocation at `batch`, shape [events]; 0 where an event frees."""
         size = self.base + self.slope * batch
+        if self.curve.any():  # which never is where `batch` is searched for beyond what its square can be
+            size += self.curve * batch**2
         if self.cards and self.reductions:
             taken = np.array([each.bytes_at(batch, self.cards) for each in self.reductions], dtype=np.int64)
             size = np.where(self.staged >= 0, taken[self.staged], size)
@@ -193,7 +196,13 @@ class Trace:
         """What one more image adds at the moment of the peak, in bytes, before rounding."""
         trace = self.of(batch)
         peak = int(trace.live_bytes(batch, workspace).argmax())
-        return int(np.cumsum(trace._signed(trace.slope, workspace))[peak])
+        more = trace.slope + trace.curve * ((batch + 1) ** 2 - batch**2)
+        return int(np.cumsum(trace._signed(more, workspace))[peak])
+
+    @property
+    def grows(self) -> bool:
+        """Whether anything is larger for a larger batch."""
+        return bool(self.slope.any() or self.curve.any())
 
     def _signed(self, size: Ints, workspace: Workspace) -> Ints:
         """`size` of each allocation, and minus the size of what it frees at each free."""
@@ -235,24 +244,31 @@ def agrees(trace: Trace, batch: int, events: list[Event]) -> bool:
     )
 
 
-def affine(batch: int, events: list[Event], next_events: list[Event]) -> Trace:
-    """Fit the trace through recordings at `batch` and `batch + 1` that have the same sequence of events."""
-    size = _sizes(events)
-    slope = _sizes(next_events) - size
+def fitted(batch: int, recordings: Sequence[list[Event]]) -> Trace:
+    """Fit the trace through recordings at `batch` and the next one, or the next two.
+
+    They have the same sequence of events. Two make it affine in the batch, three quadratic; convolutions and reductions
+    are affine, so that only sizes are fitted through the third.
+    """
+    events, next_events = recordings[:2]
+    sizes = [_sizes(each) for each in recordings]
+    curve = (sizes[2] - 2 * sizes[1] + sizes[0]) // 2 if len(sizes) > 2 else np.zeros_like(sizes[0])
+    slope = sizes[1] - sizes[0] - curve * (2 * batch + 1)
+    base = sizes[0] - slope * batch - curve * batch**2
     images: list[Images | None] = []
     for event, next_event in zip(events, next_events, strict=True):
         call, next_call = event.call, next_event.call
         if call and next_call and call.with_images(1) == next_call.with_images(1):
             more = next_call.input_shape[0] - call.input_shape[0]
-            base = call.input_shape[0] - more * batch
-            images.append(Images(call.with_images(0), base, more, event.in_backward))
+            fixed = call.input_shape[0] - more * batch
+            images.append(Images(call.with_images(0), fixed, more, event.in_backward))
         else:
             images.append(None)
     staged = [
         affine_staged(event.staged, next_event.staged, batch) if event.staged and next_event.staged else None
         for event, next_event in zip(events, next_events, strict=True)
     ]
-    return _trace(events, size - slope * batch, slope, images, staged)
+    return _trace(events, (base, slope, curve), images, staged)
 
 
 def constant(events: list[Event]) -> Trace:
@@ -263,7 +279,8 @@ def constant(events: list[Event]) -> Trace:
         for event in events
     ]
     staged = [constant_staged(event.staged) if event.staged else None for event in events]
-    return _trace(events, size, np.zeros_like(size), images, staged)
+    nothing = np.zeros_like(size)
+    return _trace(events, (size, nothing, nothing), images, staged)
 
 
 def _sizes(events: list[Event]) -> Ints:
@@ -272,19 +289,20 @@ def _sizes(events: list[Event]) -> Ints:
 
 def _trace(
     events: list[Event],
-    base: Ints,
-    slope: Ints,
+    coefficients: tuple[Ints, Ints, Ints],
     images: list[Images | None],
     staged: list[AffineStaged | None],
 ) -> Trace:
     is_free = np.array([event.size_bytes == FREE for event in events], dtype=np.bool_)
+    base, slope, curve = (np.where(is_free, 0, each) for each in coefficients)
     op, op_names = _numbered([event.op for event in events])
     calls, convolutions = _placed(images)
     reductions_of, reductions = _placed(staged)
     return Trace(
         key=np.array([event.key for event in events], dtype=np.int64),
-        base=np.where(is_free, 0, base),
-        slope=np.where(is_free, 0, slope),
+        base=base,
+        slope=slope,
+        curve=curve,
         is_free=is_free,
         is_workspace=np.array([event.workspace for event in events], dtype=np.bool_),
         op=op,

@@ -12,7 +12,7 @@ from bench.memory.allocator.caching import FREE
 from bench.memory.gpus import CARDS, card_of_capacity
 from bench.memory.recording.metadata import OutputCache
 from bench.memory.recording.recorder import record_events
-from bench.memory.trace import Event, Workspace, same_sequence
+from bench.memory.trace import Event, Workspace, agrees, same_sequence
 from bench.units import MiB
 
 META, CPU = torch.device("meta"), torch.device("cpu")
@@ -265,12 +265,35 @@ def test_only_what_a_backward_pass_calls_is_called_in_autograd_s_thread():
     assert not any(e.in_backward for e in events if not e.call)
 
 
-def test_a_step_that_is_not_affine_in_the_batch_is_refused():
-    def quadratic(batch, device):
-        return lambda: torch.empty(batch * batch, 128, device=device)
+def test_sizes_quadratic_in_the_batch_are_fitted():
+    """As of contrastive losses, which compare every sample with every other."""
 
-    with pytest.raises(NotRecordableError, match=r"not affine in the batch: aten\.empty"):
-        record(quadratic)
+    def contrastive(batch, device):
+        net = torch.nn.Linear(32, 16, device=device)
+
+        def step():
+            z = torch.nn.functional.normalize(net(torch.empty(batch, 32, device=device)), dim=1)
+            torch.nn.functional.cross_entropy(z @ z.T / 0.1, torch.arange(batch, device=device)).backward()
+
+        return step
+
+    trace = record(contrastive)
+    assert trace.curve.any()
+    for batch in (1, 2, 3, 4, 5, 8, 9, 31, 100, 257):
+        assert agrees(trace, batch, record_events(contrastive, batch, META))
+    assert trace.peak_bytes_per_image(100) > 4 * (101**2 - 100**2)
+
+
+def test_a_step_that_is_not_quadratic_in_the_batch_is_refused():
+    def cubic(batch, device):
+        return lambda: torch.empty(batch**3, 128, device=device)
+
+    with pytest.raises(
+        NotRecordableError,
+        match=r"not quadratic in the batch: aten\.empty\.memory_format allocates 4096, 13824, 32768 and 64000 bytes "
+        r"at batches 2 to 5",
+    ):
+        record(cubic)
 
 
 def test_a_sequence_that_depends_on_the_batch_is_refused():

@@ -54,6 +54,8 @@ def encode(trace: Trace) -> dict[str, Any]:
     """The sizes and events of a file."""
     if trace.exceptions:
         raise ValueError(f"batches {list(trace.exceptions)} have a sequence of their own: not foreseen in the format")
+    if trace.curve.any():
+        raise ValueError("some sizes are quadratic in the batch: not foreseen in the format")
     numbers: dict[tuple[int, int], int] = {}
     number_of_key: dict[int, int] = {}
     events = []

@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -32,7 +33,7 @@ from bench.memory.recording.metadata import Effect, OutputCache
 from bench.memory.recording.optimizers import kernels_of_a_gpu
 from bench.memory.reductions import Reduction
 from bench.memory.staging import Part, Staged
-from bench.memory.trace import Event, Trace, affine, agrees, constant, same_sequence
+from bench.memory.trace import Event, Trace, agrees, constant, fitted, same_sequence
 
 aten = torch.ops.aten
 
@@ -52,7 +53,7 @@ class NotRecordableError(Exception):
 
 
 class DependsOnBatchError(NotRecordableError):
-    """No trace is affine in the batch: what the step does depends on how large it is."""
+    """No trace describes every batch: what the step does depends on how large it is."""
 
 
 class FailsAtBatchError(NotRecordableError):
@@ -64,12 +65,13 @@ def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
 
     The step is recorded at batches 2 and 3, and its first call checked at batch 1. Where batch 1 alone takes another
     path (a transposed view of one image can be contiguous, so that a copy is not needed), it is kept as an exception
-    and the check is made at batch 4. A step may fail at batch 1 alone, as batch normalisation does: see
-    `impossible` there.
+    and the check is made at batch 4. Where sizes are quadratic in the batch, as of the products of all pairs of
+    samples, batch 4 is recorded too and the check made at batch 5. A step may fail at batch 1 alone, as batch
+    normalisation does: see `impossible` there.
 
     Raises:
-        DependsOnBatchError: sizes are not affine in the batch, or the sequence of events depends on it.
-        FailsAtBatchError: it runs at batch 2, and not at batch 3 or 4.
+        DependsOnBatchError: sizes are not quadratic in the batch, or the sequence of events depends on it.
+        FailsAtBatchError: it runs at batch 2, and not at batch 3, 4 or 5.
         NotRecordableError: the step asks for the value of a tensor, or for torch.autocast.
         ValueError: less than two steps.
     """
@@ -77,31 +79,55 @@ def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
         raise ValueError(f"steps is {steps}, expected at least {STEPS}: the first step makes the optimiser's state")
     cache = OutputCache()
 
-    first, second = events_of(make_step, BATCH, steps, cache), events_beside(make_step, BATCH + 1, steps, cache)
-    index = same_sequence(first, second)
-    if index is not None:
-        raise DependsOnBatchError(_differs(first, second, index, BATCH, BATCH + 1))
-    trace = affine(BATCH, first, second)
+    recordings = [
+        events_of(make_step, BATCH, steps, cache),
+        events_beside(make_step, BATCH + 1, steps, cache),
+    ]
+    _check_sequence(recordings)
+    trace = fitted(BATCH, recordings)
 
+    exceptions, impossible = {}, {}
     try:
         if agrees(trace, 1, events_beside(make_step, 1, 1, cache)):
             return trace
-        trace.exceptions[1] = constant(events_beside(make_step, 1, steps, cache))
+        exceptions[1] = constant(events_beside(make_step, 1, steps, cache))
     except FailsAtBatchError as error:
-        trace.impossible[1] = str(error)
+        impossible[1] = str(error)
     check = BATCH + 2
     events = events_beside(make_step, check, 1, cache)
-    index = same_sequence(first[: len(events)], events)
-    if index is not None:
-        raise DependsOnBatchError(_differs(first, events, index, BATCH, check))
+    _check_sequence([recordings[0][: len(events)], events], check)
     if not agrees(trace, check, events):
-        wrong = next(i for i, event in enumerate(events) if trace.sizes(check)[i] != event.size_bytes)
-        raise DependsOnBatchError(
-            f"sizes are not affine in the batch: {events[wrong].op} allocates "
-            f"{first[wrong].size_bytes}, {second[wrong].size_bytes} and {events[wrong].size_bytes} bytes "
-            f"at batches {BATCH}, {BATCH + 1} and {check}"
-        )
+        recordings.append(events_beside(make_step, check, steps, cache))
+        _check_sequence([recordings[0], recordings[2]], check)
+        trace, check = fitted(BATCH, recordings), check + 1
+        events = events_beside(make_step, check, 1, cache)
+        _check_sequence([recordings[0][: len(events)], events], check)
+        if not agrees(trace, check, events) or (trace.curve < 0).any():
+            raise DependsOnBatchError(_no_fit(recordings, events))
+    trace.exceptions.update(exceptions)
+    trace.impossible.update(impossible)
     return trace
+
+
+def _check_sequence(recordings: Sequence[list[Event]], other_batch: int = BATCH + 1) -> None:
+    """Refuse a step whose recordings at BATCH and `other_batch` differ in more than sizes."""
+    one, other = recordings
+    index = same_sequence(one, other)
+    if index is not None:
+        raise DependsOnBatchError(_differs(one, other, index, BATCH, other_batch))
+
+
+def _no_fit(recordings: Sequence[list[Event]], check: list[Event]) -> str:
+    """Which operation's sizes follow no quadratic: the first whose third differences are not 0, or any that differs."""
+    for events in zip(*recordings, check, strict=False):
+        sizes = [event.size_bytes for event in events]
+        if np.diff(sizes, 3).any():
+            *before, last = (f"{size}" for size in sizes)
+            return (
+                f"sizes are not quadratic in the batch: {events[0].op} allocates {', '.join(before)} and {last} bytes "
+                f"at batches {BATCH} to {BATCH + 3}"
+            )
+    return "some sizes are no function of the batch that could be fitted"
 
 
 def events_of(make_step: MakeStep, batch: int, steps: int, cache: OutputCache | None = None) -> list[Event]:
