@@ -27,7 +27,9 @@ from bench.memory.explaining.sources import locate
 from bench.memory.forms import as_make_step
 from bench.memory.gpus import ASSUMED_CONTEXT_BYTES
 from bench.memory.measuring.cuda import CudaEngine, NoGpuError, require_gpu
-from bench.memory.recording.recorder import STEPS
+from bench.memory.recording.on_cuda import on_cuda
+from bench.memory.recording.recorder import STEPS, NotRecordedWarning
+from bench.memory.recording.values import AssumedValue
 from bench.memory.search import LARGEST_BATCH, where_room_ends
 from bench.memory.simulated import ENDLESS_BYTES, installed_release
 from bench.named_step import named
@@ -171,7 +173,7 @@ class Recorded:
         self._make_step = make_step
         self._steps = steps
         self._config = AllocatorConfig.parse(alloc_conf, installed_release())
-        self._said: list[str] = []
+        self._said: list[Assumption] = []
         with self._listening():
             self._step = CheckedStep(make_step, steps)
 
@@ -206,7 +208,7 @@ class Recorded:
         return (
             *_of_contexts(cards),
             *(Assumption(_most_of_any(name)) for name in bounded),
-            *map(Assumption, dict.fromkeys(self._said)),
+            *dict.fromkeys(self._said),
         )
 
     def _engine(self, card: Card, trace: Trace | None = None) -> SimulatedEngine:
@@ -219,13 +221,20 @@ class Recorded:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """Note what the recording warns of; what the user's program prints and warns of has been seen by its author."""
-        with warnings.catch_warnings(record=True) as heard, redirect_stdout(io.StringIO()):
+        """Run the step as on a GPU, and note what the recording warns of.
+
+        What the user's program prints and warns of has been seen by its author.
+        """
+        with warnings.catch_warnings(record=True) as heard, redirect_stdout(io.StringIO()), on_cuda():
             warnings.simplefilter("always")
             try:
                 yield
             finally:
-                self._said += [str(each.message) for each in heard if "is not recorded" in str(each.message)]
+                for message in (each.message for each in heard):
+                    if isinstance(message, AssumedValue):
+                        self._said.append(Assumption(message.what, message.place, is_value=True))
+                    elif isinstance(message, NotRecordedWarning):
+                        self._said.append(Assumption(str(message)))
 
 
 class OnDevice:
@@ -335,7 +344,7 @@ def engine_of(step: str | Callable[..., Any], name: str, cards: Sequence[Card], 
     if name == "auto":
         name = "virtual" if torch.version.cuda and sent else "simulated"
     if name == "simulated":
-        return _recorded(step, alloc_conf)
+        return recorded_step(step, alloc_conf)
     if sent is None:
         raise UsageError(
             f"the {name} engine runs steps in another process, which has to import them: write it in a file"
@@ -352,13 +361,17 @@ def engine_of(step: str | Callable[..., Any], name: str, cards: Sequence[Card], 
     return OnDevice(engine, sent, alloc_conf=alloc_conf, recorded=_recorded_if_it_can(step, alloc_conf))
 
 
-def _recorded(step: str | Callable[..., Any], alloc_conf: str) -> Recorded:
-    return Recorded(as_make_step(load_step(step) if isinstance(step, str) else step), alloc_conf=alloc_conf)
+def recorded_step(step: str | Callable[..., Any], alloc_conf: str = "") -> Recorded:
+    """A step given as such or by its name, recorded."""
+    if isinstance(step, str):
+        with on_cuda(), redirect_stdout(io.StringIO()):
+            step = load_step(step)
+    return Recorded(as_make_step(step), alloc_conf=alloc_conf)
 
 
 def _recorded_if_it_can(step: str | Callable[..., Any], alloc_conf: str) -> Recorded | None:
     """The recording, for where a search starts and what a peak is made of; None where the step cannot be recorded."""
     try:
-        return _recorded(step, alloc_conf)
+        return recorded_step(step, alloc_conf)
     except (Exception, SystemExit):  # noqa: BLE001 - whatever it raises, the engine that was asked for raises it too
         return None

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from bench import places
 from bench.memory.forms import as_make_step
+from bench.memory.recording import places
 from bench.user_step import load_step
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import own_cards, places
+from bench import own_cards
 from bench.errors import UsageError
 from bench.memory import Card, NotRecordableError, Probe, SimulatedEngine, Trace, card_of_capacity
 from bench.memory.checked import CheckedStep
@@ -23,6 +23,8 @@ from bench.memory.explaining.explain import explain
 from bench.memory.explaining.sources import locate
 from bench.memory.forms import as_make_step
 from bench.memory.gpus import card_named
+from bench.memory.recording import places
+from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import STEPS
 from bench.memory.simulated import ENDLESS_BYTES
 from bench.report import composition
@@ -51,7 +53,8 @@ class StepMemory:
         self._make_step = make_step = as_make_step(make_step)
         self._steps = steps
         try:
-            self._step = CheckedStep(make_step, steps)
+            with on_cuda():
+                self._step = CheckedStep(make_step, steps)
         except NotRecordableError as error:
             raise _placed(error) from error
 
@@ -75,7 +78,8 @@ class StepMemory:
         if batch < 1:
             raise ValueError(f"a batch is at least 1, got {batch}")
         try:
-            self._step.holds_at(batch)
+            with on_cuda():
+                self._step.holds_at(batch)
         except NotRecordableError as error:
             raise _placed(error) from error
         return self._engine(_kernels(cap, gpu)).without_limit().probe(batch)
@@ -130,13 +134,15 @@ class StepMemory:
     def _largest(self, card: Card) -> int:
         source = workspaces(card) or Envelope(card)
         try:
-            return self._step.largest_batch(lambda trace: SimulatedEngine(trace, card, workspaces=source)).batch
+            with on_cuda():
+                return self._step.largest_batch(lambda trace: SimulatedEngine(trace, card, workspaces=source)).batch
         except NotRecordableError as error:
             raise _placed(error) from error
 
     def _explained(self, engine: SimulatedEngine, batch: int) -> str:
         try:
-            sources = locate(self._make_step, self._trace, batch, self._steps)
+            with on_cuda():
+                sources = locate(self._make_step, self._trace, batch, self._steps)
         except NotRecordableError as error:
             return f"What the memory is taken by cannot be told: {error}"
         return composition.text(explain(engine, batch, sources), f"Batch {batch}, {engine.card.name}")

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bench import places
 from bench.errors import UsageError
+from bench.memory.recording import places
 
 
 def load_step(name: str) -> Callable[..., Any]:

@@ -143,12 +143,10 @@ def _explain_step(step: str, card: Card, batch: int | None, alloc_conf: str) -> 
     """
     from bench.commands.measuring import steps_errors_told
     from bench.errors import UsageError
-    from bench.fitting import Recorded
-    from bench.memory.forms import as_make_step
-    from bench.user_step import load_step
+    from bench.fitting import recorded_step
 
     with steps_errors_told(step):
-        recorded = Recorded(as_make_step(load_step(step)), alloc_conf=alloc_conf)
+        recorded = recorded_step(step, alloc_conf)
         batch = batch or recorded.largest(card).batch or 1
         explanation = recorded.made_of(card, batch)
         if explanation is None:

@@ -199,11 +199,11 @@ def steps_errors_told(step: str) -> Iterator[None]:
     Raises:
         UsageError: with the error's type, the user's line and the one that raised it.
     """
-    from bench import places
     from bench.errors import BenchError, UsageError
     from bench.memory import NotRecordableError
     from bench.memory.forms import WrongFormError
     from bench.memory.measuring.cuda import ProbeFailedError
+    from bench.memory.recording import places
 
     try:
         with redirect_stdout(io.StringIO()):

@@ -1,6 +1,7 @@
 """The pytest plugin as its user meets it: whole test files, exact outcomes, what a failure says."""
 
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 import bench.step_memory  # noqa: F401 - imported before runs inside this process, which forget what they import
-from bench.memory import NotRecordableError
+from bench.memory import NotRecordableError, record
 from bench.step_memory import StepMemory
 from bench.units import MiB
 
@@ -256,10 +257,10 @@ def test_steps_that_cannot_be_recorded_fail_in_one_sentence(run):
     result = run(
         ONE_MIB_EACH,
         """
-def reads_a_value(batch, device):
+def selects_by_value(batch, device):
     def step():
         image = torch.rand(batch, 3, device=device)
-        print(image.mean().item())
+        print(image[image > 0.5].mean())
     return step
 
 def on_the_host(batch, device):
@@ -269,7 +270,7 @@ def forgets_to_return(batch, device):
     torch.rand(batch, 3, device=device)
 
 @pytest.mark.max_batch(cap="8GB", at_least=1)
-@pytest.mark.parametrize("make_step", [reads_a_value, on_the_host, forgets_to_return])
+@pytest.mark.parametrize("make_step", [selects_by_value, on_the_host, forgets_to_return])
 def test_it(record_step, make_step):
     record_step(make_step)
 
@@ -301,8 +302,25 @@ def test_mixed_precision_is_not_taken_for_float32(has_gpu, monkeypatch):
 
         return step
 
-    with pytest.raises(NotRecordableError, match=r"torch.autocast has no effect on .* \(at .*, in step: `with torch"):
-        StepMemory(make_step)
+    with pytest.raises(NotRecordableError, match=r"torch\.autocast has no effect on tensors without data"):
+        record(make_step)  # as it is, and not as on a GPU
+
+
+def test_mixed_precision_is_recorded_as_on_a_gpu():
+    def perceptron(batch, device, is_mixed):
+        layer = nn.Linear(1024, 1024, bias=False, device="cuda")
+
+        def step():
+            with torch.autocast("cuda", dtype=torch.bfloat16, enabled=is_mixed):
+                return layer(torch.rand(batch, 1024, device=device)).dtype
+
+        return step
+
+    full, mixed = (StepMemory(partial(perceptron, is_mixed=is_mixed)).peak(4096) for is_mixed in (False, True))
+    image = 4096 * 1024 * 4
+    weight = 1024 * 1024 * 4
+    workspace = full.peak_allocated_bytes - 2 * image - weight
+    assert mixed.peak_allocated_bytes == image + weight + (2 * image + weight) // 2 + workspace
 
 
 def language_model(batch, device):

@@ -30,7 +30,14 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, 
 
 from bench.memory.allocator.caching import FREE
 from bench.memory.recording.optimizers import kernels_of_a_gpu
-from bench.memory.recording.recorder import STEPS, MakeStep, NotRecordableError, Recorder, no_garbage_collection
+from bench.memory.recording.recorder import (
+    STEPS,
+    MakeStep,
+    NotRecordableError,
+    Recorder,
+    compilation_said,
+    no_garbage_collection,
+)
 from bench.memory.trace import Trace
 
 
@@ -102,7 +109,7 @@ def locate(make_step: MakeStep, trace: Trace, batch: int, steps: int = STEPS) ->
     watch = _Watch()
     recorder = _Recorder(torch.device("meta"), locate=watch.here)
     anomaly = torch.autograd.set_detect_anomaly(True, check_nan=False)
-    with no_garbage_collection(), kernels_of_a_gpu(), recorder, anomaly, watch.hooks(recorder):
+    with no_garbage_collection(), kernels_of_a_gpu(), compilation_said(), recorder, anomaly, watch.hooks(recorder):
         step = make_step(batch, torch.device("meta"))
         for number in range(1, steps + 1):
             watch.step, watch.phase = number, Phase.INPUT

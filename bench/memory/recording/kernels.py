@@ -24,6 +24,7 @@ oracle of each:
 | native_dropout | mask, output |
 | products of matrices | output; a copy of each operand whose strides cuBLAS does not take |
 | backward of softmax, layer_norm, pooling, upsampling | output; a copy of the gradient where it is not contiguous |
+| backward of softmax of float16 with a result in float32 | output; as much as the gradient |
 | embedding_dense_backward | a copy of the gradient where it is not contiguous; output |
 | reductions (reducing.py) | output; the input in the type that is summed, if another; staging and semaphores |
 
@@ -151,7 +152,9 @@ def allocations(
 def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor | None]) -> Sequence[Item]:
     """What an operation of RULES allocates and frees."""
     output = outputs[0]
-    assert output is not None
+    if output is None:  # a gradient that nobody asks for
+        copies = [] if args[0].is_contiguous() else [args[0]]
+        return _around(outputs, copies)
     if op in _LOSSES:
         image = torch.broadcast_shapes(args[0].shape, args[1].shape).numel() * args[0].element_size()
         if output.shape == args[0].shape and output.dim():  # reduction "none"
@@ -173,6 +176,8 @@ def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Seq
             return *outputs, call.reduction
         return *outputs, Take(0, call.copy_bytes), call.reduction, Give(0)
     gradient = args[0]
+    if op is aten._softmax_backward_data.default and gradient.dtype is not output.dtype:
+        return output, Take(0, _bytes(gradient)), Give(0)
     if gradient.is_contiguous():
         return outputs
     copy = Take(0, _bytes(gradient)), Give(0)

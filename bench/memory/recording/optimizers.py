@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable, Iterator
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -24,13 +25,17 @@ def kernels_of_a_gpu() -> Iterator[None]:
         for module in map(importlib.import_module, _ASKED_FROM):
             for question in _QUESTIONS:
                 patches.enter_context(patch.object(module, question, _with_meta(getattr(module, question))))
-        patches.enter_context(_fused_dropout())
+        patches.enter_context(_composites_of_a_gpu())
         yield
 
 
 @contextlib.contextmanager
-def _fused_dropout() -> Iterator[None]:
-    """Dropout of tensors without data in one kernel, whose mask is of booleans (ATen/native/Dropout.cpp)."""
+def _composites_of_a_gpu() -> Iterator[None]:
+    """Operations that PyTorch writes by others, and by other others for a GPU.
+
+    Dropout is one kernel, whose mask is of booleans (ATen/native/Dropout.cpp); a softmax of float16 with a result in
+    float32 is one kernel, without a copy of its input (ATen/native/SoftMax.cpp).
+    """
     aten = torch.ops.aten
     composite = torch._C.DispatchKey.CompositeImplicitAutograd
 
@@ -41,8 +46,20 @@ def _fused_dropout() -> Iterator[None]:
         unchanged: torch.Tensor = aten.dropout.default._op_dk(composite, image, p, train)
         return unchanged
 
+    def softmax(name: str, kernel: Any) -> Callable[..., torch.Tensor]:
+        operation = getattr(aten, name).int
+
+        def call(image: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+            if image.dtype is torch.float16 and dtype is torch.float32:
+                return kernel(image, dim, True)  # type: ignore[no-any-return]
+            return operation._op_dk(composite, image, dim, dtype)  # type: ignore[no-any-return]
+
+        return call
+
     library = torch.library.Library("aten", "IMPL")
     library.impl("dropout", dropout, "AutogradMeta")
+    library.impl("softmax.int", softmax("softmax", aten._softmax.default), "AutogradMeta")
+    library.impl("log_softmax.int", softmax("log_softmax", aten._log_softmax.default), "AutogradMeta")
     try:
         yield
     finally:

@@ -30,7 +30,9 @@ from bench.memory.recording.autograd import CANDIDATES, Maker, in_place, maker, 
 from bench.memory.recording.composites import Give, Output, Take
 from bench.memory.recording.kernels import CUBLAS_OPS, Item, Kept, Temporary, allocations
 from bench.memory.recording.metadata import Effect, OutputCache
+from bench.memory.recording.on_cuda import is_on_cuda
 from bench.memory.recording.optimizers import kernels_of_a_gpu
+from bench.memory.recording.values import Values
 from bench.memory.reductions import Reduction
 from bench.memory.staging import Part, Staged
 from bench.memory.trace import Event, Trace, agrees, constant, fitted, same_sequence
@@ -50,6 +52,10 @@ BATCH = 2  # the trace is fitted through this batch and the next one, and checke
 
 class NotRecordableError(Exception):
     """The step cannot be described by one trace, or cannot run on tensors without data."""
+
+
+class NotRecordedWarning(UserWarning):
+    """Something in the step is recorded as if it were not there."""
 
 
 class DependsOnBatchError(NotRecordableError):
@@ -220,6 +226,9 @@ def _autocast_refused() -> Iterator[None]:
 
     Where there is no GPU it says so itself, in a warning.
     """
+    if is_on_cuda():
+        yield
+        return
     message = "torch.autocast has no effect on tensors without data: convert the model, as by model.bfloat16()"
     enter = torch.autocast.__enter__
 
@@ -268,8 +277,10 @@ def compilation_said() -> Iterator[None]:
             compiler._callback_from_stance = choose  # type: ignore[union-attr]
         if any(found):
             warnings.warn(
-                "torch.compile is not recorded: the memory told is that of the step without it, and a compiled step "
-                "fuses operations and takes other temporaries",
+                NotRecordedWarning(
+                    "torch.compile is not recorded: the memory told is that of the step without it, and a compiled "
+                    "step fuses operations and takes other temporaries"
+                ),
                 stacklevel=2,
             )
 
@@ -305,6 +316,7 @@ class Recorder(TorchDispatchMode):
         self._host_ops = {aten.lift_fresh.default} if device.type == "cpu" else set()
         self._known: dict[int, tuple[int, int, weakref.ref[Any], Maker]] = {}
         self._next_key = 0
+        self._values = Values() if is_on_cuda() else None
         self._cublas_threads: set[bool] = set()
         self._names: dict[int, str] = {}
         self._open = True
@@ -323,11 +335,17 @@ class Recorder(TorchDispatchMode):
                 func = in_place(func, args, known[3])
         effect = self._cache.effect(func)
         kwargs = kwargs or {}
+        if self._values is not None:
+            answer = self._values.answer(func, args, kwargs)
+            if answer is not None:
+                return answer[0]
         if self._from_memory:
             for value in args:  # torch.tensor(...) bypasses dispatch: its storage appears at first use
                 if isinstance(value, Tensor) and value.untyped_storage()._cdata not in self._known:
                     self._note(value, func)
             result, plan = self._cache.call(func, effect, args, kwargs)
+            if self._values is not None and effect is not Effect.VIEWS:
+                self._values.follow(func, args, kwargs, result)
         else:
             result, plan = func(*args, **kwargs), None
         if self._open and plan is not None:
@@ -422,6 +440,8 @@ class Recorder(TorchDispatchMode):
 
     def _free(self, address: int, key: int) -> None:
         del self._known[address]
+        if self._values is not None:
+            self._values.forget(address)
         if self._open:
             self.events.append(Event(key, FREE, False, "free"))
 

@@ -14,11 +14,9 @@ from pathlib import Path
 
 import torch
 
-import bench
-
 _PYTHON = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))
 _PACKAGES = re.compile(r".*[/\\](site|dist)-packages[/\\]")
-_OURS = str(Path(bench.__file__).parent) + os.sep
+_OURS = str(Path(__file__).parents[2]) + os.sep
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 _NOT_OF_A_STEP = (_OURS, _TORCH)
 _MOST_CHARACTERS = 100  # of a source line
@@ -45,6 +43,12 @@ def place(error: BaseException) -> str:
     if frames[-1] is users or frames[-1].filename.startswith(_OURS):
         return told_place
     return f"{told_place}; raised at {short(frames[-1].filename)}:{frames[-1].lineno}"
+
+
+def line_of(frames: traceback.StackSummary) -> str:
+    """The user's line of a call stack, outermost frame first: "train.py:12, in step: `print(loss.item())`", or ""."""
+    users = users_frame(frames)
+    return _line(users.filename, users.lineno, users.name, users.line) if users else ""
 
 
 def users_frame(frames: traceback.StackSummary) -> traceback.FrameSummary | None:

@@ -1,0 +1,212 @@
+"""Values of tensors without data, as far as they can be known, and what is assumed where they cannot.
+
+A storage whose content follows from the program alone, as of ones, arange, a comparison of these, or of what was
+copied from the host, has a twin with data on the host, and every operation on such tensors is carried out on their
+twins as well. What the program reads of them is then exact. Drawn at random, or computed from what was, nothing is
+known: 0 is taken for it, as on the virtual card, and said in an AssumedValue with the line that reads it. Only that
+such numbers are finite is taken to be true.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.memory.recording import places
+
+aten = torch.ops.aten
+
+MOST_ELEMENTS = 2**20  # of integers and booleans
+MOST_NUMBERS = 2**12  # of floating-point numbers
+
+_READS = {aten._local_scalar_dense.default, aten.is_nonzero.default, aten.equal.default}
+_UNWRITTEN = {
+    getattr(packet, overload)
+    for packet in (aten.empty, aten.empty_like, aten.new_empty, aten.empty_strided, aten.new_empty_strided)
+    for overload in packet.overloads()
+}
+_GO_ON = {aten.mul.Tensor, aten.all.default, aten.logical_and.default, aten.bitwise_and.Tensor}
+_OVERWRITES = {aten.zero_.default, aten.fill_.Scalar, aten.fill_.Tensor, aten.copy_.default}
+
+
+class AssumedValue(UserWarning):
+    """A value that the program reads and nobody knows: what was taken for it.
+
+    Attributes:
+        place: The user's line, as bench.memory.recording.places tells it.
+    """
+
+    def __init__(self, what: str, place: str) -> None:
+        super().__init__(f"{what} ({place})" if place else what)
+        self.what = what
+        self.place = place
+
+
+class Values:
+    """What is known of the tensors of one recording."""
+
+    def __init__(self) -> None:
+        self._twins: dict[int, Tensor] = {}  # by the storage's address: all of it, in one dimension
+        self._finite: set[int] = set()  # addresses of storages that say that numbers are finite
+
+    def forget(self, address: int) -> None:
+        """A storage is gone."""
+        self._twins.pop(address, None)
+        self._finite.discard(address)
+
+    def answer(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any] | None:
+        """What a call that brings values to the host gives, in a tuple; None if `func` is no such call on these."""
+        if func in _READS:
+            metas = [value for value in args[:2] if _is_meta(value)]
+            known = [self.of(value) if _is_meta(value) else value for value in args]
+            if not metas:
+                return None
+            if all(each is not None for each in known):
+                return (func(*known),)
+            return (_assumed_number(func, metas[0], metas[0].untyped_storage()._cdata in self._finite),)
+        if func is aten._to_copy.default:
+            device = kwargs.get("device")
+            if device is None or device.type != "cpu" or not _is_meta(args[0]):
+                return None
+            return (func(self._on_host(args[0]), **kwargs),)
+        if func is aten.copy_.default and _is_meta(args[1]) and not _is_meta(args[0]):
+            return (args[0].copy_(self._on_host(args[1])),)
+        return None
+
+    def _on_host(self, tensor: Tensor) -> Tensor:
+        known = self.of(tensor)
+        return _zeros(tensor) if known is None else known
+
+    def of(self, tensor: Tensor) -> Tensor | None:
+        """The tensor with its data, if that is known: a view of its storage's twin."""
+        twin = self._twins.get(tensor.untyped_storage()._cdata)
+        if twin is None or twin.dtype is not tensor.dtype:
+            return None
+        return twin.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+
+    def follow(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> None:
+        """After a call on tensors without data: what is known of what it gave or wrote."""
+        if self._says_finite(func, args):
+            self._finite.add(result.untyped_storage()._cdata)
+            return
+        outputs = result if isinstance(result, (list, tuple)) else (result,)
+        written = [value for argument, value in zip(func._schema.arguments, args, strict=False) if argument.is_write]
+        if not self._twins and func not in _OVERWRITES and (written or any(_is_meta(value) for value in args)):
+            return
+        targets = _tensors(written or outputs)
+        if not targets or not all(map(_is_small, targets)):
+            self._lose(written)
+            return
+        twins = self._carried_out(func, args, kwargs, bool(written))
+        if twins is None:
+            self._lose(written)
+        elif not written:
+            for output, twin in zip(outputs, twins, strict=False):
+                if _is_meta(output) and isinstance(twin, Tensor):
+                    self._keep(output, twin)
+
+    def _says_finite(self, func: Any, args: Sequence[Any]) -> bool:
+        """Whether a call asks if numbers are finite, as torch.isfinite does, or goes on with the answer."""
+        if func is aten.eq.Tensor:
+            return args[0] is args[1] and self.of(args[0]) is None
+        if func is aten.ne.Scalar:
+            return args[1] == math.inf and _is_meta(args[0]) and self.of(args[0]) is None
+        if func in _GO_ON:
+            tensors = [value for value in args if isinstance(value, Tensor)]
+            return all(value.untyped_storage()._cdata in self._finite for value in tensors)
+        return False
+
+    def _carried_out(self, func: Any, args: Any, kwargs: Any, writes: bool) -> Sequence[Any] | None:
+        """The results of a call on twins; None if something in it is not known."""
+        if func in _UNWRITTEN or torch.Tag.nondeterministic_seeded in func.tags:
+            return None
+        if func in _OVERWRITES and _is_meta(args[0]) and self.of(args[0]) is None and _fills(args[0]):
+            self._keep(args[0], torch.zeros(args[0].shape, dtype=args[0].dtype))
+        try:
+            known = [self._known(value) for value in args]
+            named = {name: self._known(value) for name, value in kwargs.items()}
+            result = func(*known, **named)
+        except (_UnknownError, NotImplementedError, RuntimeError, IndexError):
+            return None
+        return result if isinstance(result, (list, tuple)) else (result,)
+
+    def _known(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            known = self.of(value) if value.is_meta else value
+            if known is None:
+                raise _UnknownError
+            return known
+        if isinstance(value, (list, tuple)):
+            return [self._known(each) for each in value]
+        if isinstance(value, torch.device):
+            return torch.device("cpu")
+        return value
+
+    def _keep(self, tensor: Tensor, twin: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        size_bytes = storage.nbytes()
+        if size_bytes and size_bytes % tensor.element_size() == 0 and _fills(tensor):
+            whole = torch.empty(size_bytes // tensor.element_size(), dtype=tensor.dtype)
+            whole.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).copy_(twin)
+            self._twins[storage._cdata] = whole
+
+    def _lose(self, written: Any) -> None:
+        for tensor in _tensors(written):
+            self._twins.pop(tensor.untyped_storage()._cdata, None)
+
+
+class _UnknownError(Exception):
+    """A value that is not known."""
+
+
+def _is_meta(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_meta
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    found = []
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            found += _tensors(value)
+        elif _is_meta(value):
+            found.append(value)
+    return found
+
+
+def _is_small(tensor: Tensor) -> bool:
+    inexact = tensor.is_floating_point() or tensor.is_complex()
+    return tensor.numel() <= (MOST_NUMBERS if inexact else MOST_ELEMENTS)
+
+
+def _fills(tensor: Tensor) -> bool:
+    """Whether the tensor is all of its storage."""
+    return tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+
+
+def _assumed_number(func: Any, tensor: Tensor, is_finite: bool) -> Any:
+    if is_finite:
+        value: Any = True
+    else:
+        value = False if func is not aten._local_scalar_dense.default else torch.zeros((), dtype=tensor.dtype).item()
+    warnings.warn(AssumedValue(f"a value that the step reads is taken as {value}", place()), stacklevel=2)
+    return value
+
+
+def _zeros(tensor: Tensor) -> Tensor:
+    what = f"the {tensor.numel():,} values that the step copies to the host are taken as 0"
+    warnings.warn(AssumedValue(what, place()), stacklevel=2)
+    return torch.zeros(tensor.shape, dtype=tensor.dtype)
+
+
+def place() -> str:
+    """The user's line that runs."""
+    frames = traceback.StackSummary.extract(traceback.walk_stack(sys._getframe(1)), lookup_lines=False)
+    frames.reverse()
+    return places.line_of(frames)

@@ -1,0 +1,147 @@
+"""Programs for a GPU, recorded as they are: where tensors say they are, what is known of them, what is assumed."""
+
+import re
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from bench.memory import NotRecordableError, record
+from bench.memory.recording.on_cuda import on_cuda
+from bench.memory.recording.recorder import events_of
+from bench.memory.recording.values import AssumedValue
+
+
+def seen(look):
+    """What `look()` gives within a step that is recorded as on a GPU, and what was assumed."""
+    results = []
+
+    def make_step(batch, device):
+        return lambda: results.append(look())
+
+    with on_cuda(), warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        events_of(make_step, 2, 1)
+    return results[0], [each.message for each in heard if isinstance(each.message, AssumedValue)]
+
+
+SPELLINGS = {
+    "cuda": lambda: torch.zeros(3, device="cuda"),
+    "cuda:0": lambda: torch.zeros(3, device="cuda:0"),
+    "device": lambda: torch.zeros(3, device=torch.device("cuda")),
+    "index": lambda: torch.zeros(3, device=0),
+    "current": lambda: torch.zeros(3, device=torch.cuda.current_device()),
+    ".cuda()": lambda: torch.zeros(3).cuda(),
+    ".cuda(0)": lambda: torch.zeros(3).cuda(0, non_blocking=True),
+    ".to()": lambda: torch.zeros(3).to("cuda"),
+    ".to(device=)": lambda: torch.zeros(3).to(device="cuda", dtype=torch.float16),
+    ".to(0)": lambda: torch.zeros(3).to(0),
+    "pinned": lambda: torch.zeros(3).pin_memory().to("cuda", non_blocking=True),
+    "like another": lambda: torch.zeros(3, device=torch.ones(1, device="cuda").device),
+    "to another": lambda: torch.zeros(3).to(torch.ones(1, device="cuda")),
+    "numbers": lambda: torch.tensor([1.0, 2.0], device="cuda"),
+    "as numbers": lambda: torch.as_tensor([1.0, 2.0], device="cuda"),
+    "module": lambda: nn.Linear(2, 2).cuda().weight,
+    "module.to": lambda: nn.Linear(2, 2).to("cuda", torch.bfloat16).weight,
+    "made there": lambda: nn.Linear(2, 2, device="cuda").weight,
+    "generator": lambda: torch.rand(3, device="cuda", generator=torch.Generator()),
+    "new": lambda: torch.zeros(3, device="cuda").new_ones(2),
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_every_spelling_makes_a_tensor_that_says_it_is_there(name):
+    def look():
+        tensor = SPELLINGS[name]()
+        return tensor.is_cuda, tensor.is_meta, str(tensor.device), tensor.device.type, tensor.get_device()
+
+    told, assumed = seen(look)
+    assert told == (True, False, "cuda:0", "cuda", 0)
+    assert not assumed
+
+
+def test_default_devices():
+    def look():
+        with torch.device("cuda"):
+            inside = torch.zeros(3).device
+        torch.set_default_device("cuda")
+        return inside, nn.Linear(2, 2).weight.device, torch.zeros(3).device
+
+    told, _ = seen(look)
+    assert {str(device) for device in told} == {"cuda:0"}
+    assert torch.zeros(3).device.type == "cpu"
+
+
+def test_torch_cuda_answers_and_afterwards_is_as_it_was():
+    def look():
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        torch.cuda.manual_seed_all(0)
+        with torch.cuda.stream(torch.cuda.Stream()):
+            torch.cuda.Event(enable_timing=True).record()
+        torch.cuda.nvtx.range_push("forward")
+        return torch.cuda.is_available(), torch.cuda.device_count(), torch.cuda.get_device_capability()
+
+    before = {name: getattr(torch.cuda, name) for name in ("is_available", "synchronize", "Stream", "device")}
+    assert seen(look)[0] == (True, 1, (8, 6))
+    assert {name: getattr(torch.cuda, name) for name in before} == before
+    with pytest.raises(NotRecordableError, match="autocast has no effect"):
+        record(lambda batch, device: lambda: torch.autocast("cuda", torch.float16).__enter__())
+
+
+KNOWN = {
+    "sum": (lambda: torch.ones(4, 4, dtype=torch.bool, device="cuda").tril().sum().item(), 10),
+    "largest": (lambda: int(torch.arange(7, device="cuda").max()), 6),
+    "truth": (lambda: bool((torch.arange(3, device="cuda") < 3).all()), True),
+    "view": (lambda: torch.arange(12, device="cuda").view(3, 4)[1, 2].item(), 6),
+    "list": (lambda: torch.arange(4, device="cuda").flip(0).tolist(), [3, 2, 1, 0]),
+    "host": (lambda: (torch.arange(4, device="cuda") * 2).cpu().numpy().tolist(), [0, 2, 4, 6]),
+    "from the host": (lambda: torch.tensor([5, 6]).cuda().sum().item(), 11),
+    "made of numbers": (lambda: torch.tensor([1.5, 2.5], device="cuda").sum().item(), 4.0),
+    "rates": (lambda: torch.linspace(0, 1, 3, device="cuda").tolist(), [0.0, 0.5, 1.0]),
+    "in place": (lambda: torch.zeros(3, dtype=torch.long, device="cuda").add_(2).sum().item(), 6),
+    "filled": (lambda: torch.empty(3, dtype=torch.long, device="cuda").fill_(7)[2].item(), 7),
+    "equal": (lambda: torch.equal(torch.arange(3, device="cuda"), torch.arange(3, device="cuda")), True),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_values_that_follow_from_the_program_are_known(name):
+    look, expected = KNOWN[name]
+    told, assumed = seen(look)
+    assert told == expected
+    assert not assumed
+
+
+def written_through_a_view():
+    values = torch.zeros(3, dtype=torch.long, device="cuda")
+    values[1:].copy_(torch.randint(0, 9, (2,), device="cuda"))
+    return values[1].item()
+
+
+ASSUMED = {
+    "item": (lambda: torch.rand(3, device="cuda").sum().item(), 0.0),
+    "format": (lambda: f"{torch.rand(1, device='cuda').sum():.2f}", "0.00"),
+    "nan": (lambda: bool(torch.isnan(torch.rand(3, device="cuda")).any()), False),
+    "finite": (lambda: bool(torch.isfinite(torch.rand(3, device="cuda")).all()), True),
+    "drawn": (lambda: torch.randint(1, 9, (1,), device="cuda").item(), 0),
+    "list": (lambda: torch.rand(2, device="cuda").tolist(), [0.0, 0.0]),
+    "numpy": (lambda: torch.rand(2, device="cuda").cpu().numpy().tolist(), [0.0, 0.0]),
+    "written": (written_through_a_view, 0),
+    "unwritten": (lambda: torch.empty(1, dtype=torch.long, device="cuda").item(), 0),
+}
+
+
+@pytest.mark.parametrize("name", ASSUMED)
+def test_what_is_assumed_is_said_with_the_line(name):
+    look, expected = ASSUMED[name]
+    told, assumed = seen(look)
+    assert told == expected
+    assert len(assumed) == 1
+    assert re.fullmatch(r".*test_on_cuda\.py:\d+, in .*: `.*`", assumed[0].place)
+    assert str(assumed[0].what).startswith(("a value that the step reads is taken as", "the 2 values"))
+
+
+def test_a_value_on_the_host_is_what_it_is():
+    assert seen(lambda: torch.tensor([2.0, 3.0]).prod().item()) == (6.0, [])
