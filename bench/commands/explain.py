@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,6 +12,7 @@ from bench.commands.common import ConfigFile, check_file, say
 
 if TYPE_CHECKING:  # torch, pandas and matplotlib take over a second to import: only an explanation pays for them
     from bench.cell import Cell
+    from bench.engines import EngineName
     from bench.memory import Card
     from bench.memory.explaining.explain import Explanation
 
@@ -25,6 +26,10 @@ def explain(
     gpu: Annotated[str | None, typer.Option(help="A named card: see `bench list`.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images. [default: as many as fit, or 1]")] = None,
     config: ConfigFile = None,
+    engine: Annotated[
+        Literal["simulated", "virtual"],
+        typer.Option(help="What tells: a recording, or PyTorch's own CUDA code on a card that is not there."),
+    ] = "simulated",
     top: Annotated[int, typer.Option(help="Rows of the breakdown by module and line; 0 for none.")] = 10,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of the tables.")] = False,
     timeline: Annotated[Path | None, typer.Option(help="Draw memory over the step: .png, .svg or .pdf.")] = None,
@@ -44,10 +49,11 @@ def explain(
     if timeline and snapshot and timeline.absolute() == snapshot.absolute():
         raise UsageError(f"--snapshot: {snapshot} is that of --timeline too: give another name")
     from bench import suite
-    from bench.commands.measuring import chosen_cards, with_environment
+    from bench.commands.measuring import chosen_cards, virtual_cards, with_environment
     from bench.commands.run import cards_given
     from bench.config import load
     from bench.memory import NotRecordableError
+    from bench.memory.measuring.cuda import ProbeFailedError
     from bench.report import composition
     from bench.report.terminal import print_table
 
@@ -56,8 +62,12 @@ def explain(
     settings = load(config, with_environment(config, given))
     card = chosen_cards(settings, [], [])[0]
     (cell,) = suite.cells(settings)
+    if engine == "virtual":
+        virtual_cards([card])
     try:
-        explanation = _explain(cell, card, batch)
+        explanation = _explain(cell, card, batch, engine)
+    except ProbeFailedError as error:
+        raise UsageError(str(error)) from error
     except NotRecordableError as error:
         raise UsageError(f"{cell.architecture} on {cell.task} cannot be recorded: {error}") from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # the user's
@@ -71,7 +81,7 @@ def explain(
 
         _write(snapshot, lambda: write(explanation, snapshot))
     if json:
-        print(_as_json(cell, explanation))
+        print(_as_json(cell, explanation, engine))
     else:
         print_table(composition.categories(explanation), composition.caption(explanation, title))
         if top:
@@ -99,29 +109,36 @@ def _check(gpu_cap: str | None, gpu: str | None, batch: int | None, top: int, ti
         raise UsageError(f"--timeline {timeline} has no known suffix: give one of {', '.join(SUFFIXES)}")
 
 
-def _explain(cell: Cell, card: Card, batch: int | None) -> Explanation:
+def _explain(cell: Cell, card: Card, batch: int | None, name: EngineName) -> Explanation:
     """Record the cell, take the largest batch that fits if none is given, and take its peak apart."""
     from bench.memory import largest_batch, record
     from bench.memory.checked import check_at
     from bench.memory.explaining.explain import explain
     from bench.memory.explaining.sources import locate
-    from bench.stages.memory import simulated_engine
+    from bench.stages.memory import running_engine, simulated_engine
+    from bench.virtual.engine import VirtualEngine
+    from bench.virtual.explained import explain_on_card
+    from bench.virtual.figures import kernels_of
 
     make_step, steps = cell.workload.for_recording().make_step, cell.memory.steps
     trace = record(make_step, steps)
-    engine = simulated_engine(cell, trace, card)
-    batch = batch or largest_batch(engine).batch or 1
+    engine = simulated_engine(cell, trace, card, kernels_of(card) if name == "virtual" else None)
+    running = running_engine(name, cell, card, largest_batch(engine).batch) if name == "virtual" else None
+    batch = batch or largest_batch(running or engine).batch or 1
     check_at(make_step, trace, [batch])
-    return explain(engine, batch, locate(make_step, trace, batch, steps))
+    sources = locate(make_step, trace, batch, steps)
+    if isinstance(running, VirtualEngine):
+        return explain_on_card(running, engine, batch, sources)
+    return explain(engine, batch, sources)
 
 
-def _as_json(cell: Cell, explanation: Explanation) -> str:
+def _as_json(cell: Cell, explanation: Explanation, engine: EngineName) -> str:
     from json import dumps
 
     import torch
 
     what = {"format": 1, "architecture": cell.architecture, "task": cell.task, "settings": cell.settings}
-    how = {"engine": "simulated", "workspace": cell.memory.workspace, "torch": torch.__version__}
+    how = {"engine": engine, "workspace": cell.memory.workspace, "torch": torch.__version__}
     return dumps(what | how | explanation.as_dict(), indent=2)
 
 

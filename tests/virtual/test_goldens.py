@@ -95,7 +95,9 @@ def test_a_golden_survives_its_file(tmp_path):
         peak_allocated_bytes=1024,
         peak_reserved_bytes=2**21,
         values_read=0,
+        selections=0,
         lower_bounds=("cufftXtMakePlanMany",),
+        setup=1,
         events=(512, 512, -2, -1),
     )
     made = Goldens(torch="2.14.1", cudnn="9.24.0", card="H200", steps=2, cells={"A on b": golden})

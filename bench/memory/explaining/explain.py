@@ -12,15 +12,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from bench.memory.allocator.caching import SegmentState
+from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, Replay, SegmentState
 from bench.memory.allocator.history import Action, DiaryAllocator, Entry
 from bench.memory.explaining.sources import Owner, Phase, Source
 from bench.memory.gpus import Card
-from bench.memory.simulated import SimulatedEngine
 from bench.memory.trace import Ints, Trace
 
 
@@ -145,7 +144,30 @@ class Explanation:
         }
 
 
-def explain(engine: SimulatedEngine, batch: int, sources: Sequence[Source]) -> Explanation:
+class Replayed(Protocol):
+    """A step on a card that can be replayed: a SimulatedEngine, or what was seen on a card."""
+
+    @property
+    def trace(self) -> Trace:
+        """Its events."""
+        ...
+
+    @property
+    def card(self) -> Card:
+        """The card."""
+        ...
+
+    @property
+    def config(self) -> AllocatorConfig:
+        """Its allocator."""
+        ...
+
+    def replay(self, batch: int, allocator: CachingAllocator) -> tuple[Replay, int]:
+        """Run the step at `batch` through an allocator; also how many convolutions fell back."""
+        ...
+
+
+def explain(engine: Replayed, batch: int, sources: Sequence[Source]) -> Explanation:
     """Replay a batch on the engine's card and take its peak apart.
 
     Args:
