@@ -1,6 +1,5 @@
-"""Steps whose gradients meet, held against what the virtual card answered (tools/virtual_goldens/steps.py)."""
+"""Steps whose gradients meet, held against what the virtual card answered (tools/virtual_goldens)."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,7 @@ from bench.memory.recording.recorder import record_events
 from bench.memory.trace import Workspace
 from bench.virtual.comparison import compare
 from bench.virtual.goldens import read
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from fidelity import gradients, modules
+from tests.fidelity import gradients, modules
 
 FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
 STEPS = {"gradients": gradients.STEPS, "modules": modules.STEPS}
