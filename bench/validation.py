@@ -28,6 +28,7 @@ from bench.stages.memory import running_engine, simulated_engine
 from bench.units import MiB
 from bench.virtual import VirtualEngine
 from bench.virtual.comparison import TooDifferentError, compare
+from bench.virtual.explained import recorded_events
 from bench.virtual.figures import kernels_of
 
 LARGEST_BYTES = 256 * MiB
@@ -110,9 +111,8 @@ def validate(
     try:
         measured_batch = largest_batch(running).batch
         if isinstance(running, VirtualEngine) and measured_batch:
-            events = compare(
-                simulated.without_limit().events(measured_batch), running.watch(measured_batch).events
-            ).summary()
+            recorded = recorded_events(simulated, measured_batch, fits=True)
+            events = compare(recorded, running.watch(measured_batch).events).summary()
     except (ProbeFailedError, TooDifferentError) as error:
         reason = str(error)
     tried = sorted(running.measurements.items())

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.memory.allocator.caching import FREE, AllocatorConfig, CachingAllocator, OutOfMemory, Replay, replay
-from bench.memory.explaining.explain import Explanation, explain
+from bench.memory.explaining.explain import Category, Explanation, categories, take_apart
 from bench.memory.explaining.sources import Source
 from bench.memory.gpus import Card
 from bench.memory.simulated import SimulatedEngine
-from bench.memory.trace import Event, Trace, constant
 from bench.virtual.comparison import keyed, pairs
 from bench.virtual.device import VirtualMeasurement
 from bench.virtual.engine import VirtualEngine
@@ -24,17 +23,18 @@ from bench.virtual.engine import VirtualEngine
 class Seen:
     """A step as it went on a card, to be replayed there.
 
-    `failures` are allocations that PyTorch went on without: how many events came before, and bytes.
+    `events` are (key, bytes) or (key, FREE), `failures` allocations that PyTorch went on without: how many events came
+    before, and bytes.
     """
 
-    trace: Trace
+    events: Sequence[tuple[int, int]]
+    failures: Sequence[tuple[int, int]]
     card: Card
     config: AllocatorConfig
-    failures: tuple[tuple[int, int], ...]
 
     def replay(self, batch: int, allocator: CachingAllocator) -> tuple[Replay, int]:
         """Run it through an allocator, which is asked for what failed too; also how often that was."""
-        events = self.trace.at(batch)
+        events = list(self.events)
         for before, size_bytes in reversed(self.failures):
             events.insert(before, (-1, FREE - size_bytes))
 
@@ -64,11 +64,31 @@ def explain_on_card(
         TooDifferentError: the recording and the card have too little in common.
     """
     seen = engine.watch(batch)
-    recorded = (simulated.without_limit() if seen.fits else simulated).events(batch)
-    events, failures = _until_it_failed(seen)
-    names, found = _events(events, recorded, simulated.trace.of(batch), sources)
-    step = Seen(constant(found), engine.card, simulated.config, failures)
-    return explain(step, batch, names)
+    on_card, failures = _until_it_failed(seen)
+    recorded = recorded_events(simulated, batch, fits=seen.fits)
+    key_of = {place: recorded[other][0] for place, other in pairs(recorded, on_card).items()}
+    recorded_category_of = categories(simulated.trace.of(batch), sources)
+    events = [(key - 1, size_bytes) for key, size_bytes in keyed(on_card)]
+    source_of: list[Source] = []
+    category_of: list[Category] = []
+    for place, (_, size_bytes) in enumerate(events):
+        if size_bytes == FREE:
+            continue
+        key = key_of.get(place)
+        if key is None:
+            before = source_of[-1] if source_of else sources[0]
+            source_of.append(before._replace(owner=None))
+            category_of.append(Category.WORKSPACE)
+        else:
+            source_of.append(sources[key])
+            category_of.append(recorded_category_of[key])
+    return take_apart(Seen(events, failures, engine.card, simulated.config), batch, source_of, category_of)
+
+
+def recorded_events(simulated: SimulatedEngine, batch: int, *, fits: bool) -> list[tuple[int, int]]:
+    """What a recording does on a card where the step fits or does not; to its end, if that is not what it says."""
+    agrees = simulated.probe(batch).fits == fits
+    return (simulated if agrees else simulated.without_limit()).events(batch)
 
 
 def _until_it_failed(seen: VirtualMeasurement) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
@@ -77,22 +97,3 @@ def _until_it_failed(seen: VirtualMeasurement) -> tuple[tuple[int, ...], tuple[t
         return seen.events, seen.failures
     before, size_bytes = seen.failures[-1]
     return (*seen.events[:before], size_bytes), seen.failures[:-1]
-
-
-def _events(
-    on_card: Sequence[int], recorded: Sequence[tuple[int, int]], trace: Trace, sources: Sequence[Source]
-) -> tuple[list[Source], list[Event]]:
-    """The card's events in the form of a recording's, and the source of each allocation by its key."""
-    in_kernels = set(trace.key[trace.is_workspace | trace.is_cublas].tolist())
-    pair_of = pairs(recorded, on_card)
-    names: list[Source] = []
-    events: list[Event] = []
-    for place, (key, size_bytes) in enumerate(keyed(on_card)):
-        is_in_kernel = False
-        if size_bytes != FREE:
-            known = recorded[pair_of[place]][0] if place in pair_of else None
-            is_in_kernel = known is None or known in in_kernels
-            before = names[-1] if names else sources[0]
-            names.append(before._replace(owner=None) if known is None else sources[known])
-        events.append(Event(key - 1, size_bytes, is_in_kernel, names[-1].op))
-    return names, events

@@ -20,6 +20,7 @@ from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, Re
 from bench.memory.allocator.history import Action, DiaryAllocator, Entry
 from bench.memory.explaining.sources import Owner, Phase, Source
 from bench.memory.gpus import Card
+from bench.memory.simulated import SimulatedEngine
 from bench.memory.trace import Ints, Trace
 
 
@@ -148,11 +149,6 @@ class Replayed(Protocol):
     """A step on a card that can be replayed: a SimulatedEngine, or what was seen on a card."""
 
     @property
-    def trace(self) -> Trace:
-        """Its events."""
-        ...
-
-    @property
     def card(self) -> Card:
         """The card."""
         ...
@@ -167,7 +163,7 @@ class Replayed(Protocol):
         ...
 
 
-def explain(engine: Replayed, batch: int, sources: Sequence[Source]) -> Explanation:
+def explain(engine: SimulatedEngine, batch: int, sources: Sequence[Source]) -> Explanation:
     """Replay a batch on the engine's card and take its peak apart.
 
     Args:
@@ -175,11 +171,22 @@ def explain(engine: Replayed, batch: int, sources: Sequence[Source]) -> Explanat
         batch: Images.
         sources: Of the trace at this batch, as `bench.memory.explaining.sources.locate` gives them.
     """
+    return take_apart(engine, batch, sources, categories(engine.trace.of(batch), sources))
+
+
+def take_apart(engine: Replayed, batch: int, sources: Sequence[Source], category_of: Sequence[Category]) -> Explanation:
+    """Replay a batch on the engine's card and take its peak apart.
+
+    Args:
+        engine: A step on a card.
+        batch: Images.
+        sources: Of its allocations, by key.
+        category_of: Of its allocations, by key.
+    """
     card = engine.card
     allocator = DiaryAllocator(card.usable_bytes, engine.config)
     result, _ = engine.replay(batch, allocator)
     history = allocator.history
-    category_of = categories(engine.trace.of(batch), sources)
     timeline = _timeline(history, category_of)
     allocated = _allocated(history)
     moment = len(history) - 1 - int(allocated[::-1].argmax()) if result.fits else len(history) - 1
