@@ -109,7 +109,8 @@ def validate(
     measured_batch, reason = None, None
     events: dict[str, int] = {}
     try:
-        measured_batch = largest_batch(running).batch
+        trusted = predicted_batch if engine == "virtual" else None
+        measured_batch = largest_batch(running, trusted=trusted).batch
         if isinstance(running, VirtualEngine) and measured_batch:
             recorded = recorded_events(simulated, measured_batch, fits=True)
             events = compare(recorded, running.watch(measured_batch).events).summary()

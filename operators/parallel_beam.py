@@ -160,13 +160,15 @@ def hat_rows(hats_at: Callable[[Integers], Hats], rows: Integers, dtype: torch.d
     return SparseRows(torch.from_numpy(np.concatenate(columns)), torch.cat(weights), torch.from_numpy(ends))
 
 
-def unfilled_rows(hats_at: Callable[[Integers], Hats], rows: Integers, dtype: torch.dtype) -> SparseRows:
-    """What ``hat_rows`` would return, on the meta device."""
+def unfilled_rows(
+    hats_at: Callable[[Integers], Hats], rows: Integers, dtype: torch.dtype, device: str = "meta"
+) -> SparseRows:
+    """What ``hat_rows`` would return, without values: on the meta device, or with any numbers on the CPU."""
     entries = sum(int(hats_at(some).spans()[1].sum()) for some in _chunks(rows))
     return SparseRows(
-        columns=torch.empty(entries, dtype=torch.int32, device="meta"),
-        weights=torch.empty(entries, dtype=dtype, device="meta"),
-        ends=torch.empty(len(rows) + 1, dtype=torch.int32, device="meta"),
+        columns=torch.empty(entries, dtype=torch.int32, device=device),
+        weights=torch.empty(entries, dtype=dtype, device=device),
+        ends=torch.empty(len(rows) + 1, dtype=torch.int32, device=device),
     )
 
 

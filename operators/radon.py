@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import math
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .base import LinearOperator, register
+from .base import LinearOperator, register, skips_values
 from .equivariant import EquivariantMatrix
 from .parallel_beam import ParallelBeam, hat_rows, unfilled_rows
 
@@ -46,7 +47,7 @@ class Radon(LinearOperator):
         dtype: of images and sinograms, float32 or float64.
 
     Attributes:
-        scale: measurement over line integral in metres: 1, or 1 / norm if normalised (1 on the meta device).
+        scale: measurement over line integral in metres: 1, or 1 / norm if normalised (1 where there are no values).
 
     Raises:
         ValueError: a size below 1 or above `LARGEST_SIZE`.
@@ -69,12 +70,13 @@ class Radon(LinearOperator):
         super().__init__(image_shape, measurement_shape, "cpu", dtype)
         self.geometry = geometry = ParallelBeam(image_size, detectors, angles, extent)
         on_meta = device is not None and torch.device(device).type == "meta"
-        build = unfilled_rows if on_meta else hat_rows
+        has_values = not on_meta and not skips_values()
+        build = hat_rows if has_values else partial(unfilled_rows, device="meta" if on_meta else "cpu")
         pixels, rays = geometry.pixel_orbits(), geometry.ray_orbits()
         self.projection = EquivariantMatrix(build(geometry.rays, rays.representatives, dtype), pixels, rays)
         self.backprojection = EquivariantMatrix(build(geometry.pixels, pixels.representatives, dtype), rays, pixels)
         self.scale = 1.0
-        if normalize and not on_meta:
+        if normalize and has_values:
             self.scale = 1 / self.norm(tolerance=1e-5)
             self.projection.weights *= self.scale
             self.backprojection.weights *= self.scale

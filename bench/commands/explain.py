@@ -123,8 +123,9 @@ def _explain(cell: Cell, card: Card, batch: int | None, name: EngineName) -> Exp
     make_step, steps = cell.workload.for_recording().make_step, cell.memory.steps
     trace = record(make_step, steps)
     engine = simulated_engine(cell, trace, card, kernels_of(card) if name == "virtual" else None)
-    running = running_engine(name, cell, card, largest_batch(engine).batch) if name == "virtual" else None
-    batch = batch or largest_batch(running or engine).batch or 1
+    predicted = batch or largest_batch(engine).batch
+    running = running_engine(name, cell, card, predicted) if name == "virtual" else None
+    batch = batch or (largest_batch(running, trusted=predicted).batch if running else predicted) or 1
     check_at(make_step, trace, [batch])
     sources = locate(make_step, trace, batch, steps)
     if isinstance(running, VirtualEngine):

@@ -205,6 +205,24 @@ def test_a_gpu_is_neither_seen_nor_hidden(asked):
     assert answer == [True, False, False]
 
 
+@pytest.mark.parametrize("architecture", ["DEQ4IP", "LU-DnCNN"])
+def test_constants_without_values_change_no_event(asked, architecture):
+    """The Radon transform's matrices are built only where something is computed."""
+    answer = asked(f"""
+        from bench import config, suite
+        from bench.memory.measuring.cuda import Trial
+        card = CARDS["H200"]
+        (cell,) = suite.cells(config.load(config.default_path()), [{architecture!r}], ["ct"])
+        answer = []
+        for workload in (cell.workload.for_recording(), cell.workload.for_recording().without_values()):
+            trial = Trial(
+                workload.make_step, 2, 2, card.usable_bytes, 0, "", True, False, card.cublas_workspace_config, True
+            )
+            answer.append(VirtualDevice(card).measure(trial).events)
+    """)
+    assert answer[0] == answer[1] and len(answer[0]) > 5000
+
+
 def test_the_recording_and_the_virtual_card_agree_on_a_cell(tmp_path):
     """From the command: the largest batch is the same with both engines."""
     records = {}
