@@ -34,7 +34,7 @@ class VirtualMeasurement(Measurement):
     select elements by value (nonzero, unique, x[mask]): they select none, and what follows is empty. `lower_bounds` are
     the functions whose buffers' sizes are not known and were taken as 0. `events`, if asked for, are the bytes of each
     allocation, and -k for the free of the k-th last, `setup` of them before the first step; `failures` are allocations
-    that failed: how many events came before, and bytes.
+    that failed: how many events came before, and bytes. `host_bytes` is the most memory of the process that ran it.
     """
 
     values_read: int
@@ -43,6 +43,7 @@ class VirtualMeasurement(Measurement):
     events: tuple[int, ...] = field(default=(), repr=False)
     setup: int = 0
     failures: tuple[tuple[int, int], ...] = ()
+    host_bytes: int = 0
 
 
 @dataclass(frozen=True)

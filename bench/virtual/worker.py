@@ -9,6 +9,7 @@ import ctypes
 import mmap
 import os
 import pickle
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -127,6 +128,7 @@ def _measured(task: Task, library: ctypes.CDLL) -> VirtualMeasurement:
         events=events[: ends[-1]] if seen.fits else events,
         setup=ends[0] if ends else len(events),
         failures=failures,
+        host_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
 
 
