@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,8 @@ from bench.memory.gpus import CARDS
 from bench.memory.simulated import installed_release
 from bench.provenance import provenance
 from bench.units import GiB, format_bytes
+from bench.virtual import library
+from bench.virtual.figures import NoVirtualCardError
 
 State = Literal["fine", "missing", "broken"]
 
@@ -39,6 +42,8 @@ LEAST_FREE_BYTES = GiB
 
 _ON_A_GPU = "`--engine cuda` and `bench validate` measure on it; training at the paper's sizes"
 
+_WITH_A_VIRTUAL_CARD = "`--engine virtual`: PyTorch's own CUDA code, without a GPU"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -52,7 +57,8 @@ class Part:
 
 def examine(output: Path) -> list[Part]:
     """Every part; `output` is the folder where results are to go."""
-    checks: list[Callable[[], list[Part]]] = [versions, gpus, cudnn, extras, data, lambda: disk(output), resources]
+    on_disk = partial(disk, output)
+    checks: list[Callable[[], list[Part]]] = [versions, gpus, virtual_card, cudnn, extras, data, on_disk, resources]
     return [part for check in checks for part in check()]
 
 
@@ -106,6 +112,17 @@ def _gpu(nvml: Any, index: int, driver: str) -> Part:
     if torch.version.cuda is None:
         return Part(f"GPU {index}", "missing", f"{found}; PyTorch is built without CUDA", f"a CUDA build: {_ON_A_GPU}")
     return Part(f"GPU {index}", "fine", found)
+
+
+def virtual_card() -> list[Part]:
+    """Whether there can be a virtual card: a CUDA build of PyTorch, and a compiler for the library that it lacks."""
+    try:
+        library.require_virtual_card()
+        found = "built" if library.is_built() else f"to be built at first use by {library.compiler()[0]}"
+    except NoVirtualCardError as error:
+        reason, _, remedy = str(error).partition(": ")
+        return [Part("virtual card", "missing", reason, f"{_WITH_A_VIRTUAL_CARD}: {remedy}")]
+    return [Part("virtual card", "fine", f"PyTorch's CUDA {torch.version.cuda} code without a GPU; {found}")]
 
 
 def cudnn() -> list[Part]:

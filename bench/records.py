@@ -120,10 +120,27 @@ class Edge(_Part):
     monotone: bool
 
 
+class OnVirtualCard(_Part):
+    """What a step did on the virtual card that a real card would answer otherwise.
+
+    Attributes:
+        kernels_of: the card whose kernels ran: another one where the card is no more than a capacity.
+        values_read: copies to the host in a step (`.item()`), which are zeros.
+        selections: kernels of a step that select by value (`nonzero`, `x[mask]`), whose outputs are empty.
+        lower_bounds: functions whose buffers were taken as 0 bytes.
+    """
+
+    kernels_of: Name
+    values_read: Count
+    selections: Count
+    lower_bounds: list[str]
+
+
 class CardResult(_Part):
     """One card's answers: under each bound of the kernels' temporaries that the engine could compute.
 
     There is the exact answer, or both others. `cudnn` is the version whose workspaces the exact one is computed with.
+    `virtual` is what the virtual card did otherwise than a real one, where that answered.
     """
 
     card: Name
@@ -132,6 +149,7 @@ class CardResult(_Part):
     usable_bytes: Positive
     cudnn: str | None
     edges: dict[Bound, Edge]
+    virtual: OnVirtualCard | None = None
 
     @model_validator(mode="after")
     def _is_an_answer(self) -> CardResult:
@@ -525,7 +543,11 @@ class Peak(_Part):
 
 
 class Row(_Part):
-    """One cell under one cap: predicted and measured edge, and the peaks of every batch that was run."""
+    """One cell under one cap: predicted and measured edge, and the peaks of every batch that was run.
+
+    `events` says what the recording and the virtual card have in common at the measured edge, and what each has alone
+    (bench.virtual.comparison.Difference.summary); it is empty where a GPU answered.
+    """
 
     architecture: str
     task: str
@@ -540,6 +562,7 @@ class Row(_Part):
     predicted: list[Peak] = []
     measured: list[Peak] = []
     measurements: list[dict[str, Any]] = []
+    events: dict[str, Count] = {}
     seconds: Elapsed
 
     @property

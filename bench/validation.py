@@ -1,7 +1,8 @@
-"""Predictions against a real GPU, cell by cell and cap by cap.
+"""Predictions against a real GPU or the virtual card, cell by cell and cap by cap.
 
 For each cell and cap: the predicted largest batch B and B + 1 run on the GPU under the cap; where they disagree with
-the prediction, the edge is searched for. The simulated and the measured peaks stand side by side.
+the prediction, the edge is searched for. The simulated and the measured peaks stand side by side. On the virtual card
+the recording is also held against it event for event, at the measured edge.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 
 from bench import code
 from bench.cell import Cell
+from bench.engines import EngineName
 from bench.errors import UsageError
 from bench.files import locked, read_regular, write_atomically
 from bench.memory import Card, Probe, Trace, largest_batch, record
@@ -22,8 +24,12 @@ from bench.memory.gpus import card_of_device
 from bench.memory.measuring.cuda import Device, ProbeFailedError
 from bench.provenance import provenance
 from bench.records import Peak, Row, Validation
-from bench.stages.memory import cuda_engine, simulated_engine
+from bench.stages.memory import running_engine, simulated_engine
 from bench.units import MiB
+from bench.virtual import VirtualEngine
+from bench.virtual.comparison import TooDifferentError, compare
+from bench.virtual.explained import recorded_events
+from bench.virtual.figures import kernels_of
 
 LARGEST_BYTES = 256 * MiB
 
@@ -53,6 +59,7 @@ def run(
     path: Path,
     device_name: str,
     *,
+    engine: EngineName = "cuda",
     device: Device | None = None,
     time_limit_seconds: float = float("inf"),
 ) -> Iterator[tuple[Row, bool]]:
@@ -73,7 +80,7 @@ def run(
             if time.monotonic() - start > time_limit_seconds:
                 return
             trace = trace or record(cell.workload.for_recording().make_step, cell.memory.steps)
-            row = validate(cell, card, trace, device_name, device)
+            row = validate(cell, card, trace, device_name, engine, device)
             _store(path, row, device_name)
             yield row, True
 
@@ -102,24 +109,37 @@ def _store(path: Path, row: Row, device_name: str) -> None:
         write_atomically(path, result.model_dump_json(indent=1) + "\n")
 
 
-def validate(cell: Cell, card: Card, trace: Trace, device_name: str, device: Device | None = None) -> Row:
-    """Hold the prediction for one cell under one card's memory against the GPU.
+def validate(
+    cell: Cell,
+    card: Card,
+    trace: Trace,
+    device_name: str,
+    engine: EngineName = "cuda",
+    device: Device | None = None,
+) -> Row:
+    """Hold the prediction for one cell under one card's memory against the GPU, or against the virtual card.
 
     Both run the step that is recorded: solves of as many evaluations as have the memory of all of them. The kernels are
-    the GPU's own, whatever card its memory is capped to.
+    the GPU's own, whatever card its memory is capped to; on the virtual card they are the card's.
     """
     start = time.perf_counter()
-    simulated = simulated_engine(cell, trace, card, kernels_of=card_of_device(device_name))
+    kernels = kernels_of(card) if engine == "virtual" else card_of_device(device_name)
+    simulated = simulated_engine(cell, trace, card, kernels_of=kernels)
     prediction = largest_batch(simulated)
     predicted_batch = prediction.batch
     is_known = all(simulated.knows_workspaces(probe.batch) for probe in prediction.probes)
-    cuda = cuda_engine(cell, card, max(predicted_batch, 1), device)
+    running = running_engine(engine, cell, card, max(predicted_batch, 1), device)
     measured_batch, reason = None, None
+    events: dict[str, int] = {}
     try:
-        measured_batch = largest_batch(cuda).batch
-    except ProbeFailedError as error:
+        trusted = predicted_batch if engine == "virtual" else None
+        measured_batch = largest_batch(running, trusted=trusted).batch
+        if isinstance(running, VirtualEngine) and measured_batch:
+            recorded = recorded_events(simulated, measured_batch, fits=True)
+            events = compare(recorded, running.watch(measured_batch).events).summary()
+    except (ProbeFailedError, TooDifferentError) as error:
         reason = str(error)
-    tried = sorted(cuda.measurements.items())
+    tried = sorted(running.measurements.items())
     return Row(
         architecture=cell.architecture,
         task=cell.task,
@@ -132,8 +152,9 @@ def validate(cell: Cell, card: Card, trace: Trace, device_name: str, device: Dev
         predicted_batch=predicted_batch,
         measured_batch=measured_batch,
         predicted=[_peak(simulated.probe(batch)) for batch, _ in tried],
-        measured=[_peak(cuda.probes[batch]) for batch, _ in tried],
+        measured=[_peak(running.probes[batch]) for batch, _ in tried],
         measurements=[{"batch": batch} | asdict(seen) for batch, seen in tried],
+        events=events,
         seconds=round(time.perf_counter() - start, 1),
     )
 

@@ -6,6 +6,7 @@ The only place where models meet operators.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bench import models, operators
+from bench.operators.base import without_values
 
 if TYPE_CHECKING:
     from bench.config import Task, TrainingSection
@@ -22,16 +24,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained: an architecture by name, its options, a task and how it is trained."""
+    """What is trained: an architecture by name, its options, a task and how it is trained.
+
+    Where it `has_values` is False, the operator's constants have the right sizes and any values (`without_values`).
+    """
 
     architecture: str
     options: ModelOptions
     task: Task
     training: TrainingSection
+    has_values: bool = True
 
     def build(self, device: torch.device) -> Architecture:
         """The architecture with its operator, both on `device`."""
-        operator = operators.get(self.task.operator)(**self.task.options, device=device)
+        with nullcontext() if self.has_values else without_values():
+            operator = operators.get(self.task.operator)(**self.task.options, device=device)
         with device:
             return models.get(self.architecture)(operator, self.options)
 
@@ -86,6 +93,10 @@ class Workload:
         solver = self.options.solver
         backward = self.options.backward_solver or solver
         return self.with_evaluations(recorded_evaluations(solver), recorded_evaluations(backward))
+
+    def without_values(self) -> Workload:
+        """The same workload on a device that computes nothing: constants are allocated and not worked out."""
+        return replace(self, has_values=False)
 
     def with_evaluations(self, forward: int, backward: int) -> Workload:
         """The same workload with solves of exactly so many evaluations."""

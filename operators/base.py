@@ -9,6 +9,9 @@ number of times.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,6 +29,27 @@ def register(operator: OperatorClass) -> OperatorClass:
     """Class decorator: make the operator known to ``operators.get`` under its class name."""
     registry[operator.__name__] = operator
     return operator
+
+
+_skips_values: ContextVar[bool] = ContextVar("skips_values", default=False)
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Operators that are built within have constants of the right sizes, and any values.
+
+    For a device that computes nothing, on which those that take long to work out would be in vain.
+    """
+    before = _skips_values.set(True)
+    try:
+        yield
+    finally:
+        _skips_values.reset(before)
+
+
+def skips_values() -> bool:
+    """Whether constants are not worked out, because of `without_values`."""
+    return _skips_values.get()
 
 
 @dataclass

@@ -161,12 +161,15 @@ def hat_rows(hats_at: Callable[[Integers], Hats], rows: Integers, dtype: torch.d
     return SparseRows(torch.from_numpy(np.concatenate(columns)), torch.cat(weights), torch.from_numpy(ends))
 
 
-def unfilled_rows(entries: int, rows: int, dtype: torch.dtype) -> SparseRows:
-    """What ``hat_rows`` would return for so many rows with so many entries in all, on the meta device."""
+def unfilled_rows(entries: int, rows: int, dtype: torch.dtype, device: str = "meta") -> SparseRows:
+    """What ``hat_rows`` would return for so many rows with so many entries in all, without values.
+
+    They are on the meta device, or have any numbers on the CPU.
+    """
     return SparseRows(
-        columns=torch.empty(entries, dtype=torch.int32, device="meta"),
-        weights=torch.empty(entries, dtype=dtype, device="meta"),
-        ends=torch.empty(rows + 1, dtype=torch.int32, device="meta"),
+        columns=torch.empty(entries, dtype=torch.int32, device=device),
+        weights=torch.empty(entries, dtype=dtype, device=device),
+        ends=torch.empty(rows + 1, dtype=torch.int32, device=device),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import LinearOperator, register
+from .base import LinearOperator, register, skips_values
 from .equivariant import EquivariantMatrix
 from .parallel_beam import ParallelBeam, entries, hat_rows, orbits, unfilled_rows
 
@@ -46,7 +46,7 @@ class Radon(LinearOperator):
         dtype: of images and sinograms, float32 or float64.
 
     Attributes:
-        scale: measurement over line integral in metres: 1, or 1 / norm if normalised (1 on the meta device).
+        scale: measurement over line integral in metres: 1, or 1 / norm if normalised (1 where there are no values).
 
     Raises:
         ValueError: a size below 1 or above `LARGEST_SIZE`.
@@ -69,18 +69,20 @@ class Radon(LinearOperator):
         super().__init__(image_shape, measurement_shape, "cpu", dtype)
         self.geometry = geometry = ParallelBeam(image_size, detectors, angles, extent)
         on_meta = device is not None and torch.device(device).type == "meta"
+        has_values = not on_meta and not skips_values()
         pixels, rays = orbits(geometry)
-        if on_meta:
-            of_rays, of_pixels = entries(geometry)
-            forward = unfilled_rows(of_rays, len(rays.representatives), dtype)
-            adjoint = unfilled_rows(of_pixels, len(pixels.representatives), dtype)
-        else:
+        if has_values:
             forward = hat_rows(geometry.rays, rays.representatives, dtype)
             adjoint = hat_rows(geometry.pixels, pixels.representatives, dtype)
+        else:
+            of_rays, of_pixels = entries(geometry)
+            where = "meta" if on_meta else "cpu"
+            forward = unfilled_rows(of_rays, len(rays.representatives), dtype, where)
+            adjoint = unfilled_rows(of_pixels, len(pixels.representatives), dtype, where)
         self.projection = EquivariantMatrix(forward, pixels, rays)
         self.backprojection = EquivariantMatrix(adjoint, rays, pixels)
         self.scale = 1.0
-        if normalize and not on_meta:
+        if normalize and has_values:
             self.scale = 1 / self.norm(tolerance=1e-5)
             self.projection.weights *= self.scale
             self.backprojection.weights *= self.scale

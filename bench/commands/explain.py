@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,6 +12,7 @@ from bench.commands.common import ConfigFile, check_file, say
 
 if TYPE_CHECKING:  # torch, pandas and matplotlib take over a second to import: only an explanation pays for them
     from bench.cell import Cell
+    from bench.engines import EngineName
     from bench.memory import Card
     from bench.memory.explaining.explain import Explanation
 
@@ -28,6 +29,10 @@ def explain(
     gpu: Annotated[str | None, typer.Option(help="A named card: see `bench list`.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images. [default: as many as fit, or 1]")] = None,
     config: ConfigFile = None,
+    engine: Annotated[
+        Literal["simulated", "virtual"],
+        typer.Option(help="What tells: a recording, or PyTorch's own CUDA code on a card that is not there."),
+    ] = "simulated",
     top: Annotated[int, typer.Option(help="Rows of the breakdown by module and line; 0 for none.")] = 10,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of the tables.")] = False,
     timeline: Annotated[Path | None, typer.Option(help="Draw memory over the step: .png, .svg or .pdf.")] = None,
@@ -48,10 +53,11 @@ def explain(
     if timeline and snapshot and timeline.absolute() == snapshot.absolute():
         raise UsageError(f"--snapshot: {snapshot} is that of --timeline too: give another name")
     from bench import suite
-    from bench.commands.measuring import chosen_cards, with_environment
+    from bench.commands.measuring import chosen_cards, virtual_cards, with_environment
     from bench.commands.run import cards_given
     from bench.config import load
     from bench.memory import NotRecordableError
+    from bench.memory.measuring.cuda import ProbeFailedError
     from bench.report import composition
     from bench.report.terminal import print_table
 
@@ -61,14 +67,20 @@ def explain(
     settings = load(config, with_environment(config, given))
     card = chosen_cards(settings, [], [])[0]
     if step:
+        if engine == "virtual":
+            raise UsageError("--engine virtual: a step of one's own is explained by its recording; leave --engine out")
         what: dict[str, object] = {"step": step}
         explanation, name = _explain_step(step, card, batch, settings.memory.alloc_conf), step
     else:
         (cell,) = suite.cells(settings)
+        if engine == "virtual":
+            virtual_cards([card])
         what = {"architecture": cell.architecture, "task": cell.task, "settings": cell.settings}
         name = f"{cell.architecture} on {cell.task}"
         try:
-            explanation = _explain(cell, card, batch)
+            explanation = _explain(cell, card, batch, engine)
+        except ProbeFailedError as error:
+            raise UsageError(str(error)) from error
         except NotRecordableError as error:
             raise UsageError(f"{name} cannot be recorded: {error}") from error
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # theirs
@@ -82,7 +94,7 @@ def explain(
 
         _write(snapshot, lambda: write(explanation, snapshot))
     if json:
-        print(_as_json(what, settings.memory.workspace, explanation))
+        print(_as_json(what, settings.memory.workspace, explanation, engine))
     else:
         print_table(composition.categories(explanation), composition.caption(explanation, title))
         if top:
@@ -119,20 +131,28 @@ def _check(gpu_cap: str | None, gpu: str | None, batch: int | None, top: int, ti
         raise UsageError(f"--timeline {timeline} has no known suffix: give one of {', '.join(SUFFIXES)}")
 
 
-def _explain(cell: Cell, card: Card, batch: int | None) -> Explanation:
+def _explain(cell: Cell, card: Card, batch: int | None, name: EngineName) -> Explanation:
     """Record the cell, take the largest batch that fits if none is given, and take its peak apart."""
     from bench.memory import largest_batch, record
     from bench.memory.checked import check_at
     from bench.memory.explaining.explain import explain
     from bench.memory.explaining.sources import locate
-    from bench.stages.memory import simulated_engine
+    from bench.stages.memory import running_engine, simulated_engine
+    from bench.virtual.engine import VirtualEngine
+    from bench.virtual.explained import explain_on_card
+    from bench.virtual.figures import kernels_of
 
     make_step, steps = cell.workload.for_recording().make_step, cell.memory.steps
     trace = record(make_step, steps)
-    engine = simulated_engine(cell, trace, card)
-    batch = batch or largest_batch(engine).batch or 1
+    engine = simulated_engine(cell, trace, card, kernels_of(card) if name == "virtual" else None)
+    predicted = batch or largest_batch(engine).batch
+    running = running_engine(name, cell, card, predicted) if name == "virtual" else None
+    batch = batch or (largest_batch(running, trusted=predicted).batch if running else predicted) or 1
     check_at(make_step, trace, [batch])
-    return explain(engine, batch, locate(make_step, trace, batch, steps))
+    sources = locate(make_step, trace, batch, steps)
+    if isinstance(running, VirtualEngine):
+        return explain_on_card(running, engine, batch, sources)
+    return explain(engine, batch, sources)
 
 
 def _explain_step(step: str, card: Card, batch: int | None, alloc_conf: str) -> Explanation:
@@ -154,12 +174,12 @@ def _explain_step(step: str, card: Card, batch: int | None, alloc_conf: str) -> 
         return explanation
 
 
-def _as_json(what: dict[str, object], workspace: str, explanation: Explanation) -> str:
+def _as_json(what: dict[str, object], workspace: str, explanation: Explanation, engine: EngineName) -> str:
     from json import dumps
 
     import torch
 
-    how = {"engine": "simulated", "workspace": workspace, "torch": torch.__version__}
+    how = {"engine": engine, "workspace": workspace, "torch": torch.__version__}
     return dumps({"format": 1} | what | how | explanation.as_dict(), indent=2)
 
 

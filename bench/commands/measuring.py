@@ -83,8 +83,8 @@ def gpu_for(cards: list[Card]) -> str:
         raise UsageError(str(error)) from error
 
 
-def virtual_cards(cards: list[Card]) -> None:
-    """Make sure that there can be a virtual card of each; its library is built if need be.
+def virtual_cards(cards: list[Card]) -> str:
+    """Make sure that there can be a virtual card of each; its library is built if need be. What to call them all.
 
     Raises:
         UsageError: there cannot, on this system or with this build of PyTorch.
@@ -97,6 +97,7 @@ def virtual_cards(cards: list[Card]) -> None:
             VirtualDevice(card)
     except NoVirtualCardError as error:
         raise UsageError(str(error)) from error
+    return "the virtual card"
 
 
 def at_preset(settings: Config, path: Path | None, given: Mapping[str, Mapping[str, object]]) -> Config:
@@ -176,6 +177,25 @@ def say_what_diverged(records: list[Record]) -> None:
         for training in record.accuracy.trainings if record.accuracy else ():
             if training.status == "diverged":
                 say(f"{record.architecture} on {record.task}, seed {training.seed}, diverged: {training.reason}")
+
+
+def say_what_was_virtual(records: list[Record]) -> None:
+    """In one line on stderr: what answered on the virtual card, and where it cannot answer as a real one would."""
+    results = [card for record in records if record.memory for card in record.memory.cards if card.virtual]
+    done = [card.virtual for card in results if card.virtual]
+    if not done:
+        return
+    torch = ", ".join(sorted({record.provenance.torch for record in records}))
+    cudnn = ", ".join(sorted({card.cudnn for card in results if card.cudnn})) or "none"
+    kernels = ", ".join(dict.fromkeys(each.kernels_of for each in done))
+    values = max(each.values_read for each in done)
+    selections = max(each.selections for each in done)
+    bounds = sorted({name for each in done for name in each.lower_bounds})
+    say(
+        f"virtual card: torch {torch}, cuDNN {cudnn}, kernels of {kernels}; a step reads at most {values} values, "
+        f"which are zeros, and selects by value at most {selections} times, which gives nothing; "
+        + (f"lower bounds: {', '.join(bounds)}" if bounds else "no size is a lower bound")
+    )
 
 
 def check_none_failed(records: list[Record]) -> None:

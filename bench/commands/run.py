@@ -72,6 +72,7 @@ def run(
         gpu_for,
         measured,
         say_what_diverged,
+        say_what_was_virtual,
         virtual_cards,
         with_environment,
     )
@@ -130,6 +131,8 @@ def run(
         if made:
             names = [card.name for card in cards]
             report(stage, made, names, settings, None if part else output, printed=not json, note=note)
+        if stage == "memory" and settings.memory.engine == "virtual":
+            say_what_was_virtual(made)
         if stage == "memory":
             suite.check_cards_hold_parameters(made, cards)
     if len(cells) > 1 and not part:

@@ -1,32 +1,40 @@
-"""bench validate: the predictions held against a GPU."""
+"""bench validate: the predictions held against a GPU, or against the virtual card."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from bench.commands.common import ConfigFile, Names, check_folder, listed, say
+
+_USE_SIMULATED, _HERE_IT_IS_NEEDED = ": use --engine simulated", ": run it where there is one"
 
 
 def validate(
     gpu_cap: Annotated[
         Names, typer.Option(help="Memory of cards, such as 8GB (= 8 GiB); 8GB,24GB for several.")
     ] = None,
+    gpu: Annotated[Names, typer.Option(help="Named cards, with commas between them: see `bench list`.")] = None,
     architecture: Annotated[Names, typer.Option(help="Only these architectures, with commas between them.")] = None,
     task: Annotated[Names, typer.Option(help="Only these tasks, with commas between them.")] = None,
     config: ConfigFile = None,
+    engine: Annotated[
+        Literal["cuda", "virtual"],
+        typer.Option(help="What the predictions are held against: a GPU, or PyTorch's own CUDA code without one."),
+    ] = "cuda",
     output: Annotated[Path, typer.Option(help="Folder for the result.")] = Path("results/validation"),
     time_limit: Annotated[float, typer.Option(min=1, help="Begin no row after so many seconds.")] = float("inf"),
 ) -> None:
     """Hold every prediction against a GPU: B fits, B + 1 does not, and the peaks.
 
-    The GPU's allocator is capped, so that a large card stands in for smaller ones. Rows are stored as they are made;
-    the same command goes on where the last one stopped.
+    The GPU's allocator is capped, so that a large card stands in for smaller ones. The virtual card is each card
+    itself, and is compared event for event. Rows are stored as they are made; the same command goes on where the last
+    one stopped.
     """
     from bench import suite, validation
-    from bench.commands.measuring import chosen_cards, gpu_for, say_that_environment_is_ignored
+    from bench.commands.measuring import chosen_cards, gpu_for, say_that_environment_is_ignored, virtual_cards
     from bench.commands.run import cards_given
     from bench.config import load
     from bench.errors import CellsFailedError, UsageError
@@ -40,7 +48,7 @@ def validate(
         "suite": {
             "architectures": listed("--architecture", architecture),
             "tasks": listed("--task", task),
-            **cards_given(gpu_cap, None),
+            **cards_given(gpu_cap, gpu),
         }
     }
     settings = load(config, given)
@@ -48,12 +56,12 @@ def validate(
     cells = suite.cells(settings)
     check_folder("--output", output)
     try:
-        device_name = gpu_for(cards)
+        device_name = gpu_for(cards) if engine == "cuda" else virtual_cards(cards)
     except UsageError as error:
-        raise UsageError(str(error).replace(": use --engine simulated", ": run it where there is one")) from error
-    path = output / f"{device_name.replace(' ', '-').lower()}.json"
+        raise UsageError(str(error).replace(_USE_SIMULATED, _HERE_IT_IS_NEEDED)) from error
+    path = output / f"{device_name.removeprefix('the ').replace(' ', '-').lower()}.json"
     rows = []
-    for row, is_new in validation.run(cells, cards, path, device_name, time_limit_seconds=time_limit):
+    for row, is_new in validation.run(cells, cards, path, device_name, engine=engine, time_limit_seconds=time_limit):
         rows.append(row)
         if is_new:
             verdict = row.reason or f"predicted {row.predicted_batch}, measured {row.measured_batch}"

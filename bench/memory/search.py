@@ -65,8 +65,11 @@ class Boundary:
         return next((p for p in self.probes if p.batch == self.batch), None)
 
 
-def largest_batch(engine: Engine) -> Boundary:
-    """Find the largest batch B that fits, such that B + 1 ... B + NEIGHBOURS do not."""
+def largest_batch(engine: Engine, trusted: int | None = None) -> Boundary:
+    """Find the largest batch B that fits, such that B + 1 ... B + NEIGHBOURS do not.
+
+    Of a B that is `trusted`, the answer of another engine that looked beyond it, B + 1 alone is probed.
+    """
     probes: dict[int, Probe] = {}
 
     def fits(batch: int) -> bool:
@@ -80,7 +83,7 @@ def largest_batch(engine: Engine) -> Boundary:
         low, high = (middle, high) if fits(middle) else (low, middle)
 
     beyond = 1
-    while beyond <= NEIGHBOURS and low < LARGEST_BATCH:
+    while beyond <= (1 if low == trusted else NEIGHBOURS) and low < LARGEST_BATCH:
         if fits(low + beyond):
             low, beyond = low + beyond, 0
         beyond += 1

@@ -10,7 +10,8 @@ from typing import Protocol
 
 import torch
 
-from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, OutOfMemory, Replay, replay
+from bench.memory.allocator.caching import FREE, AllocatorConfig, CachingAllocator, OutOfMemory, Replay, replay
+from bench.memory.allocator.history import Action, Entry
 from bench.memory.convolution import Convolution, most_workspace_bytes
 from bench.memory.gpus import Card
 from bench.memory.reductions import Multiprocessors
@@ -91,6 +92,17 @@ class SimulatedEngine:
         events, calls = self.trace.with_calls(batch)
         convolutions = Convolutions(allocator, calls, self.workspaces)
         return replay(events, allocator, convolutions.malloc), convolutions.fallbacks
+
+    def events(self, batch: int) -> list[tuple[int, int]]:
+        """What the card's allocator does at `batch`, up to where memory runs out: (key, bytes) or (key, FREE).
+
+        The workspaces are those that convolutions come to run with.
+        """
+        history: list[Entry] = []
+        allocator = CachingAllocator(self.card.usable_bytes, config=self.config, observer=history.append)
+        self.replay(batch, allocator)
+        size_of = {Action.ALLOC: lambda entry: entry.size_bytes, Action.FREE: lambda entry: FREE}
+        return [(entry.key, size_of[entry.action](entry)) for entry in history if entry.action in size_of]
 
     def knows_workspaces(self, batch: int) -> bool:
         """Whether no convolution at `batch` needs a bound; true also where no replay is needed to tell."""

@@ -21,6 +21,7 @@ def table(rows: Sequence[Row]) -> pd.DataFrame:
                 "measured": "failed" if row.measured_batch is None else str(row.measured_batch or "-"),
                 "reserved": _percent(row.error("reserved_bytes")),
                 "allocated": _percent(row.error("allocated_bytes")),
+                **_events(row, any(each.events for each in rows)),
                 "verdict": row.reason or ("equal" if row.agrees else "DIFFERS"),
             }
             for row in rows
@@ -33,10 +34,26 @@ def caption(rows: Sequence[Row], device: str) -> str:
     equal = sum(row.agrees for row in rows)
     errors = [abs(error) for row in rows if (error := row.error("reserved_bytes")) is not None]
     largest = f"; largest error of peak reserved {max(errors):.2%}" if errors else ""
+    of_both, of_one = (sum(row.events.get(name, 0) for row in rows for name in names) for names in (_BOTH, _ONE))
+    alike = f" {of_both:,} events of both, {of_one:,} temporaries and allocations of one alone." if of_both else ""
     return (
         f"Largest batch predicted and measured on {device}, errors of the predicted peaks at the measured edge: "
-        f"{equal} of {len(rows)} equal{largest}."
+        f"{equal} of {len(rows)} equal{largest}.{alike}"
     )
+
+
+_BOTH, _ONE = ("same",), ("temporaries", "on_card", "recorded")
+
+
+def _events(row: Row, are_shown: bool) -> dict[str, str]:
+    """Events of both, and what one alone has: temporaries of the card, other allocations of it, the recording's."""
+    names = {
+        "same": "events of both",
+        "temporaries": "temporaries",
+        "on_card": "card alone",
+        "recorded": "recording alone",
+    }
+    return {shown: f"{row.events[name]:,}" if row.events else "" for name, shown in names.items() if are_shown}
 
 
 def _percent(error: float | None) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from bench.engines import EngineName, engine_that_runs
 from bench.memory import Boundary, Card, SimulatedEngine, Trace, largest_batch, record
 from bench.memory.allocator.caching import AllocatorConfig
 from bench.memory.checked import check_at
@@ -18,8 +19,8 @@ from bench.memory.measuring.cuda import CudaEngine, Device
 from bench.memory.search import LARGEST_BATCH
 from bench.memory.simulated import installed_release
 from bench.memory.trace import Workspace
-from bench.records import Bound, CardResult, Edge, Memory, Parameters, Record
-from bench.virtual import VirtualEngine
+from bench.records import Bound, CardResult, Edge, Memory, OnVirtualCard, Parameters, Record
+from bench.virtual import VirtualMeasurement
 from bench.virtual.figures import kernels_of
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
     on_card = {"simulated": _simulated, "cuda": _measured, "virtual": _virtual}[cell.memory.engine]
     cards = [card for card in cell.cards if earlier is None or earlier.card(card.name) is None]
     results = [on_card(cell, trace, card) for card in cards]
-    largest = max((edge.largest_batch for result in results for edge in result.edges.values()), default=0)
-    edge = (batch for batch in (largest, largest + 1) if 0 < batch < LARGEST_BATCH)
-    check_at(workload.make_step, trace, edge)
+    if cell.memory.engine == "simulated":  # the other engines run the step itself at their answers
+        largest = max((edge.largest_batch for result in results for edge in result.edges.values()), default=0)
+        edge = (batch for batch in (largest, largest + 1) if 0 < batch < LARGEST_BATCH)
+        check_at(workload.make_step, trace, edge)
     memory = Memory(
         engine=cell.memory.engine,
         recorded_steps=cell.memory.steps,
@@ -75,24 +77,14 @@ def bounded_engine(cell: Cell, trace: Trace, card: Card, workspace: Workspace) -
     return SimulatedEngine(trace, with_most_cublas(card), workspace, config, envelope)
 
 
-def cuda_engine(cell: Cell, card: Card, first_guess: int = 1, device: Device | None = None) -> CudaEngine:
-    """The GPU, or a stand-in `device`, under a card's memory; it runs the step that is recorded."""
-    return CudaEngine(
-        cell.workload.for_recording().make_step,
-        card,
-        first_guess=first_guess,
-        steps=cell.memory.steps,
-        alloc_conf=cell.memory.alloc_conf,
-        allow_tf32=cell.memory.allow_tf32,
-        deterministic=cell.memory.deterministic,
-        device=device,
-    )
-
-
-def virtual_engine(cell: Cell, card: Card, first_guess: int = 1, device: Device | None = None) -> VirtualEngine:
-    """The virtual card, or a stand-in `device`; it runs the step that is recorded."""
-    return VirtualEngine(
-        cell.workload.for_recording().make_step,
+def running_engine(
+    name: EngineName, cell: Cell, card: Card, first_guess: int = 1, device: Device | None = None
+) -> CudaEngine:
+    """The GPU or the virtual card, or a stand-in `device`; it runs the step that is recorded."""
+    workload = cell.workload.for_recording()
+    return engine_that_runs(
+        name,
+        (workload.without_values() if name == "virtual" else workload).make_step,
         card,
         first_guess=first_guess,
         steps=cell.memory.steps,
@@ -135,22 +127,30 @@ def _exact_boundary(engine: SimulatedEngine) -> Boundary | None:
 
 def _measured(cell: Cell, trace: Trace, card: Card) -> CardResult:
     """One card's answer from the GPU, whose context is measured first and takes its place in the card."""
-    first = cuda_engine(cell, card)
+    first = running_engine("cuda", cell, card)
     first.probe(1)
     context_bytes = first.measurements[1].context_bytes
     if context_bytes is not None:
         card = replace(card, context_bytes=context_bytes)
     guess = largest_batch(simulated_engine(cell, trace, card)).batch
-    return _result(card, {"exact": _edge(largest_batch(cuda_engine(cell, card, guess)))}, None)
+    return _result(card, {"exact": _edge(largest_batch(running_engine("cuda", cell, card, guess)))}, None)
 
 
 def _virtual(cell: Cell, trace: Trace, card: Card) -> CardResult:
     """One card's answer from PyTorch's CUDA code, searched for from the recording's on."""
     guess = largest_batch(simulated_engine(cell, trace, card, kernels_of(card))).batch
-    engine = virtual_engine(cell, card, guess)
-    boundary = largest_batch(engine)
-    cudnn = next(seen.cudnn for seen in engine.measurements.values())
-    return _result(card, {"exact": _edge(boundary)}, version_text(cudnn) if cudnn else None)
+    engine = running_engine("virtual", cell, card, guess)
+    boundary = largest_batch(engine, trusted=guess)
+    seen = engine.measurements[boundary.batch or 1]
+    assert isinstance(seen, VirtualMeasurement)
+    done = OnVirtualCard(
+        kernels_of=kernels_of(card).name,
+        values_read=seen.values_read,
+        selections=seen.selections,
+        lower_bounds=list(seen.lower_bounds),
+    )
+    result = _result(card, {"exact": _edge(boundary)}, version_text(seen.cudnn) if seen.cudnn else None)
+    return result.model_copy(update={"virtual": done})
 
 
 def _result(card: Card, edges: dict[Bound, Edge], cudnn_version: str | None) -> CardResult:

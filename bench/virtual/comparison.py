@@ -8,9 +8,11 @@ variations", 1986).
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bench.memory.allocator.caching import FREE
 from bench.memory.trace import ROUNDING_BYTES
@@ -53,15 +55,42 @@ def compare(recorded: Iterable[tuple[int, int]], on_card: Iterable[int]) -> Diff
     Raises:
         TooDifferentError: they differ in thousands of events.
     """
-    ours, our_temporaries = _apart(recorded)
-    theirs, their_temporaries = _apart(keyed(on_card))
-    only_ours, only_theirs = _smallest_difference(ours, theirs)
+    ours, theirs = _apart(recorded), _apart(keyed(on_card))
+    only_ours, only_theirs = _smallest_difference(ours.rest, theirs.rest)
+    our_temporaries, their_temporaries = (Counter(side.temporaries.values()) for side in (ours, theirs))
+    left = Counter(ours.rest[place] for place in only_ours if ours.rest[place] > 0)
     return Difference(
-        same=len(ours) - len(only_ours) + 2 * (our_temporaries & their_temporaries).total(),
+        same=len(ours.rest) - len(only_ours) + 2 * (our_temporaries & their_temporaries).total(),
         temporaries=their_temporaries - our_temporaries,
-        on_card=Counter(theirs[place] for place in only_theirs if theirs[place] > 0),
-        recorded=Counter(ours[place] for place in only_ours if ours[place] > 0) + (our_temporaries - their_temporaries),
+        on_card=Counter(theirs.rest[place] for place in only_theirs if theirs.rest[place] > 0),
+        recorded=left + (our_temporaries - their_temporaries),
     )
+
+
+def pairs(recorded: Iterable[tuple[int, int]], on_card: Iterable[int]) -> dict[int, int]:
+    """Which allocation of a recording each of a card's is: places among the card's events -> among the recording's.
+
+    Temporaries are paired where the same events surround them, in order, by size. What the card alone has is left out.
+
+    Args and Raises:
+        as `compare`.
+    """
+    ours, theirs = _apart(recorded), _apart(keyed(on_card))
+    only_ours, only_theirs = map(set, _smallest_difference(ours.rest, theirs.rest))
+    our_common = [place for number, place in enumerate(ours.places) if number not in only_ours]
+    their_common = [place for number, place in enumerate(theirs.places) if number not in only_theirs]
+    found = dict(zip(their_common, our_common, strict=True))
+    between: dict[int, list[int]] = {}
+    for place in sorted(ours.temporaries):
+        between.setdefault(bisect(our_common, place), []).append(place)
+    for place in sorted(theirs.temporaries):
+        waiting = between.get(bisect(their_common, place), [])
+        size_bytes = theirs.temporaries[place]
+        number = next((n for n, other in enumerate(waiting) if ours.temporaries[other] == size_bytes), None)
+        if number is not None:
+            found[place] = waiting[number]
+            del waiting[: number + 1]
+    return found
 
 
 def keyed(on_card: Iterable[int]) -> Iterator[tuple[int, int]]:
@@ -72,24 +101,36 @@ def keyed(on_card: Iterable[int]) -> Iterator[tuple[int, int]]:
         yield (allocations, event) if event > 0 else (allocations + 1 + event, FREE)
 
 
-def _apart(events: Iterable[tuple[int, int]]) -> tuple[list[int], Counter[int]]:
-    """Blocks, + where allocated and - where freed, without temporaries; and those by size.
+class _Apart(NamedTuple):
+    """Events without temporaries: blocks, + where allocated and - where freed, and the places of these events.
 
-    An allocation of no bytes is none.
+    Of each temporary, the block by the place of its allocation.
     """
+
+    rest: list[int]
+    places: list[int]
+    temporaries: dict[int, int]
+
+
+def _apart(events: Iterable[tuple[int, int]]) -> _Apart:
+    """Temporaries, and the rest. An allocation of no bytes is none."""
     blocks: dict[int, int] = {}
-    rest: list[int] = []
-    temporaries: Counter[int] = Counter()
-    for key, size_bytes in events:
+    apart = _Apart([], [], {})
+    for place, (key, size_bytes) in enumerate(events):
         if size_bytes != FREE:
             blocks[key] = -(-size_bytes // ROUNDING_BYTES) * ROUNDING_BYTES
-            if size_bytes:
-                rest.append(blocks[key])
-        elif rest and rest[-1] == blocks[key]:
-            temporaries[rest.pop()] += 1
+            if not size_bytes:
+                continue
+            apart.rest.append(blocks[key])
+        elif apart.rest and apart.rest[-1] == blocks[key]:
+            apart.temporaries[apart.places.pop()] = apart.rest.pop()
+            continue
         elif blocks[key]:
-            rest.append(-blocks[key])
-    return rest, temporaries
+            apart.rest.append(-blocks[key])
+        else:
+            continue
+        apart.places.append(place)
+    return apart
 
 
 def _smallest_difference(one: Sequence[int], other: Sequence[int]) -> tuple[list[int], list[int]]:

@@ -30,25 +30,28 @@ START_SECONDS = 300.0  # to import PyTorch from a slow disk
 class VirtualMeasurement(Measurement):
     """What one trial saw on the virtual card.
 
-    `values_read` counts copies to the host, which are zeros. `selections` counts kernels that select elements by value
-    (nonzero, unique, x[mask]): they select none, and what follows is empty. `lower_bounds` are the functions whose
-    buffers' sizes are not known and were taken as 0. `events`, if asked for, are the bytes of each allocation, and -k
-    for the free of the k-th last.
+    `values_read` counts the copies to the host in the last step: they are zeros. `selections` counts its kernels that
+    select elements by value (nonzero, unique, x[mask]): they select none, and what follows is empty. `lower_bounds` are
+    the functions whose buffers' sizes are not known and were taken as 0. `events`, if asked for, are the bytes of each
+    allocation, and -k for the free of the k-th last, `setup` of them before the first step; `failures` are allocations
+    that failed: how many events came before, and bytes. `host_bytes` is the most memory of the process that ran it.
     """
 
     values_read: int
     selections: int
     lower_bounds: tuple[str, ...]
     events: tuple[int, ...] = field(default=(), repr=False)
+    setup: int = 0
+    failures: tuple[tuple[int, int], ...] = ()
+    host_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Task:
-    """A trial and the card that it runs on; whether its allocations and frees are to be told."""
+    """A trial and the card that it runs on."""
 
     figures: Figures
     trial: Trial
-    with_events: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,16 +73,14 @@ class VirtualDevice:
         self._timeout_seconds = timeout_seconds
         self._environment = environment()
 
-    def measure(self, trial: Trial, *, with_events: bool = False) -> VirtualMeasurement:
+    def measure(self, trial: Trial) -> VirtualMeasurement:
         """Carry out one trial.
 
         Raises:
             IsolatedError: it ended without an answer.
         """
         try:
-            answer = _Process.running(self._environment).ask(
-                Task(self._figures, trial, with_events), self._timeout_seconds
-            )
+            answer = _Process.running(self._environment).ask(Task(self._figures, trial), self._timeout_seconds)
         except IsolatedError:
             _Process.end()
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.memory.gpus import Card
 from bench.memory.measuring.cuda import CudaEngine, Device
 from bench.memory.recording.recorder import STEPS, MakeStep
-from bench.virtual.device import VirtualDevice
+from bench.virtual.device import VirtualDevice, VirtualMeasurement
 
 
 class VirtualEngine(CudaEngine):
@@ -39,3 +39,13 @@ class VirtualEngine(CudaEngine):
             deterministic=deterministic,
             device=device or VirtualDevice(card),
         )
+
+    def watch(self, batch: int) -> VirtualMeasurement:
+        """Run the step at `batch` once more, with every allocation and free.
+
+        Raises:
+            ProbeFailedError: it neither fitted nor ran out of memory.
+        """
+        seen = self._measure(batch, with_events=True)
+        assert isinstance(seen, VirtualMeasurement)
+        return seen

@@ -1,4 +1,4 @@
-"""What the virtual card answered for the suite's cells, kept: one file per release of PyTorch.
+"""What the virtual card answered, kept: for the suite's cells and other steps, one file of each kind per release.
 
 They hold the recording where there is no CUDA build: tests/golden/virtual, made by `make virtual`.
 """
@@ -11,9 +11,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from bench.virtual.device import VirtualMeasurement
+
 
 class Golden(BaseModel):
-    """Whole steps at one batch: their peaks, and every allocation (bytes) and free (-k: of the k-th last)."""
+    """Whole steps at one batch: their peaks, and every allocation (bytes) and free (-k: of the k-th last).
+
+    `setup` of the events come before the first step. Values read and selections are those of the last step.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -21,12 +26,20 @@ class Golden(BaseModel):
     peak_allocated_bytes: int
     peak_reserved_bytes: int
     values_read: int
+    selections: int
     lower_bounds: tuple[str, ...]
+    setup: int
     events: tuple[int, ...]
+
+    @classmethod
+    def of(cls, batch: int, seen: VirtualMeasurement) -> Golden:
+        """What is kept of a trial."""
+        names = cls.model_fields.keys() - {"batch"}
+        return cls(batch=batch, **{name: getattr(seen, name) for name in names})
 
 
 class Goldens(BaseModel):
-    """All cells on one card; the names are "architecture on task"."""
+    """All steps of a kind on one card; a cell's name is "architecture on task"."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

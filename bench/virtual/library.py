@@ -58,7 +58,7 @@ def environment() -> dict[str, str]:
         NoVirtualCardError: it cannot be built or kept.
     """
     require_virtual_card()
-    torch_libraries = sorted((Path(torch.__file__).parent / "lib").glob("*.so*"))
+    torch_libraries = _torch_libraries()
     try:
         folder = _cache_folder() / _key(torch_libraries)
         if not folder.is_dir():
@@ -70,6 +70,11 @@ def environment() -> dict[str, str]:
         "TRITON_LIBCUDA_PATH": str(folder),
         "TRITON_CACHE_DIR": str(folder.with_suffix(".triton")),
     }
+
+
+def is_built() -> bool:
+    """Whether the library for this PyTorch is kept already."""
+    return (_cache_folder() / _key(_torch_libraries())).is_dir()
 
 
 def build(folder: Path, imported: set[str]) -> None:
@@ -86,6 +91,21 @@ def build(folder: Path, imported: set[str]) -> None:
     empty.write_text("")
     needs_driver = ("-Wl,--no-as-needed", "-L", str(folder), f"-l:{DRIVER}")
     _compile(f"-Wl,-soname,{NVML}", "-o", str(folder / NVML), str(empty), *needs_driver)
+
+
+def compiler() -> list[str]:
+    """How the C compiler is called: as CC says, or else the first that there is.
+
+    Raises:
+        NoVirtualCardError: there is none.
+    """
+    command = os.environ.get("CC", "").split() or list(filter(shutil.which, _COMPILERS))[:1]
+    if not command:
+        raise NoVirtualCardError(
+            f"the virtual engine needs a C compiler once, and there is none of {', '.join(_COMPILERS)}: "
+            "install one (apt-get install gcc), or name it in CC"
+        )
+    return command
 
 
 def _build_into(folder: Path, torch_libraries: list[Path]) -> None:
@@ -107,12 +127,7 @@ def _build_into(folder: Path, torch_libraries: list[Path]) -> None:
 
 
 def _compile(*arguments: str) -> None:
-    command = os.environ.get("CC", "").split() or [next(filter(shutil.which, _COMPILERS), "")]
-    if not command[0]:
-        raise NoVirtualCardError(
-            f"the virtual engine needs a C compiler once, and there is none of {', '.join(_COMPILERS)}: "
-            "install one (apt-get install gcc), or name it in CC"
-        )
+    command = compiler()
     try:
         done = subprocess.run([*command, *_OPTIONS, *arguments], capture_output=True, text=True, check=False)
     except OSError as error:
@@ -120,6 +135,10 @@ def _compile(*arguments: str) -> None:
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), f"exit code {done.returncode}")
         raise NoVirtualCardError(f"{command[0]} cannot build the virtual card ({first.strip()}): name another in CC")
+
+
+def _torch_libraries() -> list[Path]:
+    return sorted((Path(torch.__file__).parent / "lib").glob("*.so*"))
 
 
 def _key(torch_libraries: list[Path]) -> str:

@@ -9,19 +9,18 @@ import ctypes
 import mmap
 import os
 import pickle
+import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
-from functools import partial
 from multiprocessing.connection import Connection
 
 import torch
 import torch._dynamo  # the first optimiser would import it: seconds, in every fork
 
 from bench.memory.measuring.cuda import Measurement, measure_here
-from bench.memory.recording.recorder import MakeStep
 from bench.virtual.device import Failed, Task, VirtualMeasurement
 from bench.virtual.figures import Figures
 from bench.workers import begin
@@ -99,36 +98,67 @@ def _carry_out(content: bytes, connection: Connection, unknown: mmap.mmap) -> No
 
 
 def _measured(task: Task, library: ctypes.CDLL) -> VirtualMeasurement:
-    trial = task.trial
-    if task.with_events:
-        trial = replace(trial, make_step=partial(_make_recorded_step, trial.make_step))
-    seen = measure_here(trial)
+    ends: list[int] = []  # of setup and of each step: how many allocations and frees there were
+    in_steps: list[tuple[int, int]] = []
+
+    def make_step(batch: int, device: torch.device) -> Callable[[], object]:
+        if task.trial.with_events:
+            torch.cuda.memory._record_memory_history(context=None, max_entries=sys.maxsize)
+        step = task.trial.make_step(batch, device)
+        ends.append(_events_so_far())
+
+        def counted() -> None:
+            before = _counts(library)
+            step()
+            values, selections = _counts(library)
+            in_steps.append((values - before[0], selections - before[1]))
+            ends.append(_events_so_far())
+
+        return counted
+
+    seen = measure_here(replace(task.trial, make_step=make_step))
     values = {field.name: getattr(seen, field.name) for field in fields(Measurement)}
+    values_read, selections = in_steps[-1] if in_steps else _counts(library)
+    events, failures = _history() if task.trial.with_events else ((), ())
     return VirtualMeasurement(
         **(values | {"step_seconds": None}),  # time on the host means nothing
-        values_read=library.virtual_card_values_read(),
-        selections=library.virtual_card_selections(),
+        values_read=values_read,
+        selections=selections,
         lower_bounds=tuple(library.virtual_card_lower_bounds().decode().split()),
-        events=tuple(_events()) if task.with_events else (),
+        events=events[: ends[-1]] if seen.fits else events,
+        setup=ends[0] if ends else len(events),
+        failures=failures,
+        host_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
 
 
-def _make_recorded_step(make_step: MakeStep, batch: int, device: torch.device) -> Callable[[], object]:
-    torch.cuda.memory._record_memory_history(context=None, max_entries=sys.maxsize)
-    return make_step(batch, device)
+def _counts(library: ctypes.CDLL) -> tuple[int, int]:
+    """Copies to the host, and kernels that select by value, since the process began."""
+    return library.virtual_card_values_read(), library.virtual_card_selections()
 
 
-def _events() -> Iterator[int]:
-    """What PyTorch's allocator was asked for since then: bytes, or -k for the free of the k-th last allocation."""
+def _events_so_far() -> int:
+    """How often PyTorch's allocator allocated and freed."""
+    statistics = torch.cuda.memory_stats()
+    return int(statistics.get("allocation.all.allocated", 0) + statistics.get("allocation.all.freed", 0))
+
+
+def _history() -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+    """What PyTorch's allocator was asked for since it was watched: `events` and `failures` of VirtualMeasurement."""
     numbers: dict[int, int] = {}
     allocations = 0
-    for event in torch.cuda.memory._snapshot()["device_traces"][0]:
-        if event["action"] == "alloc":
+    events: list[int] = []
+    failures: list[tuple[int, int]] = []
+    for entry in torch.cuda.memory._snapshot()["device_traces"][0]:
+        if entry["action"] == "alloc":
             allocations += 1
-            numbers[event["addr"]] = allocations
-            yield event["size"]
-        elif event["action"] == "free_completed":
-            yield numbers.pop(event["addr"]) - allocations - 1
+            numbers[entry["addr"]] = allocations
+            events.append(entry["size"])
+        elif entry["action"] == "free_completed":
+            events.append(numbers.pop(entry["addr"]) - allocations - 1)
+        elif entry["action"] == "oom":
+            failures.append((len(events), entry["size"]))
+    return tuple(events), tuple(failures)
 
 
 def _unknown(shared: mmap.mmap) -> str | None:

@@ -22,34 +22,43 @@ def forward_128(batch, device):
     return _make_step(batch, device, 128, trains=False)
 
 
+def forward_512_mixed(batch, device):
+    """One forward pass at context 512 under bfloat16 autocast, in a process that has multiplied matrices before."""
+    return _make_step(batch, device, 512, trains=False, after=product_of_one_number, autocast=True)
+
+
 def full_step_128(batch, device):
     """Forward, backward and the first update at context 128."""
     return _make_step(batch, device, 128)
 
 
 def full_step_256(batch, device):
-    """The same at context 256, in a process that has used cuBLAS before."""
-    return _make_step(batch, device, 256, after=full_step_of_one_number)
+    """The same at context 256, in the process that did 128 before."""
+    return _make_step(batch, device, 256, after=full_step_128)
 
 
 def full_step_512(batch, device):
-    """The same at context 512, in a process that has used cuBLAS before."""
-    return _make_step(batch, device, 512, after=full_step_of_one_number)
+    """The same at context 512, in the process that did 256 before."""
+    return _make_step(batch, device, 512, after=full_step_256)
 
 
-def _make_step(batch, device, context, trains=True, after=None):
+def _make_step(batch, device, context, trains=True, after=None, autocast=False):
     if after:
-        after(device)
+        after(batch, device)()
     model = Transformer(context, device)
     parameters = list(model.parameters())
     tokens = torch.zeros(batch, context, dtype=torch.int64, device=device)
+    if after and device.type == "cuda":  # here the history begins
+        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.empty_cache()
     moments = {}
     kept = []  # logits and loss live until the next step
 
     def step():
         for parameter in parameters:
             parameter.grad = None
-        kept[:] = [model(tokens)]
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            kept[:] = [model(tokens)]
         if trains:
             kept.append(cross_entropy(kept[0], tokens))
             kept[1].backward()
@@ -58,10 +67,9 @@ def _make_step(batch, device, context, trains=True, after=None):
     return step
 
 
-def full_step_of_one_number(device):
-    """Let cuBLAS take its workspaces, one in each of the two threads of a training step."""
-    weight = torch.zeros(1, 1, device=device, requires_grad=True)
-    (torch.zeros(2, 1, device=device) @ weight).sum().backward()
+def product_of_one_number(batch, device):
+    """Let cuBLAS take its workspace."""
+    return lambda: torch.zeros(2, 1, device=device) @ torch.zeros(1, 1, device=device)
 
 
 class Transformer(nn.Module):
@@ -86,14 +94,18 @@ class Block(nn.Module):
 
     def __init__(self, context, device):
         super().__init__()
-        self.attention = Attention(context, device)
         self.attention_norm = Norm(device)
-        self.feed_forward = FeedForward(device)
+        self.attention = Attention(context, device)
         self.feed_forward_norm = Norm(device)
+        self.feed_forward = FeedForward(device)
 
     def forward(self, x):
-        x = x + self.attention(self.attention_norm(x))
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        y = self.attention_norm(x)
+        y = self.attention(y)
+        x = x + y
+        y = self.feed_forward_norm(x)
+        y = self.feed_forward(y)
+        return x + y
 
 
 class Linear(nn.Module):
@@ -104,8 +116,15 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs, device=device))
 
     def forward(self, x: Tensor) -> Tensor:
+        weight, x = _cast(self.weight), _cast(x)
         columns = x.flatten(0, -2).t()
-        return torch.bmm(self.weight[None], columns[None]).squeeze(0).t().unflatten(0, x.shape[:-1])
+        return torch.bmm(weight[None], columns[None]).squeeze(0).t().unflatten(0, x.shape[:-1])
+
+
+def _cast(operand):
+    """An operand as autocast gives it to einsum."""
+    kind = operand.device.type
+    return operand.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else operand
 
 
 class Norm(nn.Module):
@@ -115,7 +134,9 @@ class Norm(nn.Module):
 
     def forward(self, x):
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        return einsum("...i,i->...i", x / (length**2 / WIDTH + 1e-5).sqrt(), self.weight)
+        normed = x / (length**2 / WIDTH + 1e-5).sqrt()
+        result = einsum("i,...i->...i", self.weight, normed)
+        return result.to(x.dtype)
 
 
 class FeedForward(nn.Module):
@@ -142,13 +163,15 @@ class Attention(nn.Module):
 
     def forward(self, x):
         batch, context, _ = x.shape
-        query, key, value = (_heads(project(x)) for project in (self.query, self.key, self.value))
+        query, key, value = self.query(x), self.key(x), self.value(x)
+        query, key, value = _heads(query), _heads(key), _heads(value)
         positions = torch.arange(context, device=x.device)
         turned_query = self._turned(query, positions.expand(batch, context))
         turned_key = self._turned(key, positions.expand(batch, context))
         later = ~torch.triu(torch.ones(context, context, device=x.device), diagonal=1).bool()
         mixed = _attend(turned_query, turned_key, value, later.expand(batch, HEADS, context, context))
-        result = self.out(mixed.transpose(1, 2).reshape(batch, context, WIDTH))
+        mixed = mixed.transpose(1, 2).reshape(batch, context, WIDTH)
+        result = self.out(mixed)
         del query, key, turned_query, turned_key, value, positions, later
         return result
 
@@ -156,9 +179,8 @@ class Attention(nn.Module):
         """Each pair of features turned by its position's angle: x (batch, heads, context, HEAD_WIDTH)."""
         cos, sin = (table[positions].unsqueeze(1) for table in self.rotations)
         turned = torch.zeros_like(x)
-        even, odd = x[..., 0::2], x[..., 1::2]
-        turned[..., 0::2] = even * cos - odd * sin
-        turned[..., 1::2] = even * sin + odd * cos
+        turned[..., 0::2] = x[..., 0::2] * cos - x[..., 1::2] * sin
+        turned[..., 1::2] = x[..., 0::2] * sin + x[..., 1::2] * cos
         return turned
 
 
@@ -170,25 +192,23 @@ def _heads(x):
 def _attend(query, key, value, is_seen):
     scores = einsum("...qd,...kd->...qk", query, key) / math.sqrt(HEAD_WIDTH)
     scores = scores.masked_fill(is_seen == 0, -math.inf)
-    return einsum("...qk,...kd->...qd", _softmax(scores), value)
+    weights = _softmax(scores)
+    return einsum("...qk,...kd->...qd", weights, value)
 
 
 def _softmax(x):
-    exponentials = _shifted(x).exp()
+    largest = x.max(dim=-1, keepdim=True).values
+    exponentials = (x - largest).exp()
     return exponentials / exponentials.sum(dim=-1, keepdim=True)
-
-
-def _shifted(x):
-    return x - x.max(dim=-1, keepdim=True).values
 
 
 def cross_entropy(logits, targets):
     """The mean over all positions; an index made on the host, as in the histories."""
     logits, targets = logits.flatten(0, 1), targets.flatten()
     largest = logits.max(dim=-1, keepdim=True).values
-    shifted = logits - largest
-    normaliser = shifted.exp().sum(dim=-1)
-    chosen = shifted[torch.arange(len(targets)), targets]
+    logits = logits - largest
+    normaliser = logits.exp().sum(dim=-1)
+    chosen = logits[torch.arange(len(targets)), targets]
     losses = normaliser.log() - chosen
     return losses.mean()
 

@@ -13,6 +13,7 @@ from bench.data import fetch
 from bench.memory.cudnn import cache
 from bench.memory.cudnn.backend import CudnnError
 from bench.units import GiB
+from bench.virtual import library
 
 
 class NVMLError(Exception):
@@ -84,6 +85,38 @@ def test_no_gpu_is_said_with_the_reason(gpus, fake, found):
     assert (part.name, part.state) == ("GPU", "missing")
     assert part.found.startswith(found)
     assert "--engine cuda" in part.adds
+
+
+@pytest.fixture
+def linux(monkeypatch):
+    """Linux on x86_64, whatever this is."""
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+
+
+def test_a_build_without_cuda_can_have_no_virtual_card(monkeypatch, linux):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    (part,) = doctor.virtual_card()
+    assert (part.name, part.state) == ("virtual card", "missing")
+    assert part.found.endswith(f"a CUDA build of PyTorch, but {torch.__version__} is built without CUDA")
+    assert part.adds.startswith("`--engine virtual`: PyTorch's own CUDA code, without a GPU: pip install torch")
+
+
+def test_a_cuda_build_needs_a_compiler_until_the_card_is_built(monkeypatch, linux, tmp_path):
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(library.shutil, "which", lambda name: name if name == "clang" else None)
+    (part,) = doctor.virtual_card()
+    assert (part.state, part.adds) == ("fine", "")
+    assert part.found == "PyTorch's CUDA 13.0 code without a GPU; to be built at first use by clang"
+    monkeypatch.setattr(library.shutil, "which", lambda name: None)
+    (part,) = doctor.virtual_card()
+    assert part.state == "missing" and part.adds.endswith("install one (apt-get install gcc), or name it in CC")
+    assert list(tmp_path.iterdir()) == []  # nothing is made by looking
+    (tmp_path / "bench/virtual-card" / library._key(library._torch_libraries())).mkdir(parents=True)
+    (part,) = doctor.virtual_card()
+    assert part.found == "PyTorch's CUDA 13.0 code without a GPU; built"
 
 
 def test_a_healthy_machine_is_exit_code_0_and_its_json_the_same_parts(bench):

@@ -58,3 +58,16 @@ def test_a_good_guess_costs_few_probes():
     engine = Table(range(1, 101), 100)
     largest_batch(engine)
     assert sorted(engine.asked) == [100, 101, 102]
+
+
+def test_a_trusted_answer_that_holds_costs_two_probes():
+    engine = Table(range(1, 101), 100)
+    assert largest_batch(engine, trusted=100).batch == 100
+    assert sorted(engine.asked) == [100, 101]
+
+
+@pytest.mark.parametrize(("edge", "trusted"), [(100, 98), (100, 103), (0, 3)])
+def test_a_trusted_answer_that_does_not_hold_is_searched_around(edge, trusted):
+    engine = Table(range(1, edge + 1), trusted)
+    assert largest_batch(engine, trusted=trusted).batch == edge
+    assert {edge + 1, edge + NEIGHBOURS} <= set(engine.asked)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from skimage.transform import radon as skimage_radon
 from torch import Tensor
 
+from bench.operators.base import without_values
 from bench.operators.equivariant import SparseRows
 from bench.operators.parallel_beam import hat_rows
 from bench.operators.radon import Radon
@@ -142,3 +143,18 @@ def test_scale_turns_measurements_into_line_integrals(full_size):
 def test_impossible_sizes_are_refused():
     with pytest.raises(ValueError, match=r"Radon got angles 0, expected at least 1 and at most 4,096"):
         Radon(angles=0)
+
+
+def test_without_values_there_are_the_same_constants_and_nothing_is_worked_out(monkeypatch):
+    made = Radon(40, 60, 20)
+    monkeypatch.setattr("bench.operators.radon.hat_rows", None)
+    monkeypatch.setattr(Radon, "norm", None)
+    with without_values():
+        unfilled = Radon(40, 60, 20)
+    sizes = [
+        {name: (buffer.shape, buffer.dtype, buffer.device) for name, buffer in radon.named_buffers()}
+        for radon in (made, unfilled)
+    ]
+    assert sizes[0] == sizes[1] and unfilled.scale == 1.0
+    monkeypatch.undo()
+    assert Radon(40, 60, 20).scale == made.scale

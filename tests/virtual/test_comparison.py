@@ -7,7 +7,7 @@ import pytest
 
 from bench.memory.allocator.caching import FREE
 from bench.virtual import comparison
-from bench.virtual.comparison import TooDifferentError, compare, keyed
+from bench.virtual.comparison import TooDifferentError, compare, keyed, pairs
 
 KiB = 1024
 
@@ -90,3 +90,38 @@ def test_two_steps_that_have_nothing_in_common_are_said(monkeypatch):
     monkeypatch.setattr(comparison, "MOST_DIFFERENCES", 10)
     with pytest.raises(TooDifferentError, match="differ in more than 10 events"):
         compare(recording(*[KiB] * 10), on_card(*[2 * KiB] * 10))
+
+
+def test_pairs_name_the_same_allocations():
+    recorded = [(1, KiB), (2, 5 * KiB), (2, FREE), (3, 2 * KiB), (1, FREE), (3, FREE)]
+    card = [KiB, 7 * KiB, -1, 5 * KiB, -1, 2 * KiB, 5 * KiB, -1, -5, -2]
+    found = pairs(recorded, card)
+    assert {place: recorded[other] for place, other in found.items() if card[place] > 0} == {
+        0: (1, KiB),
+        3: (2, 5 * KiB),
+        5: (3, 2 * KiB),
+    }  # neither the temporary of 7 KiB nor the later one of 5 KiB
+
+
+def test_temporaries_pair_in_order_and_where_the_same_surrounds_them():
+    recorded = [(1, KiB), (1, FREE), (2, 2 * KiB), (2, FREE), (3, 4 * KiB), (4, KiB), (4, FREE), (5, KiB), (5, FREE)]
+    card = [2 * KiB, -1, KiB, -1, 4 * KiB, KiB, -1, KiB, -1, KiB, -1]
+    found = pairs(recorded, card)
+    assert {place: recorded[other][0] for place, other in found.items()} == {0: 2, 4: 3, 5: 4, 7: 5}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_equal_events_pair_one_to_one(seed):
+    draw = random.Random(seed)
+    card, alive = [], []
+    for _ in range(80):
+        if alive and draw.random() < 0.5:
+            number = alive.pop(draw.randrange(len(alive)))
+            card.append(number - sum(event > 0 for event in card) - 1)
+        else:
+            card.append(draw.choice((KiB, 2 * KiB, 3 * KiB)))
+            alive.append(sum(event > 0 for event in card))
+    found = pairs(list(keyed(card)), card)
+    assert {place: other for place, other in found.items() if card[place] > 0} == {
+        place: place for place, event in enumerate(card) if event > 0
+    }

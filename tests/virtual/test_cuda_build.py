@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 PYTHON = os.environ.get("BENCH_CUDA_PYTHON", "")
 pytestmark = pytest.mark.skipif(not PYTHON, reason="BENCH_CUDA_PYTHON names no python with a CUDA build of PyTorch")
 
@@ -74,7 +75,7 @@ def wrong(batch, device):
 
 @pytest.fixture
 def asked(tmp_path):
-    """Run code with bench and STEPS at hand in the CUDA build's python; what it leaves in `answer`."""
+    """Run code with bench, its tools and STEPS at hand in the CUDA build's python; what it leaves in `answer`."""
     (tmp_path / "steps.py").write_text(STEPS)
 
     def asked(code, **environment):
@@ -83,12 +84,14 @@ def asked(tmp_path):
             "from bench.memory import *\n"
             "from bench.memory.measuring.cuda import ProbeFailedError\n"
             "from bench.virtual import *\n"
+            "import torch\n"
+            "RELEASE = '.'.join(torch.__version__.split('.')[:2])\n"
         )
         (tmp_path / "asked.py").write_text(before + textwrap.dedent(code) + "\nprint('ANSWER', json.dumps(answer))\n")
         done = subprocess.run(
             [PYTHON, "asked.py"],
             cwd=tmp_path,
-            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | environment,
             capture_output=True,
             text=True,
             check=False,
@@ -151,8 +154,8 @@ def test_reductions_stage_as_on_a_real_card(asked):
     answer = asked("""
         from bench.memory.measuring.cuda import Trial
         card = CARDS["H200"]
-        trial = Trial(steps.reduction, 1, 1, card.usable_bytes, 0, "", True, False, card.cublas_workspace_config)
-        answer = VirtualDevice(card).measure(trial, with_events=True).events
+        trial = Trial(steps.reduction, 1, 1, card.usable_bytes, 0, "", True, False, card.cublas_workspace_config, True)
+        answer = VirtualDevice(card).measure(trial).events
     """)
     assert 553_648_128 in answer and 64 in answer
 
@@ -163,7 +166,7 @@ def test_shapes_that_depend_on_values_are_noticed(asked):
         engine.probe(1)
         answer = engine.measurements[1].selections
     """)
-    assert answer == 2  # in each of two steps
+    assert answer == 1  # in a step
 
 
 @pytest.mark.parametrize(
@@ -202,6 +205,24 @@ def test_a_gpu_is_neither_seen_nor_hidden(asked):
     assert answer == [True, False, False]
 
 
+@pytest.mark.parametrize("architecture", ["DEQ4IP", "LU-DnCNN"])
+def test_constants_without_values_change_no_event(asked, architecture):
+    """The Radon transform's matrices are built only where something is computed."""
+    answer = asked(f"""
+        from bench import config, suite
+        from bench.memory.measuring.cuda import Trial
+        card = CARDS["H200"]
+        (cell,) = suite.cells(config.load(config.default_path()), [{architecture!r}], ["ct"])
+        answer = []
+        for workload in (cell.workload.for_recording(), cell.workload.for_recording().without_values()):
+            trial = Trial(
+                workload.make_step, 2, 2, card.usable_bytes, 0, "", True, False, card.cublas_workspace_config, True
+            )
+            answer.append(VirtualDevice(card).measure(trial).events)
+    """)
+    assert answer[0] == answer[1] and len(answer[0]) > 5000
+
+
 def test_the_recording_and_the_virtual_card_agree_on_a_cell(tmp_path):
     """From the command: the largest batch is the same with both engines."""
     records = {}
@@ -210,8 +231,8 @@ def test_the_recording_and_the_virtual_card_agree_on_a_cell(tmp_path):
             f"run --engine {engine} --gpu 'RTX 3080' --stages memory --architecture DEQ4IP --task ct --jobs 1 --json"
         )
         done = subprocess.run(
-            [Path(PYTHON).with_name("bench"), *shlex.split(command), "--output", tmp_path / engine],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            [PYTHON, "-m", "bench", *shlex.split(command), "--output", tmp_path / engine],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -224,6 +245,78 @@ def test_the_recording_and_the_virtual_card_agree_on_a_cell(tmp_path):
     assert records["virtual"]["engine"] == "virtual"
     assert virtual["cudnn"] == simulated["cudnn"]
     assert virtual["edges"]["exact"]["largest_batch"] == simulated["edges"]["exact"]["largest_batch"]
+
+
+@pytest.mark.parametrize("kind", ["foreign", "gradients", "histories", "modules"])
+def test_the_card_answers_what_is_kept(asked, kind):
+    """Every event of every step, where the release is one that goldens are kept of."""
+    path = ROOT / f"tests/golden/virtual/{kind}-{asked('answer = RELEASE')}.json.xz"
+    if not path.exists():
+        pytest.skip(f"no {path.name}")
+    answer = asked(f"""
+        from pathlib import Path
+        from bench.virtual.goldens import read
+        from tools.virtual_goldens.__main__ import made
+        from tools.virtual_goldens.kinds import KINDS
+        from bench.virtual.comparison import keyed
+
+        def told(golden):
+            'All of it; of frees that follow each other, as when autocast forgets its casts, not the order.'
+            runs = [[]]
+            for key, size in keyed(golden.events):
+                runs[-1].append((key, size)) if size < 0 else runs.extend([[(key, size)], []])
+            return golden.model_copy(update=dict(events=())), [sorted(run) for run in runs]
+
+        kept, now = read(Path({str(path)!r})).cells, made(KINDS[{kind!r}]).cells
+        answer = [name for name in kept if told(now[name]) != told(kept[name])]
+    """)
+    assert answer == []
+
+
+def run(tmp_path, command):
+    """bench COMMAND in that python."""
+    return subprocess.run(
+        [PYTHON, "-m", "bench", *shlex.split(command)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+CELL = "--engine virtual --gpu 'RTX 3080' --architecture LU-DnCNN --task deblurring"
+
+
+def test_validation_on_the_card(tmp_path):
+    done = run(tmp_path, f"validate {CELL}")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((tmp_path / "results/validation/virtual-card.json").read_text())["rows"]
+    assert row["predicted_batch"] == row["measured_batch"] == 9
+    assert row["events"] == {
+        "same": 7419,
+        "temporaries": 36,
+        "largest_of_temporaries": 512,
+        "on_card": 0,
+        "largest_of_on_card": 0,
+        "recorded": 0,
+        "largest_of_recorded": 0,
+    }
+    assert "1 of 1 equal; largest error of peak reserved 0.00%" in done.stdout
+
+
+@pytest.mark.parametrize("batch", [9, 10])
+def test_both_engines_explain_the_same(tmp_path, batch):
+    """All of the peak that fits, and of where memory runs out, category by category."""
+    told = {}
+    for engine in ("virtual", "simulated"):
+        cell = CELL.replace("--engine virtual", f"--engine {engine}")
+        done = run(tmp_path, f"explain {cell} --batch {batch} --json")
+        assert done.returncode == 0, done.stderr
+        told[engine] = json.loads(done.stdout)
+    assert told["virtual"]["fits"] == (batch == 9)
+    for what in ("categories", "rows", "peak_allocated_bytes", "peak_reserved_bytes"):
+        assert told["virtual"][what] == told["simulated"][what]
 
 
 def test_somebodys_script_runs_unchanged(tmp_path):

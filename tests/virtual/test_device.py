@@ -14,7 +14,7 @@ from bench.memory.gpus import Card
 from bench.memory.measuring.cuda import Measurement, ProbeFailedError
 from bench.memory.measuring.isolated import IsolatedError
 from bench.units import GiB, MiB
-from bench.virtual import NoVirtualCardError, VirtualDevice, VirtualEngine, device
+from bench.virtual import NoVirtualCardError, VirtualDevice, VirtualEngine, VirtualMeasurement, device
 from bench.virtual.figures import figures, kernels_of
 from bench.virtual.library import require_virtual_card
 
@@ -212,15 +212,23 @@ def test_where_there_can_be_none_is_one_sentence(monkeypatch, system, machine, c
         require_virtual_card()
 
 
-def test_the_command_says_it_too(bench, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("command", "remedy"),
+    [
+        (("run", "--engine", "virtual"), "or use --engine simulated"),
+        (("validate", "--engine", "virtual"), "or use --engine simulated"),
+        (("explain", "--engine", "virtual", "--architecture", "DEQ4IP", "--task", "ct"), "or use --engine simulated"),
+    ],
+)
+def test_the_commands_say_it_too(bench, monkeypatch, tmp_path, command, remedy):
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr("platform.system", lambda: "Linux")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    result = bench("run", "--engine", "virtual", "--gpu", "RTX 3080")
+    result = bench(*command, "--gpu", "RTX 3080")
     assert result.returncode == 2 and result.stdout == ""
     assert result.stderr == (
         f"bench: the virtual engine needs a CUDA build of PyTorch, but {torch.__version__} is built without CUDA: "
-        "pip install torch from PyPI in an environment of its own, or use --engine simulated\n"
+        f"pip install torch from PyPI in an environment of its own, {remedy}\n"
     )
     assert not (tmp_path / "results").exists()
 
@@ -234,7 +242,8 @@ def test_records_say_engine_card_and_cudnn(bench, monkeypatch, tmp_path):
 
         def measure(self, trial):
             fits = trial.batch < 5
-            return Measurement(fits, GiB, 2 * GiB, 0, not fits, trial.limit_bytes, None, None, "virtual", "2", 92400)
+            seen = (fits, GiB, 2 * GiB, 0, not fits, trial.limit_bytes, None, None, "virtual", "2", 92400)
+            return VirtualMeasurement(*seen, values_read=3, selections=0, lower_bounds=("cufftXtMakePlanMany",))
 
     import json
 
@@ -262,6 +271,17 @@ def test_records_say_engine_card_and_cudnn(bench, monkeypatch, tmp_path):
         }
     }
     assert set(card["edges"]["exact"]["not_fitting"]) >= {5, 6}
+    assert card["virtual"] == {
+        "kernels_of": "RTX 3080",
+        "values_read": 3,
+        "selections": 0,
+        "lower_bounds": ["cufftXtMakePlanMany"],
+    }
+    assert (
+        f"bench: virtual card: torch {torch.__version__}, cuDNN 9.24.0, kernels of RTX 3080; a step reads at most 3 "
+        "values, which are zeros, and selects by value at most 0 times, which gives nothing; "
+        "lower bounds: cufftXtMakePlanMany\n"
+    ) in result.stderr
 
 
 def test_isolated_errors_are_not_answers():

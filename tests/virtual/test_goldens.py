@@ -15,6 +15,7 @@ from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, re
 from bench.memory.trace import Workspace
 from bench.virtual.comparison import compare, keyed
 from bench.virtual.goldens import Golden, Goldens, read, write
+from tests.fidelity import foreign
 
 FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
 RELEASES = sorted(path.name.removesuffix(".json.xz") for path in FOLDER.glob("torch-*.json.xz"))
@@ -43,11 +44,36 @@ def test_there_are_goldens_of_every_cell():
         assert goldens(release).torch.startswith(release.removeprefix("torch-"))
 
 
-@pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("name", CELLS)
-def test_the_allocator_replays_the_cards_events_to_the_byte(release, name):
+# Whole steps beside the suite's: how many events, values read and selections by value in a step.
+FOREIGN = {
+    "language_model_with_amp": (1890, 2, 0),
+    "language_model_in_bfloat16": (566, 0, 1),  # the gradient of an embedding
+    "vision_transformer": (1538, 0, 0),
+    "u_net_channels_last": (1094, 0, 0),
+    "recurrent_cells": (2977, 0, 0),
+    "contrastive": (360, 0, 0),
+    "checkpointed": (1058, 0, 0),
+    "accumulated": (636, 0, 0),
+    "adversarial": (709, 0, 0),
+    "diffusion_with_average": (624, 0, 0),
+}
+
+
+def test_there_are_goldens_of_ten_foreign_steps():
+    made = goldens("foreign-2.14")
+    assert list(made.cells) == list(foreign.STEPS) == list(FOREIGN)
+    for name, golden in made.cells.items():
+        assert (len(golden.events), golden.values_read, golden.selections) == FOREIGN[name]
+        assert 0 < golden.setup < len(golden.events) and golden.lower_bounds == ()
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [(release, name) for release in RELEASES for name in CELLS] + [("foreign-2.14", name) for name in FOREIGN],
+)
+def test_the_allocator_replays_the_cards_events_to_the_byte(file, name):
     """The events came from PyTorch's compiled allocator on the card, and so did the peaks."""
-    made = goldens(release)
+    made = goldens(file)
     golden = made.cells[name]
     version = tuple(int(part) for part in made.torch.split(".")[:2])
     allocator = CachingAllocator(CARDS[made.card].usable_bytes, config=AllocatorConfig(torch_version=version))
@@ -95,7 +121,9 @@ def test_a_golden_survives_its_file(tmp_path):
         peak_allocated_bytes=1024,
         peak_reserved_bytes=2**21,
         values_read=0,
+        selections=0,
         lower_bounds=("cufftXtMakePlanMany",),
+        setup=1,
         events=(512, 512, -2, -1),
     )
     made = Goldens(torch="2.14.1", cudnn="9.24.0", card="H200", steps=2, cells={"A on b": golden})

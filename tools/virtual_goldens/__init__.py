@@ -1,1 +1,1 @@
-"""Makes what the virtual card answers for the suite's cells: python -m tools.virtual_goldens."""
+"""Makes what the virtual card answers, for the suite's cells and for other steps: python -m tools.virtual_goldens."""

@@ -1,67 +1,61 @@
-"""Make tests/golden/virtual/torch-X.Y.json.xz: the suite's cells on the virtual card, with the installed PyTorch.
+"""Make tests/golden/virtual/KIND-X.Y.json.xz: whole steps on the virtual card, with the installed PyTorch.
 
-    make virtual                        # in an environment of its own, with a CUDA build
-    python -m tools.virtual_goldens     # with the python of such an environment
+    make virtual                                # in an environment of its own, with a CUDA build
+    python -m tools.virtual_goldens [KIND ...]  # with the python of such an environment
 
-Prints how the recording differs, cell by cell, as tests/virtual/test_goldens.py counts it. Needs no GPU.
+Prints how the recording differs, step by step, as the tests of tests/virtual count it. Needs no GPU.
 """
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
-from bench import config, suite
-from bench.memory import CARDS, record
+from bench.memory import record
 from bench.memory.cudnn.backend import version_text
-from bench.memory.measuring.cuda import Trial
+from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.trace import Workspace
 from bench.virtual import VirtualDevice
 from bench.virtual.comparison import compare
 from bench.virtual.goldens import Golden, Goldens, write
+from tools.virtual_goldens.kinds import KINDS, Kind
 
-CARD = CARDS["Quadro RTX 6000"]  # the paper's
-BATCH, STEPS = 2, 2
 FOLDER = Path("tests/golden/virtual")
 
 
 def main() -> None:
-    """Run every cell, write the file."""
-    device = VirtualDevice(CARD)
-    cells = {}
-    for cell in suite.cells(config.load(config.default_path())):
-        make_step = cell.workload.for_recording().make_step
-        trial = Trial(
-            make_step=make_step,
-            batch=BATCH,
-            steps=STEPS,
-            limit_bytes=CARD.usable_bytes,
-            device_index=0,
-            alloc_conf="",
-            allow_tf32=True,
-            deterministic=False,
-            cublas_workspace_config=CARD.cublas_workspace_config,
-        )
-        seen = device.measure(trial, with_events=True)
-        assert seen.fits and seen.cudnn, f"{cell.architecture} on {cell.task} does not fit {CARD.name}"
-        name = f"{cell.architecture} on {cell.task}"
-        cells[name] = Golden(
-            batch=BATCH,
-            peak_allocated_bytes=seen.peak_allocated_bytes,
-            peak_reserved_bytes=seen.peak_reserved_bytes,
-            values_read=seen.values_read,
-            lower_bounds=seen.lower_bounds,
-            events=seen.events,
-        )
-        trace = record(make_step, STEPS).on(CARD)
-        print(name, compare(trace.at(BATCH, Workspace.LOW), seen.events).summary(), flush=True)
-        cudnn = version_text(seen.cudnn)
-    release = ".".join(torch.__version__.split(".")[:2])
+    """Make the files of the kinds that are named, or of all."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    path = FOLDER / f"torch-{release}.json.xz"
-    write(Goldens(torch=torch.__version__, cudnn=cudnn, card=CARD.name, steps=STEPS, cells=cells), path)
-    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
+    release = ".".join(torch.__version__.split(".")[:2])
+    for name in sys.argv[1:] or KINDS:
+        path = FOLDER / f"{name}-{release}.json.xz"
+        write(made(KINDS[name]), path)
+        print(f"{path}: {path.stat().st_size / 1024:.0f} KiB", flush=True)
+
+
+def made(kind: Kind) -> Goldens:
+    """Run every step of a kind."""
+    device = VirtualDevice(kind.card)
+    cudnn = ""
+    answers = {}
+    for name in kind.make_steps:
+        seen = device.measure(kind.trial(name))
+        assert seen.fits, f"{name} does not fit {kind.card.name}"
+        answers[name] = Golden.of(kind.batch, seen)
+        cudnn = version_text(seen.cudnn) if seen.cudnn else cudnn
+        print(name, _difference(kind, name, answers[name]), flush=True)
+    return Goldens(torch=torch.__version__, cudnn=cudnn, card=kind.card.name, steps=kind.steps, cells=answers)
+
+
+def _difference(kind: Kind, name: str, golden: Golden) -> object:
+    if not kind.is_recorded:
+        return f"{len(golden.events)} events"
+    with on_cuda(kind.card.compute_capability) if kind.is_unchanged else nullcontext():
+        trace = record(kind.make_steps[name], kind.steps).on(kind.card)
+    return compare(trace.at(golden.batch, Workspace.LOW), golden.events).summary()
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ def main() -> None:
     answers = {}
     for name in NAMES:
         card = replace(CARDS[name], total_bytes=TOTAL_BYTES)
-        trial = Trial(AllCalls(), 1, 1, card.usable_bytes, 0, "", True, False, card.cublas_workspace_config)
-        seen = VirtualDevice(card).measure(trial, with_events=True)
+        trial = Trial(AllCalls(), 1, 1, card.usable_bytes, 0, "", True, False, card.cublas_workspace_config, True)
+        seen = VirtualDevice(card).measure(trial)
         answers[name] = by_call(keyed(seen.events))
         recorded = by_call(trace.on(card).at(1, Workspace.LOW))[: len(CALLS)]
         wrong = [

@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from bench.memory.allocator.caching import CachingAllocator, SegmentState
+from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, Replay, SegmentState
 from bench.memory.allocator.history import Action, Entry
 from bench.memory.explaining.sources import Owner, Phase, Source
 from bench.memory.gpus import Card
@@ -145,6 +145,24 @@ class Explanation:
         }
 
 
+class Replayed(Protocol):
+    """A step on a card that can be replayed: a SimulatedEngine, or what was seen on a card."""
+
+    @property
+    def card(self) -> Card:
+        """The card."""
+        ...
+
+    @property
+    def config(self) -> AllocatorConfig:
+        """Its allocator."""
+        ...
+
+    def replay(self, batch: int, allocator: CachingAllocator) -> tuple[Replay, int]:
+        """Run the step at `batch` through an allocator; also how many convolutions fell back."""
+        ...
+
+
 def explain(engine: SimulatedEngine, batch: int, sources: Sequence[Source]) -> Explanation:
     """Replay a batch on the engine's card and take its peak apart.
 
@@ -153,11 +171,22 @@ def explain(engine: SimulatedEngine, batch: int, sources: Sequence[Source]) -> E
         batch: Images.
         sources: Of the trace at this batch, as `bench.memory.explaining.sources.locate` gives them.
     """
+    return take_apart(engine, batch, sources, categories(engine.trace.of(batch), sources))
+
+
+def take_apart(engine: Replayed, batch: int, sources: Sequence[Source], category_of: Sequence[Category]) -> Explanation:
+    """Replay a batch on the engine's card and take its peak apart.
+
+    Args:
+        engine: A step on a card.
+        batch: Images.
+        sources: Of its allocations, by key.
+        category_of: Of its allocations, by key.
+    """
     card = engine.card
     history: list[Entry] = []
     allocator = CachingAllocator(card.usable_bytes, config=engine.config, observer=history.append)
     result, _ = engine.replay(batch, allocator)
-    category_of = categories(engine.trace.of(batch), sources)
     timeline = _timeline(history, category_of)
     allocated = _allocated(history)
     moment = len(history) - 1 - int(allocated[::-1].argmax()) if result.fits else len(history) - 1

@@ -65,6 +65,7 @@ class Trial:
     allow_tf32: bool
     deterministic: bool
     cublas_workspace_config: str
+    with_events: bool = False  # every allocation and free is to be told, which the virtual card does
 
 
 class Device(Protocol):
@@ -134,10 +135,7 @@ class CudaEngine:
         Raises:
             ProbeFailedError: it neither fitted nor ran out of memory.
         """
-        try:
-            seen = self._device.measure(self._trial(batch=batch))
-        except IsolatedError as error:
-            raise ProbeFailedError(f"the probe of batch {batch} under {self.card.name} failed: {error}") from error
+        seen = self._measure(batch)
         self.measurements[batch] = seen
         self.probes[batch] = Probe(
             batch=batch,
@@ -148,6 +146,12 @@ class CudaEngine:
             fallbacks=seen.ooms - (not seen.fits),
         )
         return self.probes[batch]
+
+    def _measure(self, batch: int, *, with_events: bool = False) -> Measurement:
+        try:
+            return self._device.measure(self._trial(batch=batch, with_events=with_events))
+        except IsolatedError as error:
+            raise ProbeFailedError(f"the probe of batch {batch} under {self.card.name} failed: {error}") from error
 
     def guess(self) -> int:
         """Where the search starts: a prediction, if there is one."""
