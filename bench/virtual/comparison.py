@@ -1,7 +1,8 @@
 """A recording held against the virtual card, event for event.
 
-Both are sequences of allocations and frees, of which block sizes are compared. An allocation and a free of the same
-size with nothing left in between, as brackets close, is a temporary: these are counted by size. Of the rest, what is on
+Both are sequences of allocations and frees, of which block sizes are compared. Frees that follow each other are taken
+with the latest allocation first: an allocator ends up the same in any order. An allocation and a free of the same size
+with nothing left in between, as brackets close, is a temporary: these are counted by size. Of the rest, what is on
 one side alone is found as the smallest difference of two sequences (E. Myers, "An O(ND) difference algorithm and its
 variations", 1986).
 """
@@ -58,12 +59,14 @@ def compare(recorded: Iterable[tuple[int, int]], on_card: Iterable[int]) -> Diff
     ours, theirs = _apart(recorded), _apart(keyed(on_card))
     only_ours, only_theirs = _smallest_difference(ours.rest, theirs.rest)
     our_temporaries, their_temporaries = (Counter(side.temporaries.values()) for side in (ours, theirs))
+    more = their_temporaries - our_temporaries
     left = Counter(ours.rest[place] for place in only_ours if ours.rest[place] > 0)
+    moved = more & left  # a temporary there, freed later here
     return Difference(
-        same=len(ours.rest) - len(only_ours) + 2 * (our_temporaries & their_temporaries).total(),
-        temporaries=their_temporaries - our_temporaries,
+        same=len(ours.rest) - len(only_ours) + 2 * ((our_temporaries & their_temporaries) + moved).total(),
+        temporaries=more - moved,
         on_card=Counter(theirs.rest[place] for place in only_theirs if theirs.rest[place] > 0),
-        recorded=left + (our_temporaries - their_temporaries),
+        recorded=left - moved + (our_temporaries - their_temporaries),
     )
 
 
@@ -116,7 +119,7 @@ def _apart(events: Iterable[tuple[int, int]]) -> _Apart:
     """Temporaries, and the rest. An allocation of no bytes is none."""
     blocks: dict[int, int] = {}
     apart = _Apart([], [], {})
-    for place, (key, size_bytes) in enumerate(events):
+    for place, (key, size_bytes) in _latest_first(events):
         if size_bytes != FREE:
             blocks[key] = -(-size_bytes // ROUNDING_BYTES) * ROUNDING_BYTES
             if not size_bytes:
@@ -131,6 +134,21 @@ def _apart(events: Iterable[tuple[int, int]]) -> _Apart:
             continue
         apart.places.append(place)
     return apart
+
+
+def _latest_first(events: Iterable[tuple[int, int]]) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Events with their places, those of a run of frees in the reverse order of their allocations."""
+    allocated_at: dict[int, int] = {}
+    run: list[tuple[int, tuple[int, int]]] = []
+    for place, event in enumerate(events):
+        if event[1] == FREE:
+            run.append((place, event))
+            continue
+        yield from sorted(run, key=lambda free: -allocated_at[free[1][0]])
+        run.clear()
+        allocated_at[event[0]] = place
+        yield place, event
+    yield from sorted(run, key=lambda free: -allocated_at[free[1][0]])
 
 
 def _smallest_difference(one: Sequence[int], other: Sequence[int]) -> tuple[list[int], list[int]]:

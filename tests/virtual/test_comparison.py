@@ -55,6 +55,13 @@ def test_what_is_given_back_at_once_is_a_temporary():
     }
 
 
+def test_frees_that_follow_each_other_have_no_order():
+    card = [KiB, 2 * KiB, 3 * KiB, -2, -1]
+    assert compare(recording(KiB), card).temporaries == Counter({2 * KiB: 1, 3 * KiB: 1})
+    difference = compare([(1, KiB), (2, 2 * KiB), (3, 3 * KiB), (2, FREE), (1, FREE)], [KiB, 2 * KiB, 3 * KiB, -3, -2])
+    assert difference.same == 5 and not difference.temporaries
+
+
 def test_temporaries_close_as_brackets_do():
     difference = compare(recording(), [KiB, 2 * KiB, -1, KiB, -1, -3])
     assert difference.temporaries == Counter({KiB: 2, 2 * KiB: 1}) and not difference.on_card
