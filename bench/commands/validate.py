@@ -1,4 +1,4 @@
-"""bench validate: the predictions held against a GPU."""
+"""bench validate: the predictions held against a GPU, or a recording against the history of one."""
 
 from __future__ import annotations
 
@@ -19,12 +19,29 @@ def validate(
     config: ConfigFile = None,
     output: Annotated[Path, typer.Option(help="Folder for the result.")] = Path("results/validation"),
     time_limit: Annotated[float, typer.Option(min=1, help="Begin no row after so many seconds.")] = float("inf"),
+    snapshot: Annotated[
+        Path | None, typer.Option(help="A memory history of a card, as torch.cuda.memory._dump_snapshot writes it.")
+    ] = None,
+    step: Annotated[
+        str | None, typer.Option(help="With --snapshot: its step, FILE.py:FUNCTION or MODULE:FUNCTION(batch, device).")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="With --snapshot: the batch that the card ran.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="With --snapshot: the card that ran it, such as 'RTX 3080'.")] = None,
 ) -> None:
     """Hold every prediction against a GPU: B fits, B + 1 does not, and the peaks.
 
     The GPU's allocator is capped, so that a large card stands in for smaller ones. Rows are stored as they are made;
     the same command goes on where the last one stopped.
+
+    With --snapshot no GPU is needed: the recording of a step is held against a memory history that a card left, peaks
+    and events, and what differs is told by operation and line.
     """
+    if snapshot is not None or step is not None or batch is not None or gpu is not None:
+        given_too = (
+            gpu_cap or architecture or task or output != Path("results/validation") or time_limit != float("inf")
+        )
+        _validate_history(snapshot, step, batch, gpu, config, bool(given_too))
+        return
     from bench import suite, validation
     from bench.commands.measuring import chosen_cards, gpu_for, say_that_environment_is_ignored
     from bench.commands.run import cards_given
@@ -64,3 +81,46 @@ def validate(
     failed = [row for row in rows if row.status == "failed"]
     if failed:
         raise CellsFailedError(f"{len(failed)} of {len(rows)} rows failed; the first: {failed[0].reason}")
+
+
+def _validate_history(
+    snapshot: Path | None, step: str | None, batch: int | None, gpu: str | None, config: Path | None, of_cells: bool
+) -> None:
+    """Hold the recording of a step against a history."""
+    from bench.errors import UsageError
+
+    if snapshot is None or step is None or batch is None:
+        raise UsageError("a history is validated with --snapshot FILE --step FILE.py:FUNCTION --batch B")
+    if of_cells:
+        raise UsageError("--snapshot goes with --step, --batch, --gpu and --config alone")
+    import torch
+
+    from bench.commands.common import busy
+    from bench.config import load
+    from bench.histories.matching import match
+    from bench.histories.reading import read
+    from bench.memory import Card, NotRecordableError
+    from bench.memory.cudnn.heuristics import workspaces
+    from bench.memory.gpus import card_named
+    from bench.memory.simulated import ENDLESS_BYTES
+    from bench.report import histories as report
+    from bench.report.terminal import print_table
+    from bench.user_step import load_step
+
+    card = Card("no card", ENDLESS_BYTES, 0, None, None, "none named")
+    try:
+        card = card_named(gpu, load(config).own_cards) if gpu else card
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    history = read(snapshot)
+    make_step = load_step(step)
+    with busy("recording the step"):
+        try:
+            found = match(history, make_step, batch, card, workspaces(card) if gpu else None)
+        except NotRecordableError as error:
+            raise UsageError(f"--step {step}: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"--step {step}: {type(error).__name__}: {error}") from error
+    print_table(report.peaks(found), report.caption(found, batch, torch.__version__, card.name if gpu else None))
+    if found.left:
+        print_table(report.left(found), report.left_caption(found))

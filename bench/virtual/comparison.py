@@ -55,7 +55,7 @@ def compare(recorded: Iterable[tuple[int, int]], on_card: Iterable[int]) -> Diff
     """
     ours, our_temporaries = _apart(recorded)
     theirs, their_temporaries = _apart(keyed(on_card))
-    only_ours, only_theirs = _smallest_difference(ours, theirs)
+    only_ours, only_theirs = smallest_difference(ours, theirs)
     return Difference(
         same=len(ours) - len(only_ours) + 2 * (our_temporaries & their_temporaries).total(),
         temporaries=their_temporaries - our_temporaries,
@@ -92,8 +92,12 @@ def _apart(events: Iterable[tuple[int, int]]) -> tuple[list[int], Counter[int]]:
     return rest, temporaries
 
 
-def _smallest_difference(one: Sequence[int], other: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Places in `one` and in `other` that the other has not: as few as can be, in order."""
+def smallest_difference(one: Sequence[int], other: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Places in `one` and in `other` that the other has not: as few as can be, in order.
+
+    Raises:
+        TooDifferentError: they are thousands.
+    """
     reached = {1: 0}  # how far into `one` each diagonal goes with so many differences
     history = []
     for differences in range(min(len(one) + len(other), MOST_DIFFERENCES) + 1):
@@ -109,7 +113,7 @@ def _smallest_difference(one: Sequence[int], other: Sequence[int]) -> tuple[list
             reached[diagonal] = x
             if x >= len(one) and y >= len(other):
                 return _walk_back(history, len(one), len(other))
-    raise TooDifferentError(f"a recording and the virtual card differ in more than {MOST_DIFFERENCES} events")
+    raise TooDifferentError(f"two sequences of events differ in more than {MOST_DIFFERENCES} events")
 
 
 def _walk_back(history: list[dict[int, int]], x: int, y: int) -> tuple[list[int], list[int]]:

@@ -70,8 +70,8 @@ class Transformer(nn.Module):
     def __init__(self, context, device):
         super().__init__()
         self.embedding = nn.Parameter(torch.empty(VOCABULARY, WIDTH, device=device))
-        self.blocks = nn.ModuleList(Block(context, device) for _ in range(BLOCKS))
         self.norm = Norm(device)
+        self.blocks = nn.ModuleList(Block(context, device) for _ in range(BLOCKS))
         self.head = Linear(WIDTH, VOCABULARY, device)
 
     def forward(self, tokens):
@@ -92,8 +92,12 @@ class Block(nn.Module):
         self.feed_forward_norm = Norm(device)
 
     def forward(self, x):
-        x = x + self.attention(self.attention_norm(x))
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        part = self.attention_norm(x)
+        part = self.attention(part)
+        x = x + part
+        part = self.feed_forward_norm(x)  # what attention gave lives until here
+        part = self.feed_forward(part)
+        return x + part
 
 
 class Linear(nn.Module):
@@ -142,23 +146,24 @@ class Attention(nn.Module):
 
     def forward(self, x):
         batch, context, _ = x.shape
-        query, key, value = (_heads(project(x)) for project in (self.query, self.key, self.value))
+        projected = [project(x) for project in (self.query, self.key, self.value)]
+        query, key, value = map(_heads, projected)
         positions = torch.arange(context, device=x.device)
         turned_query = self._turned(query, positions.expand(batch, context))
         turned_key = self._turned(key, positions.expand(batch, context))
         later = ~torch.triu(torch.ones(context, context, device=x.device), diagonal=1).bool()
         mixed = _attend(turned_query, turned_key, value, later.expand(batch, HEADS, context, context))
-        result = self.out(mixed.transpose(1, 2).reshape(batch, context, WIDTH))
-        del query, key, turned_query, turned_key, value, positions, later
+        mixed = mixed.transpose(1, 2).reshape(batch, context, WIDTH)
+        result = self.out(mixed)
+        del projected, query, key, turned_query, turned_key, value, positions, later
         return result
 
     def _turned(self, x, positions):
         """Each pair of features turned by its position's angle: x (batch, heads, context, HEAD_WIDTH)."""
         cos, sin = (table[positions].unsqueeze(1) for table in self.rotations)
         turned = torch.zeros_like(x)
-        even, odd = x[..., 0::2], x[..., 1::2]
-        turned[..., 0::2] = even * cos - odd * sin
-        turned[..., 1::2] = even * sin + odd * cos
+        turned[..., 0::2] = x[..., 0::2] * cos - x[..., 1::2] * sin
+        turned[..., 1::2] = x[..., 0::2] * sin + x[..., 1::2] * cos
         return turned
 
 
@@ -174,12 +179,9 @@ def _attend(query, key, value, is_seen):
 
 
 def _softmax(x):
-    exponentials = _shifted(x).exp()
+    largest = x.max(dim=-1, keepdim=True).values
+    exponentials = (x - largest).exp()
     return exponentials / exponentials.sum(dim=-1, keepdim=True)
-
-
-def _shifted(x):
-    return x - x.max(dim=-1, keepdim=True).values
 
 
 def cross_entropy(logits, targets):
