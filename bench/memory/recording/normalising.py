@@ -5,13 +5,13 @@
 | native_group_norm | outputs; a contiguous copy of the input; mean and inverse deviation in float32 beside halves; a factor and a term of each channel, where there are weights | group_norm_kernel.cu |
 | its backward | contiguous copies; outputs; two sums of each channel, two of each group, one more of each channel where there are weights | the same |
 | native_batch_norm of an input that is not contiguous | outputs; staging of its moments; a factor and a term in place of missing weights | Normalization.cu |
-| its backward | contiguous copies of gradient and input; outputs | the same |
+| its backward | contiguous copies of gradient and input; outputs; by cuDNN all three, wanted or not | the same, and ATen/native/cudnn/BatchNorm.cpp |
 """  # noqa: E501
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -70,12 +70,31 @@ def _of_batch_norm(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]
 
 
 def _of_batch_norm_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
-    gradient, source = args[:2]
-    if _is_channels_last(source) or not source.numel():
+    gradient, source, weight, *_, is_training, _, _ = args
+    if not source.numel():
+        return outputs
+    if weight is not None and is_training and source.dim() > 2:  # cuDNN's, which gives all three gradients
+        sizes = {number: _sums_bytes(source) for number in (1, 2) if outputs[number] is None}
+        if source.is_contiguous() and gradient.is_contiguous():
+            return *_or_taken(outputs, sizes), *map(Give, sizes)
+    if source.dim() == 2 and source.is_contiguous() and source.shape[1] > 1:  # a row of numbers has channels last
+        sums = _nested([_sums_bytes(source)] * 2)
+        return *sums[:2], *outputs[1:], outputs[0], *sums[2:]
+    if _is_channels_last(source):
         return outputs
     copies = [_bytes(each) for each in (gradient, source) if not _is_read_as_it_is(each)]
     takes = [Take(number, size) for number, size in enumerate(copies)]
     return *takes, *outputs, *(Give(take.number) for take in reversed(takes))
+
+
+def _or_taken(outputs: Sequence[Any], sizes: Mapping[int, int]) -> list[Any]:
+    """The outputs, and what stands in for those that nobody wants."""
+    return [Take(number, sizes[number]) if number in sizes else output for number, output in enumerate(outputs)]
+
+
+def _sums_bytes(source: Tensor) -> int:
+    """Of a sum for each channel."""
+    return int(source.shape[1]) * max(source.element_size(), 4)
 
 
 def _is_read_as_it_is(tensor: Tensor) -> bool:
