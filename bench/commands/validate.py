@@ -1,4 +1,4 @@
-"""bench validate: the predictions held against a GPU, or against the virtual card."""
+"""bench validate: the predictions held against a GPU or the virtual card, or a recording against a card's history."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def validate(
     gpu_cap: Annotated[
         Names, typer.Option(help="Memory of cards, such as 8GB (= 8 GiB); 8GB,24GB for several.")
     ] = None,
-    gpu: Annotated[Names, typer.Option(help="Named cards, with commas between them: see `bench list`.")] = None,
+    gpu: Annotated[
+        Names, typer.Option(help="Named cards, with commas between them: see `bench list`. With --snapshot: its card.")
+    ] = None,
     architecture: Annotated[Names, typer.Option(help="Only these architectures, with commas between them.")] = None,
     task: Annotated[Names, typer.Option(help="Only these tasks, with commas between them.")] = None,
     config: ConfigFile = None,
@@ -26,13 +28,28 @@ def validate(
     ] = "cuda",
     output: Annotated[Path, typer.Option(help="Folder for the result.")] = Path("results/validation"),
     time_limit: Annotated[float, typer.Option(min=1, help="Begin no row after so many seconds.")] = float("inf"),
+    snapshot: Annotated[
+        Path | None, typer.Option(help="A memory history of a card, as torch.cuda.memory._dump_snapshot writes it.")
+    ] = None,
+    step: Annotated[
+        str | None, typer.Option(help="With --snapshot: its step, FILE.py:FUNCTION or MODULE:FUNCTION(batch, device).")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="With --snapshot: the batch that the card ran.")] = None,
 ) -> None:
     """Hold every prediction against a GPU: B fits, B + 1 does not, and the peaks.
 
     The GPU's allocator is capped, so that a large card stands in for smaller ones. The virtual card is each card
     itself, and is compared event for event. Rows are stored as they are made; the same command goes on where the last
     one stopped.
+
+    With --snapshot no GPU is needed: the recording of a step is held against a memory history that a card left, peaks
+    and events, and what differs is told by operation and line.
     """
+    if snapshot is not None or step is not None or batch is not None:
+        of_cells = (gpu_cap, architecture, task, engine, output, time_limit)
+        is_of_cells = of_cells != (None, None, None, "cuda", Path("results/validation"), float("inf"))
+        _validate_history(snapshot, step, batch, listed("--gpu", gpu) or [], config, is_of_cells)
+        return
     from bench import suite, validation
     from bench.commands.measuring import chosen_cards, gpu_for, say_that_environment_is_ignored, virtual_cards
     from bench.commands.run import cards_given
@@ -72,3 +89,48 @@ def validate(
     failed = [row for row in rows if row.status == "failed"]
     if failed:
         raise CellsFailedError(f"{len(failed)} of {len(rows)} rows failed; the first: {failed[0].reason}")
+
+
+def _validate_history(
+    snapshot: Path | None, step: str | None, batch: int | None, gpus: list[str], config: Path | None, is_of_cells: bool
+) -> None:
+    """Hold the recording of a step against a history."""
+    from bench.errors import UsageError
+
+    if snapshot is None or step is None or batch is None:
+        raise UsageError("a history is validated with --snapshot FILE --step FILE.py:FUNCTION --batch B")
+    if is_of_cells:
+        raise UsageError("--snapshot goes with --step, --batch, --gpu and --config alone")
+    if len(gpus) > 1:
+        raise UsageError(f"--gpu: a history is of one card, got {len(gpus)}")
+    import torch
+
+    from bench.commands.common import busy
+    from bench.config import load
+    from bench.histories.matching import match
+    from bench.histories.reading import read
+    from bench.memory import Card, NotRecordableError
+    from bench.memory.cudnn.heuristics import workspaces
+    from bench.memory.gpus import card_named
+    from bench.memory.simulated import ENDLESS_BYTES
+    from bench.report import histories as report
+    from bench.report.terminal import print_table
+    from bench.user_step import load_step
+
+    card = Card("no card", ENDLESS_BYTES, 0, None, None, "none named")
+    try:
+        card = card_named(gpus[0], load(config).own_cards) if gpus else card
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    history = read(snapshot)
+    make_step = load_step(step)
+    with busy("recording the step"):
+        try:
+            found = match(history, make_step, batch, card, workspaces(card) if gpus else None)
+        except NotRecordableError as error:
+            raise UsageError(f"--step {step}: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"--step {step}: {type(error).__name__}: {error}") from error
+    print_table(report.peaks(found), report.caption(found, batch, torch.__version__, card.name if gpus else None))
+    if found.left:
+        print_table(report.left(found), report.left_caption(found))

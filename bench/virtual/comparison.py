@@ -57,7 +57,7 @@ def compare(recorded: Iterable[tuple[int, int]], on_card: Iterable[int]) -> Diff
         TooDifferentError: they differ in thousands of events.
     """
     ours, theirs = _apart(recorded), _apart(keyed(on_card))
-    only_ours, only_theirs = _smallest_difference(ours.rest, theirs.rest)
+    only_ours, only_theirs = smallest_difference(ours.rest, theirs.rest)
     our_temporaries, their_temporaries = (Counter(side.temporaries.values()) for side in (ours, theirs))
     more = their_temporaries - our_temporaries
     left = Counter(ours.rest[place] for place in only_ours if ours.rest[place] > 0)
@@ -79,7 +79,7 @@ def pairs(recorded: Iterable[tuple[int, int]], on_card: Iterable[int]) -> dict[i
         as `compare`.
     """
     ours, theirs = _apart(recorded), _apart(keyed(on_card))
-    only_ours, only_theirs = map(set, _smallest_difference(ours.rest, theirs.rest))
+    only_ours, only_theirs = map(set, smallest_difference(ours.rest, theirs.rest))
     our_common = [place for number, place in enumerate(ours.places) if number not in only_ours]
     their_common = [place for number, place in enumerate(theirs.places) if number not in only_theirs]
     found = dict(zip(their_common, our_common, strict=True))
@@ -151,8 +151,12 @@ def _latest_first(events: Iterable[tuple[int, int]]) -> Iterator[tuple[int, tupl
     yield from sorted(run, key=lambda free: -allocated_at[free[1][0]])
 
 
-def _smallest_difference(one: Sequence[int], other: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Places in `one` and in `other` that the other has not: as few as can be, in order."""
+def smallest_difference(one: Sequence[int], other: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Places in `one` and in `other` that the other has not: as few as can be, in order.
+
+    Raises:
+        TooDifferentError: they are thousands.
+    """
     reached = {1: 0}  # how far into `one` each diagonal goes with so many differences
     history = []
     for differences in range(min(len(one) + len(other), MOST_DIFFERENCES) + 1):
@@ -168,7 +172,7 @@ def _smallest_difference(one: Sequence[int], other: Sequence[int]) -> tuple[list
             reached[diagonal] = x
             if x >= len(one) and y >= len(other):
                 return _walk_back(history, len(one), len(other))
-    raise TooDifferentError(f"a recording and the virtual card differ in more than {MOST_DIFFERENCES} events")
+    raise TooDifferentError(f"two sequences of events differ in more than {MOST_DIFFERENCES} events")
 
 
 def _walk_back(history: list[dict[int, int]], x: int, y: int) -> tuple[list[int], list[int]]:

@@ -40,9 +40,10 @@ class Call(NamedTuple):
         assert self.layout == "expanded"
         return torch.empty((*shape[:-1], 1), dtype=dtype, device=device).expand(shape)
 
-    def __call__(self, x):
-        """The result."""
-        return eval(self.operation, {"torch": torch, "x": x, "inf": INF})
+    def prepared(self, device):
+        """The call, with its input made."""
+        x = self.source(device)
+        return lambda: eval(self.operation, {"torch": torch, "x": x, "inf": INF})
 
 
 _OPERATIONS = (
@@ -122,38 +123,3 @@ CALLS = (
     *(Call(operation, shape, layout, dtype) for operation, dtype in _TYPES for shape, layout in _OF_TYPES),
     *(Call(operation, shape, "contiguous", dtype) for operation, shape, dtype in _LARGE),
 )
-
-MARKER_BYTES = 3  # an allocation of so many stands before each call
-
-
-class AllCalls:
-    """A make_step that makes every call in turn, each result given back before the next; the batch does nothing."""
-
-    def __call__(self, batch, device):
-        def step():
-            for call in CALLS:
-                x = call.source(device)
-                torch.empty(MARKER_BYTES, dtype=torch.uint8, device=device)
-                call(x)
-                torch.empty(MARKER_BYTES, dtype=torch.uint8, device=device)
-                del x
-
-        return step
-
-
-def by_call(events):
-    """What each call took, from the step's (key, bytes) events: bytes in order, or -k for the free of the k-th."""
-    answers, marker, keys = [], None, None
-    for key, size in events:
-        if size == MARKER_BYTES:
-            marker = key
-            if keys is None:
-                answers.append([])
-            keys = [] if keys is None else None
-        elif keys is not None and key != marker:
-            if size > 0:
-                keys.append(key)
-                answers[-1].append(size)
-            elif key in keys:
-                answers[-1].append(keys[::-1].index(key) - len(keys))
-    return answers

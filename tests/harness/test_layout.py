@@ -22,6 +22,7 @@ ALLOWED = {
         "bench.records",
         "bench.store",
         "bench.module_names",
+        "bench.histories.matching",
         "bench.memory.explaining.explain",
         "bench.memory.gpus",
         "bench.units",

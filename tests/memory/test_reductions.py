@@ -15,7 +15,8 @@ from bench.memory.trace import Workspace
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fidelity.reductions import CALLS, AllCalls, by_call
+from fidelity.calls import AllCalls, by_call
+from fidelity.reductions import CALLS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "virtual" / "reductions-2.14.json.xz"
 ANSWERS = json.loads(lzma.decompress(GOLDEN.read_bytes()))
@@ -24,7 +25,7 @@ H200 = Multiprocessors(132, 2048)
 
 @pytest.fixture(scope="module")
 def trace():
-    return record(AllCalls())
+    return record(AllCalls(CALLS))
 
 
 @pytest.mark.parametrize("name", ANSWERS)

@@ -85,7 +85,7 @@ def longest_common(one, other):
 def test_the_difference_is_the_smallest(seed):
     draw = random.Random(seed)
     one, other = ([draw.randrange(1, 4) for _ in range(draw.randrange(12))] for _ in range(2))
-    only_one, only_other = comparison._smallest_difference(one, other)
+    only_one, only_other = comparison.smallest_difference(one, other)
     assert [value for place, value in enumerate(one) if place not in only_one] == [
         value for place, value in enumerate(other) if place not in only_other
     ]

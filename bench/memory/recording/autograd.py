@@ -11,6 +11,7 @@ Here such calls are told from all others, so that a recorder can run the one tha
 | zeros filled by scatter, scatter_add, index_put, put, index_fill | always | autograd/FunctionsManual.cpp |
 | x W + bias in linear | always | ATen/native/Linear.cpp |
 | the gradient of binary_cross_entropy_with_logits | grad mode is off | ATen/native/Loss.cpp |
+| which elements are the largest, in the gradient of max and min | grad mode is off | autograd/FunctionsManual.cpp |
 
 Who holds a tensor is asked, not guessed: a call of PyTorch's own C++ code leaves fewer references to its first argument
 than one from Python, whose caller holds it too. The engine's sum is told from an a + b inside a formula by who made a:
@@ -39,10 +40,19 @@ _FILLS = {
 }
 _ZEROS = {aten.zeros.default, aten.zeros_like.default, aten.new_zeros.default}
 _PRODUCTS = {aten.mm.default, aten.bmm.default}
-_STEPS = {aten.sub.Tensor: aten.sub_.Tensor, aten.mul.Tensor: aten.mul_.Tensor, aten.add.Tensor: aten.add_.Tensor}
+_STEPS = {
+    aten.sub.Tensor: aten.sub_.Tensor,
+    aten.mul.Tensor: aten.mul_.Tensor,
+    aten.add.Tensor: aten.add_.Tensor,
+    aten.logical_and.default: aten.logical_and_.default,
+}
 CANDIDATES = frozenset(map(id, _FILLS | _STEPS))  # by id: an operation's own hash is slow Python
 
-_WRITING_NODES = {"BinaryCrossEntropyWithLogitsBackward0": {aten.sub.Tensor, aten.mul.Tensor}}
+_WRITING_NODES = {
+    "BinaryCrossEntropyWithLogitsBackward0": {aten.sub.Tensor, aten.mul.Tensor},
+    "MaxBackward1": {aten.logical_and.default},
+    "MinBackward1": {aten.logical_and.default},
+}
 
 
 class Maker(NamedTuple):
@@ -68,20 +78,26 @@ def in_place(func: Any, args: Any, made_by: Maker) -> Any:
         return func
     if func in _FILLS:  # the formula may hold them twice itself
         return _FILLS[func] if made_by.func in _ZEROS and made_by.node is not None else func
+    if _formula_writes(func, made_by):  # it may hold what it has just written into twice itself
+        return _STEPS[func]
     if held != alone:
         return func
     is_linear = func is aten.add.Tensor and made_by.func in _PRODUCTS and made_by.node == _node_number()
     return _STEPS[func] if is_linear or _writes(func, args, made_by) else func
 
 
+def _formula_writes(func: Any, made_by: Maker) -> bool:
+    """Whether the formula of the node that runs writes on a card into the first argument, which it has made."""
+    node = None if torch.is_grad_enabled() else _node()
+    return node is not None and made_by.node == node._sequence_nr() and func in _WRITING_NODES.get(node.name(), ())
+
+
 def _writes(func: Any, args: Any, made_by: Maker) -> bool:
-    """Whether the engine, or the formula of the node that runs, writes into the first argument on a card."""
+    """Whether the engine writes into the first argument on a card."""
     node = None if torch.is_grad_enabled() else _node()
     if node is None or made_by.node is None:
         return False
     is_of_this_node = made_by.node == node._sequence_nr()
-    if is_of_this_node and func in _WRITING_NODES.get(node.name(), ()):
-        return True
     if func is not aten.add.Tensor or not is_non_overlapping_and_dense_or_false(args[0]):
         return False
     return not is_of_this_node or len(set(node.next_functions)) < len(node.next_functions)

@@ -58,11 +58,19 @@ def run(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Pl
 
 
 def _called(func: Any, args: Any, kwargs: Any) -> Any:
-    """The result of a kernel; a buffer that a card does not use has nothing in it."""
+    """The result of a kernel; a buffer that a card does not use has nothing in it, and layouts are a card's."""
     result = func(*args, **kwargs)
     if func is torch.ops.aten.log_sigmoid_forward.default:
         return result[0], result[1].new_empty(0)
+    if func is torch.ops.aten.native_batch_norm_backward.default and _is_scattered(args[1]) and result[0] is not None:
+        return result[0].new_empty(result[0].shape), *result[1:]
     return result
+
+
+def _is_scattered(image: Tensor) -> bool:
+    """Whether batch normalisation's kernels on a card have none for this layout, and give another."""
+    channels_last = image.dim() == 4 and image.is_contiguous(memory_format=torch.channels_last)
+    return not (image.is_contiguous() or channels_last)
 
 
 @functools.cache
@@ -71,7 +79,7 @@ def _written_by_others(func: Any) -> Any:
     schema = func._schema
     name = schema.name + ("." + schema.overload_name if schema.overload_name else "")
     has = torch._C._dispatch_has_kernel_for_dispatch_key
-    if has(name, "CPU"):
+    if has(name, "CPU") or func is torch.ops.aten._fused_rms_norm.default:  # which a card has a kernel for
         return None
     return next((key for key in _COMPOSITES if has(name, key)), None)
 

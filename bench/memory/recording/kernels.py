@@ -23,9 +23,11 @@ oracle of each:
 | huber_loss, reduced | the losses; the number |
 | native_dropout | mask, output |
 | products of matrices | output; a copy of each operand whose strides cuBLAS does not take |
-| backward of softmax, layer_norm, pooling, upsampling | output; a copy of the gradient where it is not contiguous |
 | backward of softmax of float16 with a result in float32 | output; as much as the gradient |
-| embedding_dense_backward | a copy of the gradient where it is not contiguous; output |
+| backward of log_softmax, layer_norm, pooling, padding, upsampling | output; a copy of a scattered gradient |
+| softmax backward | output; the gradient times the result |
+| logsumexp | the largest, twice; exponentials; output |
+| normalisation, indexing, lookups, sorting, scans | normalising.py, indexing.py, device_sorting.py |
 | reductions (reducing.py) | output; the input in the type that is summed, if another; staging and semaphores |
 
 Beside these, cuBLAS keeps a workspace for the life of the process, taken from the caching allocator when a thread
@@ -35,15 +37,16 @@ handle per thread, a workspace per handle and stream). How large it is depends o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bench.memory.convolution import Convolution, Direction
+from bench.memory.recording import batches, device_sorting, indexing, normalising
 from bench.memory.recording.composites import Give, Take
-from bench.memory.recording.reducing import REDUCTIONS, reduced, summed, whole
+from bench.memory.recording.reducing import REDUCTIONS, of_dims, reduced, summed, whole
 from bench.memory.reductions import Reduction
 
 aten = torch.ops.aten
@@ -94,7 +97,11 @@ _PRODUCTS = {
     aten.baddbmm.default: (1, 2),
 }
 _COPY_AFTER = {
-    aten._softmax_backward_data.default,
+    aten.reflection_pad1d_backward.default,
+    aten.reflection_pad2d_backward.default,
+    aten.reflection_pad3d_backward.default,
+    aten._adaptive_avg_pool2d_backward.default,
+    aten._fused_rms_norm_backward.default,
     aten._log_softmax_backward_data.default,
     aten.native_layer_norm_backward.default,
     aten.max_pool2d_with_indices_backward.default,
@@ -110,15 +117,21 @@ RULES = (
     | REDUCTIONS
     | {
         aten.native_dropout.default,
-        aten.embedding_dense_backward.default,
+        aten._softmax_backward_data.default,
+        aten.logsumexp.default,
     }
 )
+
+_OTHERS: dict[Any, Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]]
+_OTHERS = normalising.RULES | indexing.RULES | device_sorting.RULES | batches.RULES
 
 
 def allocations(
     op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor | None]
 ) -> Sequence[Item]:
     """What a call allocates, in order: its outputs, and the temporaries that the tables above give it."""
+    if op in _OTHERS:
+        return _OTHERS[op](args, outputs)
     if op in RULES:
         return _exact(op, args, kwargs, outputs)
     if op is aten.convolution.default:
@@ -166,6 +179,10 @@ def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Seq
         return Take(0, image), output, _of_losses(args[0], output), Give(0)
     if op is aten.native_dropout.default:
         return outputs[::-1]
+    if op is aten._softmax_backward_data.default:  # the gradient times the result comes first
+        return output, Take(0, output.numel() * max(args[0].element_size(), args[1].element_size())), Give(0)
+    if op is aten.logsumexp.default:
+        return _logsumexp(args, output)
     if op in _PRODUCTS:
         return _around(outputs, [args[place] for place in _PRODUCTS[op] if not _cublas_takes(args[place])])
     if op in REDUCTIONS:
@@ -181,10 +198,19 @@ def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Seq
     if gradient.is_contiguous():
         return outputs
     copy = Take(0, _bytes(gradient)), Give(0)
+    return output, *copy, *outputs[1:]
+
+
+def _logsumexp(args: Sequence[Any], output: Tensor) -> Sequence[Item]:
+    """The largest, twice, and which of them are infinite; exponentials; their sum, which is the output."""
+    source, dims = args[:2]
+    if not source.numel():
+        return (output,)
+    exponentials = torch.empty_like(source, device="meta")
+    largest, sum_ = (of_dims(op, each, dims, output) for op, each in ((aten.amax, source), (aten.sum, exponentials)))
     return (
-        (*copy[:1], *outputs, *copy[1:])
-        if op is aten.embedding_dense_backward.default
-        else (output, *copy, *outputs[1:])
+        *(Take(0, _bytes(output)), largest, Take(1, _bytes(output)), Take(2, output.numel()), Give(2), Give(1)),
+        *(Take(3, _bytes(exponentials)), output, sum_, Give(3), Give(0)),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -26,6 +26,7 @@ def kernels_of_a_gpu() -> Iterator[None]:
             for question in _QUESTIONS:
                 patches.enter_context(patch.object(module, question, _with_meta(getattr(module, question))))
         patches.enter_context(_composites_of_a_gpu())
+        patches.enter_context(_fused_rms_norm())
         yield
 
 
@@ -60,6 +61,29 @@ def _composites_of_a_gpu() -> Iterator[None]:
     library.impl("dropout", dropout, "AutogradMeta")
     library.impl("softmax.int", softmax("softmax", aten._softmax.default), "AutogradMeta")
     library.impl("log_softmax.int", softmax("log_softmax", aten._log_softmax.default), "AutogradMeta")
+    try:
+        yield
+    finally:
+        library._destroy()
+
+
+@contextlib.contextmanager
+def _fused_rms_norm() -> Iterator[None]:
+    """RMSNorm of tensors without data in one kernel (ATen/native/cuda/layer_norm_kernel.cu), not by others.
+
+    PyTorch has the formula of its gradient, and no kernel without data for it.
+    """
+
+    def rms_norm(
+        image: torch.Tensor, shape: Sequence[int], weight: torch.Tensor | None = None, eps: float | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = image.shape[: image.dim() - len(shape)]
+        number = image.dtype if image.dtype is torch.float64 else torch.float32
+        return torch.empty_like(image), image.new_empty((*rows, *(1 for _ in shape)), dtype=number)
+
+    library = torch.library.Library("aten", "IMPL")
+    assert library.m is not None
+    library.m.impl("_fused_rms_norm", "Meta", rms_norm, False)  # Library.impl has operations written by others refused
     try:
         yield
     finally:

@@ -153,6 +153,17 @@ def summed(source: Tensor, dims: Sequence[int], result: Tensor) -> Reduction:
     return _reduction(_SUM, source, _reduces(dims, source.dim()), result)
 
 
+def of_dims(packet: Any, source: Tensor, dims: Any, result: Tensor) -> Reduction:
+    """How `aten.sum` or `aten.amax` reduces some dimensions of a tensor of the result's type."""
+    kernel = _KERNELS[packet.dim_IntList if packet is aten.sum else packet.default]
+    return _reduction(kernel, source, _reduces(dims, source.dim()), result)
+
+
+def moments(source: Tensor, dims: Sequence[int], result: Tensor) -> Reduction:
+    """Mean and variance over some dimensions of a tensor of the results' type."""
+    return _reduction(_MOMENTS, source, _reduces(dims, source.dim()), result)
+
+
 def _reduction(kernel: _Kernel, source: Tensor, where: tuple[bool, ...], result: Tensor) -> Reduction:
     dtype = source.dtype
     return Reduction(

@@ -1,0 +1,69 @@
+"""Lists that kernels of many matrices or tensors take: pointers, or parts of sums; the virtual card is the oracle.
+
+cuSOLVER and cuBLAS are given a pointer to each matrix of a batch, in a list on the card (ATen/native/cuda/linalg).
+Norms of lists of tensors are summed by chunks first (ATen/native/cuda/ForeachReduceOp.cu).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.memory.recording.composites import Give, Take
+
+aten = torch.ops.aten
+
+_POINTER_BYTES = 8
+_CHUNK = 65536  # numbers of a tensor that one block sums
+_FAST_NORMS = (1, 2, math.inf)
+
+
+def _with_pointers(*lists: int) -> Callable[[Sequence[Any], Sequence[Tensor]], Sequence[Any]]:
+    """A rule: outputs, then for each call that the operation makes of the library so many lists of pointers."""
+
+    def rule(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
+        matrices = math.prod(outputs[0].shape[:-2])
+        if matrices <= 1:
+            return outputs
+        items: list[Any] = []
+        for call, number_of_lists in enumerate(lists):
+            takes = [Take(10 * call + number, _POINTER_BYTES * matrices) for number in range(number_of_lists)]
+            items += [*takes, *(Give(take.number) for take in reversed(takes))]
+        return *outputs, *items
+
+    return rule
+
+
+def _of_foreach_norm(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
+    tensors, order = args[0], args[1] if len(args) > 1 else 2
+    if order not in _FAST_NORMS or not all(map(_is_dense, tensors)):
+        return outputs
+    return Take(0, _chunks_bytes(tensors)), *outputs, Give(0)
+
+
+def _of_foreach_max(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
+    return *outputs, Take(0, _chunks_bytes(args[0])), Give(0)
+
+
+def _chunks_bytes(tensors: Sequence[Tensor]) -> int:
+    most = max(-(-tensor.numel() // _CHUNK) for tensor in tensors)
+    return len(tensors) * most * max(tensors[0].element_size(), 4)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    return tensor.numel() == 0 or sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)) < (
+        tensor.numel()
+    )
+
+
+RULES = {
+    aten.linalg_cholesky_ex.default: _with_pointers(1),
+    aten.linalg_solve_triangular.default: _with_pointers(2),
+    aten.cholesky_solve.default: _with_pointers(2, 2),
+    aten._foreach_norm.Scalar: _of_foreach_norm,
+    aten._foreach_max.default: _of_foreach_max,
+}

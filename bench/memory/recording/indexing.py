@@ -1,0 +1,103 @@
+"""What indexing and the gradients of lookups take inside their kernels; the virtual card is the oracle.
+
+An index that lies on the host is copied to the card for the time of the call. Gradients that may meet at one place are
+sorted by it: ATen/native/cuda/Indexing.cu, EmbeddingBackwardKernel.cu.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.memory.recording.composites import Give, Take
+from bench.memory.recording.device_sorting import INDEX_BYTES, radix_sort_bytes, scan_bytes, unique_bytes
+
+aten = torch.ops.aten
+
+_FEW_INDICES = 3072  # that one kernel sums without sorting
+_ROWS_OF_A_THREAD = 10
+_FEW_ROWS = 128  # of a table, whose partial sums need no room
+
+
+def _of_index(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
+    source, indices = args[:2]
+    copies = [each.numel() * each.element_size() for each in indices if _is_on_the_host(each, source)]
+    takes = [Take(number, size) for number, size in enumerate(copies)]
+    return *takes, *outputs, *(Give(take.number) for take in reversed(takes))
+
+
+def _of_index_put(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
+    target, indices, values, *accumulates, is_checked = args
+    given = [each for each in indices if each is not None]
+    if accumulates != [True] or not given or any(each.dtype in (torch.bool, torch.uint8) for each in given):
+        return outputs
+    places = math.prod(torch.broadcast_shapes(*(each.shape for each in given)))
+    if not places:
+        return outputs
+    size = places * INDEX_BYTES
+    items: list[Any] = []
+    if not is_checked:
+        for number in range(20, 20 + 4 * len(given), 4):  # the largest and the smallest, held against the target
+            items += [Take(number, 8), Take(number + 1, 8), Take(number + 2, 1), Give(number + 2)]
+            items += [Take(number + 3, 1), Give(number + 3), Give(number), Give(number + 1)]
+    for number, index in enumerate(given):
+        items += [] if _is_on_the_host(index, target) else [Take(2 * number, size)]
+        items.append(Take(2 * number + 1, size))
+        items += [] if _is_on_the_host(index, target) else [Give(2 * number)]
+        items += [Give(2 * number + 1)] if number else []  # added to the first
+    rows = max(1, (target.numel() - 1) // _row(target, indices))
+    storage = radix_sort_bytes(places, INDEX_BYTES, INDEX_BYTES, rows.bit_length())
+    copy = [] if values.is_contiguous() else [Take(14, values.numel() * values.element_size())]
+    sorting = [Take(10, size), Take(11, size), Take(12, size), Take(13, storage), Give(13), Give(12)]
+    return *items, *copy, *sorting, Give(11), Give(10), *(Give(take.number) for take in copy), Give(1)
+
+
+def _row(target: Tensor, indices: Sequence[Tensor | None]) -> int:
+    """Numbers of the target that belong to one place: those of the dimensions after the last index."""
+    last = max(place for place, index in enumerate(indices) if index is not None)
+    return max(1, math.prod(target.shape[last + 1 :]))
+
+
+def _is_on_the_host(index: Tensor | None, target: Tensor) -> bool:
+    return index is not None and index.device.type != target.device.type and index.dim() > 0
+
+
+def _of_embedding(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
+    gradient, indices, rows, _, scales = args
+    (output,) = outputs
+    copy = [] if gradient.is_contiguous() else [Take(0, gradient.numel() * gradient.element_size())]
+    given_back = [Give(0)] if copy else []
+    count = indices.numel()
+    if count <= _FEW_INDICES or scales:
+        return *copy, output, *given_back
+    index_bytes = indices.element_size()
+    size = count * index_bytes
+    several = min(count, rows)
+    parts = count // _ROWS_OF_A_THREAD + several
+    row_bytes = output.shape[-1] * max(output.element_size(), 4)
+    sums = parts * (index_bytes if rows < _FEW_ROWS else row_bytes)
+    storage = radix_sort_bytes(count, index_bytes, index_bytes, rows.bit_length())
+    sorted_by_place = [Take(1, size), Take(2, size), Take(3, size), Take(4, storage), Give(4), Give(3)]
+    segments = [
+        *(Take(5, size), Take(6, 8), Take(7, size), Take(8, unique_bytes(count)), Give(8), Give(7)),
+        *(Take(9, several * index_bytes), Take(10, several * index_bytes)),
+        *(Take(11, scan_bytes(several, index_bytes)), Give(11)),
+        *(Take(12, 8), Take(13, parts * index_bytes), Take(14, sums)),
+    ]
+    ends = [Give(number) for number in (14, 13, 12, 10, 9, 6, 5, 2, 1)]
+    if rows < _FEW_ROWS and output.element_size() < 4:
+        segments.append(Take(15, rows * row_bytes))
+        ends.insert(0, Give(15))
+    return *copy, *sorted_by_place, output, *segments, *ends, *given_back
+
+
+RULES = {
+    aten.index.Tensor: _of_index,
+    aten._index_put_impl_.default: lambda args, outputs: _of_index_put((*args[:4], True), outputs),  # as autograd does
+    aten.index_put_.default: lambda args, outputs: _of_index_put((*args[:4], False), outputs),
+    aten.embedding_dense_backward.default: _of_embedding,
+}

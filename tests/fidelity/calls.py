@@ -1,0 +1,44 @@
+"""Many calls in one training step, so that what each takes can be told: for the virtual card, and for a recording."""
+
+import torch
+
+MARKER_BYTES = 3  # an allocation of so many stands before and after each call
+
+
+class AllCalls:
+    """A make_step that makes every call in turn, each result given back before the next; the batch does nothing.
+
+    A call has a method `prepared(device)` that makes its arguments and gives a function without any.
+    """
+
+    def __init__(self, calls):
+        self.calls = calls
+
+    def __call__(self, batch, device):
+        def step():
+            for call in self.calls:
+                function = call.prepared(device)
+                torch.empty(MARKER_BYTES, dtype=torch.uint8, device=device)
+                function()
+                torch.empty(MARKER_BYTES, dtype=torch.uint8, device=device)
+                del function
+
+        return step
+
+
+def by_call(events):
+    """What each call took, from the step's (key, bytes) events: bytes in order, or -k for the free of the k-th."""
+    answers, marker, keys = [], None, None
+    for key, size in events:
+        if size == MARKER_BYTES:
+            marker = key
+            if keys is None:
+                answers.append([])
+            keys = [] if keys is None else None
+        elif keys is not None and key != marker:
+            if size > 0:
+                keys.append(key)
+                answers[-1].append(size)
+            elif key in keys:
+                answers[-1].append(keys[::-1].index(key) - len(keys))
+    return answers

@@ -1,0 +1,106 @@
+"""Calls of operations whose kernels take memory of their own, for the virtual card to answer; each a text."""
+
+import math
+
+import torch
+
+aten = torch.ops.aten
+
+
+def numbers(*shape, dtype=torch.float32, device):
+    return torch.empty(shape, dtype=dtype, device=device)
+
+
+def places(*shape, dtype=torch.int64, device):
+    return torch.zeros(shape, dtype=dtype, device=device)
+
+
+class Call(str):
+    """`arguments; call` in Python: new tensors from numbers(...) and places(...), then the operation on them."""
+
+    def prepared(self, device):
+        """The call, with its arguments made."""
+        arguments, operation = self.split(";")
+        names = {
+            "aten": aten,
+            "torch": torch,
+            "numbers": lambda *shape, **options: numbers(*shape, device=device, **options),
+            "places": lambda *shape, **options: places(*shape, device=device, **options),
+        }
+        exec(arguments.strip(), names)
+        return lambda: eval(operation.strip(), names)
+
+
+def _normalisation():
+    for dtype in ("float32", "bfloat16"):
+        for n, c, pixels in ((2, 64, 16384), (2, 48, 96), (4, 64, 1), (200, 64, 10)):
+            x, m = f"x = numbers({n}, {c}, {pixels}, dtype=torch.{dtype})", f"m = numbers({n}, 4, dtype=torch.{dtype})"
+            w = f"w = numbers({c}, dtype=torch.{dtype})"
+            sizes = f"{n}, {c}, {pixels}, 4"
+            yield f"{x}\n{w}; aten.native_group_norm(x, w, w, {sizes}, 1e-5)"
+            yield f"{x}; aten.native_group_norm(x, None, None, {sizes}, 1e-5)"
+            for mask in ((True, True, True), (True, False, False), (False, True, True)):
+                yield f"{x}\n{w}\n{m}; aten.native_group_norm_backward(x, x, m, m, w, {sizes}, {list(mask)})"
+            yield f"{x}\n{m}; aten.native_group_norm_backward(x, x, m, m, None, {sizes}, [True, False, False])"
+    x = "x = numbers(2, 96, 48, 64)"
+    m = "m = numbers(2, 4)"
+    yield f"{x}; aten.native_group_norm(x.transpose(1, 3), None, None, 2, 64, 4608, 4, 1e-5)"
+    g = "g = numbers(1).expand(2, 96, 48, 64)"
+    yield f"{x}\n{m}\n{g}; aten.native_group_norm_backward(g, x, m, m, None, 2, 96, 3072, 4, [True, False, False])"
+    for layout in ("x", "x.transpose(1, 3)"):
+        y = f"{x}\nx = {layout}\nw = numbers(x.shape[1])\ng = numbers(*x.shape)\ne = numbers(1).expand(x.shape)"
+        yield f"{y}; aten.native_batch_norm(x, None, None, None, None, True, 0.1, 1e-5)"
+        yield f"{y}; aten.native_batch_norm(x, w, w, w, w, True, 0.1, 1e-5)"
+        for gradient in ("g", "x", "e"):
+            yield (
+                f"{y}; aten.native_batch_norm_backward({gradient}, x, w, w, w, w, w, True, 1e-5, [True, True, True])"
+            )
+    for shape in ((4, 512, 96), (2, 48, 96), (8, 8192)):
+        y = f"x = numbers{shape}\nw = numbers({shape[-1]})\nm = numbers({', '.join(map(str, shape[:-1]))}, 1)"
+        yield f"{y}; aten.native_layer_norm(x, [{shape[-1]}], w, w, 1e-5)"
+        yield f"{y}; aten.native_layer_norm_backward(x, x, [{shape[-1]}], m, m, w, w, [True, True, True])"
+
+
+def _indexing():
+    for n in (7, 50, 2000):
+        x, i, g = "x = numbers(2, 48, 96)", f"i = places({n})", f"g = numbers(2, {n}, 96)"
+        yield f"{x}\n{i}; aten.index(x, [None, i])"
+        yield f"{x}\n{i}\n{g}; aten._index_put_impl_(x, [None, i], g, True, True)"
+        yield f"{x}\n{i}\n{g}; aten._index_put_impl_(x, [None, i], g, False, True)"
+        yield f"{x}\n{i}\n{g}; aten.index_put_(x, [None, i], g, True)"
+        yield f"{x}\n{i}\n{g}; aten.index_put_(x, [None, i], g, False)"
+        yield f"{x}\n{i}\n{g}; aten.index_add_(x, 1, i, g)"
+        y, v = "x = numbers(4000, 96)", f"v = numbers({n})"
+        yield f"{y}\n{i}\n{v}; aten._index_put_impl_(x, [i, i], v, True, True)"
+        yield f"{y}\n{i}\n{v}; aten._index_put_impl_(x, [torch.arange({n}), i], v, True, True)"
+        yield f"{y}\n{i}; aten.index(x, [torch.arange({n}), i])"
+        yield f"{y}\n{i}; aten.index_select(x, 0, i)"
+    for rows in (48, 300, 70_000):
+        for n in (2304, 3000, 32_000, 100_000):
+            y = f"x = numbers({rows}, 4)\ni = places({n})\ng = numbers({n}, 4)"
+            yield f"{y}; aten._index_put_impl_(x, [i], g, True, True)"
+    for rows, n, width in ((64, 50, 96), (64, 3072, 768), (64, 3073, 96), (300, 8192, 768), (50_257, 32_768, 768)):
+        for dtype in ("float32", "bfloat16"):
+            y = f"g = numbers({n}, {width}, dtype=torch.{dtype})\ni = places({n})"
+            yield f"{y}; aten.embedding_dense_backward(g, i, {rows}, -1, False)"
+    y = "g = numbers(1).expand(5000, 96)\ni = places(5000, dtype=torch.int32)"
+    yield f"{y}; aten.embedding_dense_backward(g, i, 300, 0, False)"
+
+
+def _sorting():
+    for shape in ((2, 48, 96), (3, 2000), (2, 5000), (1, 100_000), (7,), (4096, 1025), (2, 3, 70_000), (300, 5000)):
+        x = f"x = numbers({', '.join(map(str, shape))},)"
+        yield f"{x}; aten.sort(x, -1, False)"
+        yield f"{x}; aten.sort.stable(x, stable=True, dim=-1)"
+        if math.prod(shape) < 10**6:
+            yield f"{x}; aten.sort(x, 0, True)"
+        for scan in ("cumsum", "cumprod", "logcumsumexp"):
+            yield f"{x}; aten.{scan}(x, -1)"
+        yield f"{x}; aten.cummax(x, -1)"
+        yield f"{x}; aten.kthvalue(x, 3)"
+    for dtype in ("float32", "int64", "bfloat16"):
+        for n in (7, 10_000, 1_000_000):
+            yield f"x = numbers({n}, dtype=torch.{dtype}); aten.cumsum(x, 0)"
+
+
+CALLS = tuple(Call(text) for text in (*_normalisation(), *_indexing(), *_sorting()))
