@@ -104,7 +104,7 @@ def test_what_one_side_alone_has_is_told_with_its_line(snapshot, written):
     found = match(read(SNAPSHOT), other_step, BATCH, CARD)
     (left,) = found.left
     assert (left.where, left.op, left.size_bytes, left.times) == ("recording", "ones", 4936, 2)
-    assert left.place.endswith(f"test_histories.py:{other_step.__code__.co_firstlineno + 4}")
+    assert left.place.endswith(f"{Path(__file__).name}:{other_step.__code__.co_firstlineno + 4}")
 
 
 class Malicious:
