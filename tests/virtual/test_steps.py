@@ -14,7 +14,8 @@ from tests.fidelity import gradients, modules
 
 FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
 STEPS = {"gradients": gradients.STEPS, "modules": modules.STEPS}
-GOLDENS = {kind: read(FOLDER / f"{kind}-2.14.json.xz") for kind in STEPS}
+RELEASES = ["2.13", "2.14"]
+GOLDENS = {(kind, release): read(FOLDER / f"{kind}-{release}.json.xz") for kind in STEPS for release in RELEASES}
 ALL = [(kind, name) for kind, steps in STEPS.items() for name in steps]
 
 # What differs today: temporaries of the card, by bytes; other allocations of the card alone, of the recording alone.
@@ -37,14 +38,10 @@ DIFFERENCES = {
 COMPOSITES = {"binary_cross_entropy", "weighted_binary_cross_entropy", "norms"}
 
 
-@pytest.mark.parametrize("kind", STEPS)
-def test_there_is_an_answer_for_every_step(kind):
-    assert list(GOLDENS[kind].cells) == list(STEPS[kind])
-
-
+@pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize(("kind", "name"), ALL)
-def test_the_recording_allocates_what_a_card_does(kind, name):
-    goldens = GOLDENS[kind]
+def test_the_recording_allocates_what_a_card_does(kind, name, release):
+    goldens = GOLDENS[kind, release]
     trace = record(STEPS[kind][name], goldens.steps)
     trace = trace.with_cublas_workspace(CARDS[goldens.card].cublas_workspace_bytes)
     golden = goldens.cells[name]
