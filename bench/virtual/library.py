@@ -27,6 +27,13 @@ _SOURCE = Path(__file__).parent / "source"
 _OPTIONS = ("-shared", "-fPIC", "-O1", "-w", "-std=gnu11")
 _COMPILERS = ("cc", "gcc", "clang")
 
+_IS_REFUSED = 3
+_TRIAL = f"""
+import ctypes, sys
+hasattr(ctypes.CDLL(None), "virtual_card_set") or sys.exit({_IS_REFUSED})
+import torch
+"""
+
 
 def require_virtual_card() -> None:
     """Check that PyTorch and the system are such that the library can be loaded.
@@ -66,7 +73,7 @@ def environment() -> dict[str, str]:
     except OSError as error:
         raise NoVirtualCardError(f"no place to keep the virtual card ({error}): set XDG_CACHE_HOME") from error
     return {
-        "LD_PRELOAD": ":".join(str(folder / name) for name in (DRIVER, NVML)),
+        "LD_PRELOAD": _preloads(folder),
         "TRITON_LIBCUDA_PATH": str(folder),
         "TRITON_CACHE_DIR": str(folder.with_suffix(".triton")),
     }
@@ -119,11 +126,34 @@ def _build_into(folder: Path, torch_libraries: list[Path]) -> None:
         made = Path(beside) / "made"
         made.mkdir()
         build(made, imported)
+        _try(made)
         try:
             made.rename(folder)
         except OSError:
             if not folder.is_dir():
                 raise
+
+
+def _try(folder: Path) -> None:
+    """Import PyTorch once where the library in `folder` is preloaded."""
+    python = [sys.executable, "-c", _TRIAL]
+    preloaded = os.environ | {"LD_PRELOAD": _preloads(folder), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(python, env=preloaded, capture_output=True, text=True, check=False)
+    if done.returncode == _IS_REFUSED:
+        raise NoVirtualCardError(
+            f"this system refuses to preload the virtual card's library from {folder.parent.parent}: "
+            "set XDG_CACHE_HOME to a folder whose files may be executed"
+        )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise NoVirtualCardError(
+            f"torch {torch.__version__} cannot be imported on the virtual card ({reason}): "
+            "install another build, or use --engine simulated"
+        )
+
+
+def _preloads(folder: Path) -> str:
+    return ":".join(str(folder / name) for name in (DRIVER, NVML))
 
 
 def _compile(*arguments: str) -> None:

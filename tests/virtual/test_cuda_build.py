@@ -70,6 +70,12 @@ def lstm(batch, device):
 
 def wrong(batch, device):
     return lambda: torch.ones(2, device=device) + torch.ones(3, device=device)
+
+def by_length(batch, device):
+    def step():
+        lengths = torch.full((batch,), 5, device=device)
+        return torch.ones(batch, int(lengths.max())).max()
+    return step
 """
 
 
@@ -169,21 +175,25 @@ def test_shapes_that_depend_on_values_are_noticed(asked):
     assert answer == 1  # in a step
 
 
+def line_of(text):
+    """Of STEPS."""
+    return STEPS[: STEPS.index(text)].count("\n") + 1
+
+
+NOT_KNOWN = ", which the virtual card does not know: use --engine simulated"
+ZEROS = "; the step uses values of the card before, which has none: they are zeros, and selections empty"
+
+
 @pytest.mark.parametrize(
-    ("step", "says"),
+    ("step", "says", "line", "ends"),
     [
-        (
-            "graph",
-            "the step calls cudaStreamBeginCapture, which the virtual card does not know: use --engine simulated",
-        ),
-        (
-            "lstm",
-            "the step calls cudnnGetRNNTempSpaceSizes, which the virtual card does not know: use --engine simulated",
-        ),
-        ("wrong", "RuntimeError: The size of tensor a (2) must match the size of tensor b (3)"),
+        ("graph", "the step calls cudaStreamBeginCapture", "with torch.cuda.graph", NOT_KNOWN),
+        ("lstm", "the step calls cudnnGetRNNTempSpaceSizes", "net(torch.rand(8", NOT_KNOWN),
+        ("wrong", "RuntimeError: The size of tensor a (2) must match the size of tensor b (3)", "torch.ones(2", ")"),
+        ("by_length", "RuntimeError: max(): Expected reduction dim to be specified", "torch.ones(batch, int", ZEROS),
     ],
 )
-def test_what_cannot_be_is_said_by_name(asked, step, says):
+def test_what_cannot_be_is_said_by_name_and_line(asked, step, says, line, ends):
     answer = asked(f"""
         try:
             VirtualEngine(steps.{step}, CARDS["RTX 3080"]).probe(1)
@@ -191,6 +201,8 @@ def test_what_cannot_be_is_said_by_name(asked, step, says):
             answer = str(error)
     """)
     assert answer.startswith(f"the probe of batch 1 under RTX 3080 failed: {says}")
+    assert f" (at steps.py:{line_of(line)}, in " in answer
+    assert answer.endswith(ends)
 
 
 def test_a_gpu_is_neither_seen_nor_hidden(asked):

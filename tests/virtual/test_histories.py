@@ -1,7 +1,7 @@
 """PyTorch's CUDA code on the virtual card, held against what real cards did.
 
 Strangers recorded the memory histories on H100s, with torch 2.6; the steps are rebuilt in tests/fidelity/transformer.py
-and ran on the virtual card with torch 2.14 (tools/virtual_goldens). The files are not part of the repository.
+and ran on the virtual card with torch 2.13 and 2.14 (tools/virtual_goldens). The files are not part of the repository.
 """
 
 from collections import Counter
@@ -13,7 +13,8 @@ from bench.memory import CARDS
 from bench.virtual.goldens import read
 from tests.fidelity import histories
 
-GOLDENS = read(Path(__file__).parents[1] / "golden" / "virtual" / "histories-2.14.json.xz")
+FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
+GOLDENS = {release: read(FOLDER / f"histories-{release}.json.xz") for release in ("2.13", "2.14")}
 
 # Of each history: allocations and frees, and the most allocated and reserved, in bytes.
 RECORDED = {
@@ -26,25 +27,28 @@ RECORDED = {
 
 
 def test_there_is_an_answer_for_each_history():
-    assert list(GOLDENS.cells) == list(histories.STEPS) == list(RECORDED)
-    card = CARDS[GOLDENS.card]
-    assert (card.compute_capability, card.multiprocessors) == ((9, 0), 132)
+    for goldens in GOLDENS.values():
+        assert list(goldens.cells) == list(histories.STEPS) == list(RECORDED)
+        card = CARDS[goldens.card]
+        assert (card.compute_capability, card.multiprocessors) == ((9, 0), 132)
     assert sum(events for events, _, _ in RECORDED.values()) == 45_320
 
 
+@pytest.mark.parametrize("release", GOLDENS)
 @pytest.mark.parametrize("name", RECORDED)
-def test_the_virtual_card_takes_what_the_real_one_took(name):
-    golden = GOLDENS.cells[name]
+def test_the_virtual_card_takes_what_the_real_one_took(name, release):
+    golden = GOLDENS[release].cells[name]
     found = len(golden.events) - golden.setup, golden.peak_allocated_bytes, golden.peak_reserved_bytes
     assert found == RECORDED[name]
 
 
+@pytest.mark.parametrize("release", GOLDENS)
 @pytest.mark.parametrize("name", RECORDED)
-def test_every_allocation_and_free_is_the_recorded_one(name):
+def test_every_allocation_and_free_is_the_recorded_one(name, release):
     history = histories.read(name)
     if history is None:
         pytest.skip(f"no {name} in {histories.FOLDER}: histories are not part of the repository")
-    golden = GOLDENS.cells[name]
+    golden = GOLDENS[release].cells[name]
     assert histories.signed(golden.events)[golden.setup :] == history.events
     assert RECORDED[name] == (len(history.events), history.peak_allocated_bytes, history.peak_reserved_bytes)
 
@@ -57,9 +61,10 @@ STAGING = {
 }
 
 
+@pytest.mark.parametrize("release", GOLDENS)
 @pytest.mark.parametrize("name", STAGING)
-def test_reductions_stage_what_they_staged_on_the_real_card(name):
-    golden = GOLDENS.cells[name]
+def test_reductions_stage_what_they_staged_on_the_real_card(name, release):
+    golden = GOLDENS[release].cells[name]
     taken = Counter(golden.events[golden.setup :])
     assert {size_bytes: taken[size_bytes] for size_bytes in STAGING[name]} == STAGING[name]
 

@@ -187,6 +187,7 @@ def cuda_build(monkeypatch, tmp_path):
     monkeypatch.setattr(torch, "__file__", str(tmp_path / "torch/__init__.py"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(built, "_TRIAL", "")
     return tmp_path / "cache/bench/virtual-card"
 
 
@@ -219,6 +220,33 @@ def test_another_build_of_pytorch_gets_another_library(cuda_build, monkeypatch):
 )
 def test_a_compiler_that_fails_is_one_sentence(cuda_build, monkeypatch, compiler, says):
     monkeypatch.setenv("CC", compiler)
+    with pytest.raises(NoVirtualCardError, match=says):
+        built.environment()
+    assert list(cuda_build.iterdir()) == []
+
+
+TRIED = built._TRIAL.replace("import torch", "")
+
+
+def test_the_library_is_tried_where_it_is_preloaded(cuda_build, monkeypatch):
+    monkeypatch.setattr(built, "_TRIAL", TRIED)
+    assert built.environment()["LD_PRELOAD"]
+
+
+@pytest.mark.parametrize(
+    ("trial", "says"),
+    [
+        (TRIED, "this system refuses to preload the virtual card's library from .*: set XDG_CACHE_HOME to a folder"),
+        (
+            "raise ImportError('undefined symbol: cudaNew')",
+            r"cannot be imported on the virtual card \(ImportError: undefined symbol: cudaNew\): install another build",
+        ),
+        ("import os; os._exit(7)", r"cannot be imported on the virtual card \(exit code 7\): install another build"),
+    ],
+)
+def test_a_library_that_does_not_work_is_one_sentence_and_not_kept(cuda_build, monkeypatch, trial, says):
+    monkeypatch.setattr(built, "_TRIAL", trial)
+    monkeypatch.setattr(built, "_preloads", lambda folder: "")  # as where the loader ignores it
     with pytest.raises(NoVirtualCardError, match=says):
         built.environment()
     assert list(cuda_build.iterdir()) == []
