@@ -14,6 +14,8 @@ from typing import Any
 
 from bench.errors import UsageError
 
+_BENCH = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
 
 def load_step(name: str) -> Callable[..., Any]:
     """The function that a name means; the files beside it can be imported by it, as when Python runs it.
@@ -31,6 +33,13 @@ def load_step(name: str) -> Callable[..., Any]:
         has = f"it has {', '.join(there)}" if there else "it has none"
         raise UsageError(f"--step: {place} has no function {function}: {has}")
     return found  # type: ignore[no-any-return]
+
+
+def failed(name: str, error: Exception) -> UsageError | None:
+    """The error of a called step with its line, as one sentence; None if it went through no line of the user's."""
+    line = _line(error)
+    what = " ".join(str(error).split())
+    return UsageError(f"--step {name}: {line}: {type(error).__name__}: {what}") if line else None
 
 
 def _is_made_there(value: object, module: ModuleType) -> bool:
@@ -66,15 +75,18 @@ def _of_file(path: Path) -> ModuleType:
 
 def _failed(place: str, error: Exception) -> UsageError:
     """The error of the user's code, with the innermost line of it that is not of an installed library."""
+    where = _line(error) or place
     if isinstance(error, SyntaxError) and error.filename:
         where = f"{os.path.basename(error.filename)}:{error.lineno}"
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if _is_users(frame.filename)]
-        where = f"{os.path.basename(own[-1].filename)}:{own[-1].lineno}" if own else place
     what = " ".join(str(error).split())
     return UsageError(f"--step: {place} cannot be imported: {where}: {type(error).__name__}: {what}")
 
 
+def _line(error: Exception) -> str:
+    """The innermost line of the user's that an error went through; "" if it went through none."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    return f"{os.path.basename(own[-1].filename)}:{own[-1].lineno}" if own else ""
+
+
 def _is_users(file: str) -> bool:
-    return file != __file__ and "site-packages" not in file and not file.startswith(("<", os.path.dirname(os.__file__)))
+    return not file.startswith(("<", os.path.dirname(os.__file__), _BENCH)) and "site-packages" not in file

@@ -105,7 +105,7 @@ def _validate_history(
     from bench.memory.simulated import ENDLESS_BYTES
     from bench.report import histories as report
     from bench.report.terminal import print_table
-    from bench.user_step import load_step
+    from bench.user_step import failed, load_step
 
     card = Card("no card", ENDLESS_BYTES, 0, None, None, "none named")
     try:
@@ -119,8 +119,10 @@ def _validate_history(
             found = match(history, make_step, batch, card, workspaces(card) if gpu else None)
         except NotRecordableError as error:
             raise UsageError(f"--step {step}: {error}") from error
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"--step {step}: {type(error).__name__}: {error}") from error
+        except UsageError:
+            raise
+        except Exception as error:
+            raise (failed(step, error) or error) from error
     print_table(report.peaks(found), report.caption(found, batch, torch.__version__, card.name if gpu else None))
     if found.left:
         print_table(report.left(found), report.left_caption(found))
