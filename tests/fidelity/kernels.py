@@ -110,7 +110,7 @@ def _others():
         yield f"{made}; aten.linalg_solve_triangular(a, b, upper=True)"
         yield f"{made}; aten.cholesky_solve(b, a)"
     for dtype in ("float32", "bfloat16"):
-        made = f"x = [numbers(*shape, dtype=torch.{dtype}) for shape in ((1000, 1000), (77,), (3, 3), (70_000,))]"
+        made = f"x = [numbers(*shape, dtype=torch.{dtype}) for shape in ((196_608,), (77,), (3, 3), (70_000,))]"
         for order in (1, 2, float("inf")):
             yield f"{made}; aten._foreach_norm(x, float('{order}'))"
         yield f"{made}; aten._foreach_max(x)"
@@ -131,7 +131,10 @@ def _others():
     for loss in ("mse_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "soft_margin_loss"):
         yield f"{made}; aten.{loss}(x, y)"
     made = "x = numbers(8, 64, 112, 112)\nw = numbers(32, 64, 1, 1)\ng = numbers(8, 32, 112, 112)"
-    yield f"{made}; g.sum((0, 2, 3))"
+    options = "[32], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [False, False, True]"
+    for layout in ("contiguous_format", "channels_last"):
+        laid_out = "\n".join(f"{each} = {each}.to(memory_format=torch.{layout})" for each in "xg")
+        yield f"{made}\n{laid_out}; aten.convolution_backward(g, x, w, {options})"
 
 
 CALLS = tuple(Call(text) for text in (*_normalisation(), *_indexing(), *_sorting(), *_others()))
