@@ -34,6 +34,9 @@ slow: $(VENV)/installed-dev
 # An environment of its own, with the CUDA build that PyPI has for Linux: 6 GB.
 virtual: $(VIRTUAL_VENV)/torch-$(VIRTUAL_TORCH) $(VENV)/installed-dev
 	$(VIRTUAL_VENV)/bin/python -m tools.virtual_goldens
+	$(VIRTUAL_VENV)/bin/python -m tools.virtual_goldens.steps
+	$(VIRTUAL_VENV)/bin/python -m tools.virtual_goldens.calls
+	$(VIRTUAL_VENV)/bin/python -m bench.virtual "RTX 3080" tools/virtual_goldens/snapshot.py
 	BENCH_CUDA_PYTHON=$(VIRTUAL_VENV)/bin/python $(BIN)/pytest tests/virtual
 
 $(VIRTUAL_VENV)/torch-$(VIRTUAL_TORCH): pyproject.toml

@@ -106,10 +106,11 @@ def _validate_history(
     import torch
 
     from bench.commands.common import busy
+    from bench.commands.measuring import steps_errors_told
     from bench.config import load
     from bench.histories.matching import match
     from bench.histories.reading import read
-    from bench.memory import Card, NotRecordableError
+    from bench.memory import Card
     from bench.memory.cudnn.heuristics import workspaces
     from bench.memory.gpus import card_named
     from bench.memory.simulated import ENDLESS_BYTES
@@ -124,13 +125,8 @@ def _validate_history(
         raise UsageError(str(error)) from error
     history = read(snapshot)
     make_step = load_step(step)
-    with busy("recording the step"):
-        try:
-            found = match(history, make_step, batch, card, workspaces(card) if gpus else None)
-        except NotRecordableError as error:
-            raise UsageError(f"--step {step}: {error}") from error
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"--step {step}: {type(error).__name__}: {error}") from error
+    with busy("recording the step"), steps_errors_told(step):
+        found = match(history, make_step, batch, card, workspaces(card) if gpus else None)
     print_table(report.peaks(found), report.caption(found, batch, torch.__version__, card.name if gpus else None))
     if found.left:
         print_table(report.left(found), report.left_caption(found))

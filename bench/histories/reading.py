@@ -117,21 +117,38 @@ def read(path: Path) -> History:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     try:
-        if content[:2] == b"\x1f\x8b":
-            return _of_json(json.loads(gzip.decompress(content)))
-        return _of_snapshot(plain_data(content))
+        is_json = content[:2] == b"\x1f\x8b"
+        history = _of_json(json.loads(gzip.decompress(content))) if is_json else _of_snapshot(plain_data(content))
+        _refuse_contradictions(history)
+        return history
     except NotPlainError as error:
         raise UsageError(f"{path} is no memory snapshot of PyTorch's ({error})") from error
     except (EOFError, OSError, zlib.error, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UsageError(f"{path} is no memory history: it is damaged, or no compressed JSON") from error
     except _UnusableError as error:
         raise UsageError(f"{path} {error}") from error
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise UsageError(f"{path} is no memory snapshot of PyTorch's: {type(error).__name__} {error}") from error
 
 
 class _UnusableError(Exception):
     """A history that cannot be used; the text goes on from the file's name."""
+
+
+def _refuse_contradictions(history: History) -> None:
+    """See that blocks are where there is memory, and that what comes and goes is not, or is, there.
+
+    Raises:
+        _UnusableError: it is otherwise.
+    """
+    live = {each.address for each in history.active}
+    inside = sum(start <= each.address < start + size for each in history.active for start, size in history.segments)
+    if inside != len(history.active):
+        raise _UnusableError("contradicts itself: at its beginning, blocks are outside of all segments, or in several")
+    for number, (action, address, size_bytes, *_) in enumerate(history.happenings):
+        if size_bytes < 0 or (action == "alloc" and address in live) or (action == "free" and address not in live):
+            raise _UnusableError(f"contradicts itself at entry {number}: {action} of {size_bytes} bytes at {address}")
+        (live.add if action == "alloc" else live.discard)(address)
 
 
 def _of_json(data: Mapping[str, Any]) -> History:

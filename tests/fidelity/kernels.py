@@ -103,4 +103,38 @@ def _sorting():
             yield f"x = numbers({n}, dtype=torch.{dtype}); aten.cumsum(x, 0)"
 
 
-CALLS = tuple(Call(text) for text in (*_normalisation(), *_indexing(), *_sorting()))
+def _others():
+    for matrices in ((5, 5), (3, 5, 5), (2, 40, 5, 5)):
+        made = f"a = numbers{matrices}\nb = numbers({', '.join(map(str, matrices[:-1]))}, 1)"
+        yield f"{made}; aten.linalg_cholesky_ex(a)"
+        yield f"{made}; aten.linalg_solve_triangular(a, b, upper=True)"
+        yield f"{made}; aten.cholesky_solve(b, a)"
+    for dtype in ("float32", "bfloat16"):
+        made = f"x = [numbers(*shape, dtype=torch.{dtype}) for shape in ((196_608,), (77,), (3, 3), (70_000,))]"
+        for order in (1, 2, float("inf")):
+            yield f"{made}; aten._foreach_norm(x, float('{order}'))"
+        yield f"{made}; aten._foreach_max(x)"
+        made = f"x = numbers(4, 8, 512, 512, dtype=torch.{dtype})"
+        yield f"{made}; aten._softmax_backward_data(x, x, -1, torch.{dtype})"
+        yield f"{made}; aten._log_softmax_backward_data(x, x, -1, torch.{dtype})"
+        yield f"{made}; aten._softmax(x, -1, False)"
+        yield f"{made}; aten.logsumexp(x, [-1])"
+        yield f"{made}; aten.logsumexp(x, [0, 1], True)"
+        made = f"x = numbers(64, 1000, 96, dtype=torch.{dtype})\nw = numbers(96, dtype=torch.{dtype})"
+        yield f"{made}; aten.rms_norm(x, [96], w)"
+        made = (
+            f"x = numbers(1, dtype=torch.{dtype}).expand(4, 4, 50, 98)\ny = numbers(4, 4, 48, 96, dtype=torch.{dtype})"
+        )
+        yield f"{made}; aten.reflection_pad2d_backward(x, y, [1, 1, 1, 1])"
+        yield f"{made}; aten._adaptive_avg_pool2d_backward(x, y)"
+    made = "x = numbers(8, 64, 100, 100)\ny = numbers(8, 64, 100, 100)"
+    for loss in ("mse_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "soft_margin_loss"):
+        yield f"{made}; aten.{loss}(x, y)"
+    made = "x = numbers(8, 64, 112, 112)\nw = numbers(32, 64, 1, 1)\ng = numbers(8, 32, 112, 112)"
+    options = "[32], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [False, False, True]"
+    for layout in ("contiguous_format", "channels_last"):
+        laid_out = "\n".join(f"{each} = {each}.to(memory_format=torch.{layout})" for each in "xg")
+        yield f"{made}\n{laid_out}; aten.convolution_backward(g, x, w, {options})"
+
+
+CALLS = tuple(Call(text) for text in (*_normalisation(), *_indexing(), *_sorting(), *_others()))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import NamedTuple
 
 import torch
@@ -37,6 +38,10 @@ class Call(NamedTuple):
             return torch.empty((*shape[:-1], shape[-1] + 3), dtype=dtype, device=device)[..., 1 : shape[-1] + 1]
         if self.layout == "every_other":
             return torch.empty((*shape[:-1], 2 * shape[-1]), dtype=dtype, device=device)[..., ::2]
+        if self.layout == "shifted":
+            return torch.empty(math.prod(shape) + 1, dtype=dtype, device=device)[1:].view(shape)
+        if self.layout == "windows":
+            return torch.empty(shape[0] + shape[1] - 1, dtype=dtype, device=device).unfold(0, shape[1], 1)
         assert self.layout == "expanded"
         return torch.empty((*shape[:-1], 1), dtype=dtype, device=device).expand(shape)
 
@@ -107,6 +112,7 @@ _LARGE = (
     ("x.argmax()", (1200, 64, 20_000), "float32"),
     ("x.amax(-1)", (1200, 64, 20_000), "float32"),
 )
+_ROOM = (40 * 8, 68 * 12, 132 * 16)  # blocks of 128 threads: T4, RTX 3080, H200
 CALLS = (
     *(
         Call(operation, shape, layout, "float32")
@@ -122,4 +128,15 @@ CALLS = (
     ),
     *(Call(operation, shape, layout, dtype) for operation, dtype in _TYPES for shape, layout in _OF_TYPES),
     *(Call(operation, shape, "contiguous", dtype) for operation, shape, dtype in _LARGE),
+    *(
+        Call(operation, shape, layout, "float32")
+        for operation in ("x.sum()", "x.sum(0)", "x.sum(-1)", "x.max(0)", "x.var(0)")
+        for shape, layout in (((100_000, 96), "shifted"), ((20_000, 300), "windows"), ((300, 20_000), "windows"))
+    ),
+    # As many columns of blocks as each card has room for, and one more.
+    *(
+        Call("x.sum(0)", (1100, 128 * columns), "contiguous", "float32")
+        for room in _ROOM
+        for columns in (room, room + 1)
+    ),
 )

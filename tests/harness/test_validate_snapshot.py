@@ -158,6 +158,25 @@ def without_sizes(data):
     del data["device_traces"][0][0]["size"]
 
 
+def negative(data):
+    next(entry for entry in data["device_traces"][0] if entry["action"] == "alloc")["size"] = -4
+
+
+def endless(data):
+    data["device_traces"][0][0]["size"] = float("inf")
+
+
+def twice(data):
+    entries = data["device_traces"][0]
+    place = next(place for place, entry in enumerate(entries) if entry["action"] == "alloc")
+    entries.insert(place, entries[place])
+
+
+def outside(data):
+    for segment in data["segments"]:
+        segment["total_size"] = 512
+
+
 def from_the_middle(data):
     entries = data["device_traces"][0]
     data["device_traces"][0] = entries[30:]
@@ -171,6 +190,10 @@ def from_the_middle(data):
         (expandable, "was recorded with expandable_segments"),
         (without_segments, "is no memory snapshot of PyTorch's (it has no segments and device_traces)"),
         (without_sizes, "is no memory snapshot of PyTorch's: KeyError 'size'"),
+        (negative, "contradicts itself at entry 1: alloc of -4 bytes at "),
+        (endless, "is no memory snapshot of PyTorch's: OverflowError"),
+        (twice, "contradicts itself at entry "),
+        (outside, "contradicts itself: at its beginning, blocks are outside of all segments, or in several"),
     ],
 )
 def test_what_cannot_be_used_is_said(bench, snapshot, written, change, says):
@@ -266,11 +289,31 @@ def test_options_that_do_not_go_together(bench, options, says):
     assert says in result.stderr and result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("    return 5", "make_step must return a function that runs one training step, got 5"),
+        ("    raise KeyError('lost')", "--step step.py:make_step: step.py:2: KeyError: 'lost'"),
+        ("    return lambda: device + batch", "step.py:2: TypeError: unsupported operand type(s)"),
+        ("    import torch\n    return lambda: torch.ones(2) + torch.ones(3)", "step.py:3: RuntimeError: The size of"),
+        (
+            "    import torch\n    return lambda: torch.ones(2, device=device).sum().item()",
+            "needs the value of a tensor",
+        ),
+    ],
+)
+def test_a_step_that_fails_is_told_in_one_sentence(bench, tmp_path, code, says):
+    (tmp_path / "step.py").write_text(f"def make_step(batch, device):\n{code}\n")
+    result = bench("validate", "--snapshot", SNAPSHOT, "--step", "step.py:make_step", "--batch", "6")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert says in result.stderr and result.stderr.count("\n") == 1
+
+
 REAL_STEPS = {
     "transformer_forward": (transformer.forward_128, 3213, 3213, 0.0),
-    "memory_ctx128_fullstep": (transformer.full_step_128, 12634, 12665, 0.0002),
-    "memory_ctx256_fullstep_": (transformer.full_step_256, 12632, 12663, 0.0002),
-    "memory_ctx512_fullstep_": (transformer.full_step_512, 12632, 12663, 0.0002),
+    "memory_ctx128_fullstep": (transformer.full_step_128, 12664, 12665, 0.0002),
+    "memory_ctx256_fullstep_": (transformer.full_step_256, 12662, 12663, 0.0002),
+    "memory_ctx512_fullstep_": (transformer.full_step_512, 12662, 12663, 0.0002),
 }
 
 

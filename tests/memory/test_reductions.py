@@ -88,6 +88,24 @@ def test_what_is_taken_follows_batch_and_card():
     assert staging(reduction, H200).most.staging_bytes > 0
 
 
+def test_where_an_input_begins_follows_the_batch():
+    """Results are made four at a time where the first number is at a multiple of four."""
+
+    def make_step(batch, device):
+        numbers = torch.empty(batch + 8192 * 96, device=device)
+        return lambda: numbers[batch:].view(8192, 96).sum(0)
+
+    trace, card = record(make_step), CARDS["RTX 3080"]
+    found = set()
+    for batch in (4, 5, 6, 400, 401):
+        reduction = Reduction((8192, 96), (96, 1), (True, False), batch, 4, 4, 4)
+        most = staging(reduction, Multiprocessors(*card.multiprocessors_and_threads)).most
+        sizes = [size for _, size in trace.on(card).at(batch, Workspace.LOW) if size > 0]
+        assert sizes[2:4] == list(most)
+        found.add(most)
+    assert len(found) > 1
+
+
 def test_a_capacity_takes_the_most_of_its_cards_or_nothing():
     trace = record(Step())
     card = card_of_capacity("24GB")

@@ -22,12 +22,15 @@ _CHUNK = 65536  # numbers of a tensor that one block sums
 _FAST_NORMS = (1, 2, math.inf)
 
 
-def _with_pointers(*lists: int) -> Callable[[Sequence[Any], Sequence[Tensor]], Sequence[Any]]:
-    """A rule: outputs, then for each call that the operation makes of the library so many lists of pointers."""
+def _with_pointers(*lists: int, least: int = 2) -> Callable[[Sequence[Any], Sequence[Tensor]], Sequence[Any]]:
+    """A rule: outputs, then for each call that the operation makes of the library so many lists of pointers.
+
+    They are taken for `least` matrices or more.
+    """
 
     def rule(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
         matrices = math.prod(outputs[0].shape[:-2])
-        if matrices <= 1:
+        if matrices < least:
             return outputs
         items: list[Any] = []
         for call, number_of_lists in enumerate(lists):
@@ -38,20 +41,28 @@ def _with_pointers(*lists: int) -> Callable[[Sequence[Any], Sequence[Tensor]], S
     return rule
 
 
+def _of_cholesky_solve(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
+    """Of one matrix cuSOLVER takes a copy, and says how it went in a number."""
+    factor = args[1]
+    if factor.dim() > 2:
+        return _TWO_SOLVES(args, outputs)
+    return *outputs, Take(0, 4), Take(1, factor.numel() * factor.element_size()), Give(1), Give(0)
+
+
 def _of_foreach_norm(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
     tensors, order = args[0], args[1] if len(args) > 1 else 2
     if order not in _FAST_NORMS or not all(map(_is_dense, tensors)):
         return outputs
-    return Take(0, _chunks_bytes(tensors)), *outputs, Give(0)
+    return Take(0, _chunks(tensors) * max(tensors[0].element_size(), 4)), *outputs, Give(0)
 
 
 def _of_foreach_max(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
-    return *outputs, Take(0, _chunks_bytes(args[0])), Give(0)
+    return *outputs, Take(0, _chunks(args[0]) * args[0][0].element_size()), Give(0)
 
 
-def _chunks_bytes(tensors: Sequence[Tensor]) -> int:
-    most = max(-(-tensor.numel() // _CHUNK) for tensor in tensors)
-    return len(tensors) * most * max(tensors[0].element_size(), 4)
+def _chunks(tensors: Sequence[Tensor]) -> int:
+    """Places for partial results: for each tensor as many as the largest has chunks."""
+    return len(tensors) * max(-(-tensor.numel() // _CHUNK) for tensor in tensors)
 
 
 def _is_dense(tensor: Tensor) -> bool:
@@ -60,10 +71,12 @@ def _is_dense(tensor: Tensor) -> bool:
     )
 
 
+_TWO_SOLVES = _with_pointers(2, 2, least=1)
+
 RULES = {
     aten.linalg_cholesky_ex.default: _with_pointers(1),
-    aten.linalg_solve_triangular.default: _with_pointers(2),
-    aten.cholesky_solve.default: _with_pointers(2, 2),
+    aten.linalg_solve_triangular.default: _with_pointers(2, least=1),
+    aten.cholesky_solve.default: _of_cholesky_solve,
     aten._foreach_norm.Scalar: _of_foreach_norm,
     aten._foreach_max.default: _of_foreach_max,
 }

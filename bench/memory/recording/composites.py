@@ -17,6 +17,8 @@ from torch import Tensor
 from torch._C import DispatchKey
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.memory.recording.products import CUBLAS_OPS
+
 
 class Take(NamedTuple):
     """Memory that a call takes, by a number of its own, and gives back before it returns."""
@@ -37,7 +39,11 @@ class Output(NamedTuple):
     place: int
 
 
-Plan = tuple[Take | Give | Output, ...]
+class Multiplies(NamedTuple):
+    """A product of matrices: cuBLAS takes its workspace here, if it has none yet."""
+
+
+Plan = tuple[Take | Give | Output | Multiplies, ...]
 """What a call allocates and frees, in order."""
 
 _COMPOSITES = (DispatchKey.CompositeExplicitAutograd, DispatchKey.CompositeImplicitAutograd)
@@ -89,7 +95,7 @@ class _Inside(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._events: list[Take | Give] = []
+        self._events: list[Take | Give | Multiplies] = []
         self._numbers: dict[int, tuple[int, Any]] = {}
 
     @classmethod
@@ -109,6 +115,8 @@ class _Inside(TorchDispatchMode):
         for output in result if isinstance(result, (list, tuple)) else (result,):
             if isinstance(output, Tensor) and output.is_meta and output.untyped_storage()._cdata not in given:
                 self._note(output)
+        if func in CUBLAS_OPS:
+            self._events.append(Multiplies())
         return result
 
     def _note(self, output: Tensor) -> None:
@@ -133,7 +141,7 @@ class _Inside(TorchDispatchMode):
             if isinstance(output, Tensor) and output.untyped_storage()._cdata in self._numbers
         }
         self._numbers.clear()
-        if len(places) == len(events):
+        if all(isinstance(event, Take) and event.number in places for event in events):
             return None
         return tuple(
             Output(places[event.number]) if isinstance(event, Take) and event.number in places else event

@@ -51,22 +51,6 @@ from bench.memory.reductions import Reduction
 
 aten = torch.ops.aten
 
-CUBLAS_OPS = {
-    getattr(packet, overload)
-    for packet in (
-        aten.mm,
-        aten.addmm,
-        aten.addmm_,
-        aten.bmm,
-        aten.baddbmm,
-        aten.baddbmm_,
-        aten.mv,
-        aten.addmv,
-        aten.dot,
-    )
-    for overload in packet.overloads()
-}
-
 
 class Temporary(NamedTuple):
     """Memory that a kernel takes and gives back before it returns: at most `most_bytes`.

@@ -15,6 +15,7 @@ from unittest.mock import patch
 import torch
 
 _ASKED_FROM = ("torch.optim.optimizer", "torch.utils._foreach_utils")
+_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 _QUESTIONS = ("_get_foreach_kernels_supported_devices", "_get_fused_kernels_supported_devices")
 
 
@@ -26,7 +27,7 @@ def kernels_of_a_gpu() -> Iterator[None]:
             for question in _QUESTIONS:
                 patches.enter_context(patch.object(module, question, _with_meta(getattr(module, question))))
         patches.enter_context(_composites_of_a_gpu())
-        patches.enter_context(_fused_rms_norm())
+        patches.enter_context(_kernels_of_their_own())
         yield
 
 
@@ -38,13 +39,12 @@ def _composites_of_a_gpu() -> Iterator[None]:
     float32 is one kernel, without a copy of its input (ATen/native/SoftMax.cpp).
     """
     aten = torch.ops.aten
-    composite = torch._C.DispatchKey.CompositeImplicitAutograd
 
     def dropout(image: torch.Tensor, p: float, train: bool) -> torch.Tensor:
         if train and 0 < p < 1 and image.numel():
             output: torch.Tensor = aten.native_dropout.default(image, p, train)[0]
             return output
-        unchanged: torch.Tensor = aten.dropout.default._op_dk(composite, image, p, train)
+        unchanged: torch.Tensor = aten.dropout.default._op_dk(_COMPOSITE, image, p, train)
         return unchanged
 
     def softmax(name: str, kernel: Any) -> Callable[..., torch.Tensor]:
@@ -53,7 +53,7 @@ def _composites_of_a_gpu() -> Iterator[None]:
         def call(image: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> torch.Tensor:
             if image.dtype is torch.float16 and dtype is torch.float32:
                 return kernel(image, dim, True)  # type: ignore[no-any-return]
-            return operation._op_dk(composite, image, dim, dtype)  # type: ignore[no-any-return]
+            return operation._op_dk(_COMPOSITE, image, dim, dtype)  # type: ignore[no-any-return]
 
         return call
 
@@ -68,11 +68,8 @@ def _composites_of_a_gpu() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _fused_rms_norm() -> Iterator[None]:
-    """RMSNorm of tensors without data in one kernel (ATen/native/cuda/layer_norm_kernel.cu), not by others.
-
-    PyTorch has the formula of its gradient, and no kernel without data for it.
-    """
+def _kernels_of_their_own() -> Iterator[None]:
+    """Operations that PyTorch writes by others on tensors without data, and has a kernel for on a card."""
 
     def rms_norm(
         image: torch.Tensor, shape: Sequence[int], weight: torch.Tensor | None = None, eps: float | None = None
@@ -81,9 +78,21 @@ def _fused_rms_norm() -> Iterator[None]:
         number = image.dtype if image.dtype is torch.float64 else torch.float32
         return torch.empty_like(image), image.new_empty((*rows, *(1 for _ in shape)), dtype=number)
 
+    def mish_backward(gradient: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        return torch.empty_like(image)
+
+    def one_hot(classes: torch.Tensor, number: int = -1) -> torch.Tensor:
+        """As on a card (ATen/native/Onehot.cpp), where it is no comparison."""
+        if number <= 0 or not classes.numel():
+            unchanged: torch.Tensor = torch.ops.aten.one_hot.default._op_dk(_COMPOSITE, classes, number)
+            return unchanged
+        return classes.new_zeros((*classes.shape, number)).scatter_(-1, classes.unsqueeze(-1), 1)
+
     library = torch.library.Library("aten", "IMPL")
     assert library.m is not None
-    library.m.impl("_fused_rms_norm", "Meta", rms_norm, False)  # Library.impl has operations written by others refused
+    library.impl("one_hot", one_hot, "AutogradMeta")
+    for name, kernel in (("_fused_rms_norm", rms_norm), ("mish_backward", mish_backward)):
+        library.m.impl(name, "Meta", kernel, False)  # Library.impl refuses operations that are written by others
     try:
         yield
     finally:

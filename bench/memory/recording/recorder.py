@@ -27,11 +27,12 @@ from bench.memory.allocator.caching import FREE
 from bench.memory.convolution import Convolution
 from bench.memory.gpus import cublas_workspace_bytes
 from bench.memory.recording.autograd import CANDIDATES, Maker, in_place, maker, references_of_a_formula
-from bench.memory.recording.composites import Give, Output, Take
-from bench.memory.recording.kernels import CUBLAS_OPS, Item, Kept, Temporary, allocations
+from bench.memory.recording.composites import Give, Multiplies, Output, Take
+from bench.memory.recording.kernels import Item, Kept, Temporary, allocations
 from bench.memory.recording.metadata import Effect, OutputCache
 from bench.memory.recording.on_cuda import is_on_cuda
 from bench.memory.recording.optimizers import kernels_of_a_gpu
+from bench.memory.recording.products import CUBLAS_OPS
 from bench.memory.recording.values import Values
 from bench.memory.reductions import Reduction
 from bench.memory.staging import Part, Staged
@@ -354,7 +355,7 @@ class Recorder(TorchDispatchMode):
             self._carry_out(allocations(func, args, kwargs, _flat(result)), [], func)
         return result
 
-    def _carry_out(self, items: Sequence[Item | Output], outputs: list[Any], func: Any) -> None:
+    def _carry_out(self, items: Sequence[Item | Output | Multiplies], outputs: list[Any], func: Any) -> None:
         """Note what an operation allocates and frees, in order; cuBLAS's workspace before what it gives back."""
         keys: dict[int, int] = {}
         needs_cublas = func in CUBLAS_OPS
@@ -371,6 +372,8 @@ class Recorder(TorchDispatchMode):
                 self._note_staging(item, func)
             elif isinstance(item, Take):
                 keys[item.number] = self._allocate(item.size_bytes, False, func)
+            elif isinstance(item, Multiplies):
+                self._note_cublas_workspace(func)
             elif isinstance(item, Give):
                 if needs_cublas:
                     self._note_cublas_workspace(func)
