@@ -27,6 +27,7 @@ from bench.memory.explaining.sources import locate
 from bench.memory.forms import as_make_step
 from bench.memory.gpus import ASSUMED_CONTEXT_BYTES
 from bench.memory.measuring.cuda import CudaEngine, NoGpuError, require_gpu
+from bench.memory.recording.attention import ORDINARY, Attention, Kernels
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import STEPS, NotRecordedWarning
 from bench.memory.recording.values import AssumedValue
@@ -174,61 +175,82 @@ class Recorded:
         self._steps = steps
         self._config = AllocatorConfig.parse(alloc_conf, installed_release())
         self._said: list[Assumption] = []
-        with self._listening():
-            self._step = CheckedStep(make_step, steps)
+        self._steps_of: dict[Kernels | None, CheckedStep] = {}  # None: of every card
+        self._step_on(None)
 
     def largest(self, card: Card) -> Boundary:
         """The largest batch, of which that and the next are recorded as they are."""
-        with self._listening():
-            return self._step.largest_batch(lambda trace: self._engine(card, trace))
+        step = self._step_on(card)
+        with self._listening(card):
+            return step.largest_batch(lambda trace: self._engine(card, trace))
 
     def probe(self, card: Card, batch: int) -> Probe:
         """One batch, recorded as it is."""
-        with self._listening():
-            self._step.runs_at(batch)
-        return self._engine(card).probe(batch)
+        return self._at(card, batch).probe(batch)
 
     def needed(self, card: Card, batch: int) -> Probe:
         """One batch where memory has no limit."""
-        with self._listening():
-            self._step.runs_at(batch)
-        return self._engine(card).without_limit().probe(batch)
+        return self._at(card, batch).without_limit().probe(batch)
 
     def made_of(self, card: Card, batch: int) -> Explanation | None:
         """What the peak of a batch is made of."""
-        with self._listening():
-            if not self._step.runs_at(batch):
+        step = self._step_on(card)
+        with self._listening(card):
+            if not step.runs_at(batch):
                 return None
-            sources = locate(self._make_step, self._step.trace, batch, self._steps)
-        return replace(explain(self._engine(card), batch, sources), card=card)
+            sources = locate(self._make_step, step.trace, batch, self._steps)
+        return replace(explain(self._engine(card, step.trace), batch, sources), card=card)
 
     def assumed(self, cards: Sequence[Card]) -> tuple[Assumption, ...]:
         """Bounds of workspaces, the context, and what the recording said."""
-        bounded = [card.name for card in cards if workspaces(card) is None] if self._step.trace.convolutions else []
+        unknown = [card.name for card in cards if card.compute_capability is None]
+        traces = [step.trace for step in self._steps_of.values()]
+        bounded = [card.name for card in cards if workspaces(card) is None] if traces[0].convolutions else []
         return (
             *_of_contexts(cards),
             *(Assumption(_most_of_any(name)) for name in bounded),
+            *(Assumption(f"attention on {name} is as on an {ORDINARY}") for name in unknown if self._has_attention),
             *dict.fromkeys(self._said),
         )
 
-    def _engine(self, card: Card, trace: Trace | None = None) -> SimulatedEngine:
+    @property
+    def _has_attention(self) -> bool:
+        return None not in self._steps_of
+
+    def _step_on(self, card: Card | None) -> CheckedStep:
+        """The step with a card's kernels: one recording for all cards, unless it has attention."""
+        if None in self._steps_of:
+            return self._steps_of[None]
+        kernels = Kernels.of(card)
+        if kernels not in self._steps_of:
+            with self._listening(card) as asked:
+                step = CheckedStep(self._make_step, self._steps)
+            self._steps_of[kernels if asked.choices or self._steps_of else None] = step
+            return step
+        return self._steps_of[kernels]
+
+    def _at(self, card: Card, batch: int) -> SimulatedEngine:
+        step = self._step_on(card)
+        with self._listening(card):
+            step.runs_at(batch)
+        return self._engine(card, step.trace)
+
+    def _engine(self, card: Card, trace: Trace) -> SimulatedEngine:
         source = workspaces(card)
         if source is None:
-            return SimulatedEngine(
-                trace or self._step.trace, with_most_cublas(card), config=self._config, workspaces=Envelope(card)
-            )
-        return SimulatedEngine(trace or self._step.trace, card, config=self._config, workspaces=source)
+            return SimulatedEngine(trace, with_most_cublas(card), config=self._config, workspaces=Envelope(card))
+        return SimulatedEngine(trace, card, config=self._config, workspaces=source)
 
     @contextmanager
-    def _listening(self) -> Iterator[None]:
+    def _listening(self, card: Card | None) -> Iterator[Attention]:
         """Run the step as on a GPU, and note what the recording warns of.
 
         What the user's program prints and warns of has been seen by its author.
         """
-        with warnings.catch_warnings(record=True) as heard, redirect_stdout(io.StringIO()), on_cuda():
+        with warnings.catch_warnings(record=True) as heard, redirect_stdout(io.StringIO()), on_cuda(card) as asked:
             warnings.simplefilter("always")
             try:
-                yield
+                yield asked
             finally:
                 for message in (each.message for each in heard):
                     if isinstance(message, AssumedValue):

@@ -1,4 +1,4 @@
-"""Make tests/golden/virtual/{gradients,modules,unchanged}-X.Y.json.xz: the steps of tests/fidelity on the virtual card.
+"""Make tests/golden/virtual/*-X.Y.json.xz: the steps of tests/fidelity on the virtual card.
 
     python -m tools.virtual_goldens.steps     # with the python of an environment that has a CUDA build of PyTorch
 
@@ -8,7 +8,6 @@ Prints how the recording differs. Needs no GPU.
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
 
 import torch
 
@@ -16,19 +15,35 @@ from bench.memory import CARDS, Card, MakeStep, record
 from bench.memory.cudnn.backend import version_text
 from bench.memory.measuring.cuda import Trial
 from bench.memory.recording.on_cuda import on_cuda
-from bench.memory.trace import Workspace
+from bench.memory.recording.recorder import events_of
+from bench.memory.trace import Trace, Workspace, constant
 from bench.virtual import VirtualDevice
 from bench.virtual.comparison import compare
 from bench.virtual.goldens import Golden, Goldens, write
-from tests.fidelity import gradients, modules, unchanged
+from tests.fidelity import attention, gradients, modules, unchanged
 from tools.virtual_goldens.__main__ import BATCH, CARD, FOLDER, STEPS
+
+FILES = {
+    "gradients": (gradients.STEPS, CARD),
+    "modules": (modules.STEPS, CARD),
+    "unchanged": (unchanged.STEPS, CARDS["RTX 3080"]),
+    "attention": (attention.STEPS, CARDS["RTX 3080"]),
+    "attention-turing": (attention.STEPS, CARD),
+    "attention-hopper": (attention.STEPS, CARDS["H100 SXM"]),
+}
+ON_CUDA = ("unchanged", "attention", "attention-turing", "attention-hopper")
+
+
+def recorded(make_step: MakeStep, card: Card, batch: int, steps: int) -> Trace:
+    """A step that says "cuda", as it is at one batch: flash attention does something else at others."""
+    with on_cuda(card):
+        return constant(events_of(make_step, batch, steps))
 
 
 def main() -> None:
     """Write the files, or those that the command line names."""
-    files = {"gradients": gradients.STEPS, "modules": modules.STEPS, "unchanged": unchanged.STEPS}
-    for name in sys.argv[1:] or files:
-        make(name, files[name], CARDS["RTX 3080"] if name == "unchanged" else CARD)
+    for name in sys.argv[1:] or FILES:
+        make(name, *FILES[name])
 
 
 def make(file_name: str, make_steps: dict[str, MakeStep], card: Card) -> None:
@@ -57,8 +72,7 @@ def make(file_name: str, make_steps: dict[str, MakeStep], card: Card) -> None:
             lower_bounds=seen.lower_bounds,
             events=seen.events,
         )
-        with on_cuda(card.compute_capability) if file_name == "unchanged" else nullcontext():
-            trace = record(make_step, STEPS)
+        trace = recorded(make_step, card, BATCH, STEPS) if file_name in ON_CUDA else record(make_step, STEPS)
         trace = trace.with_cublas_workspace(card.cublas_workspace_bytes)
         found = compare(trace.at(BATCH, Workspace.LOW), seen.events)
         print(name, found.same, *map(dict, (found.temporaries, found.on_card, found.recorded)), flush=True)

@@ -17,6 +17,8 @@ from torch import Tensor
 from torch._C import DispatchKey
 from torch.utils._python_dispatch import TorchDispatchMode
 
+aten = torch.ops.aten
+
 
 class Take(NamedTuple):
     """Memory that a call takes, by a number of its own, and gives back before it returns."""
@@ -31,6 +33,13 @@ class Give(NamedTuple):
     number: int
 
 
+class Kept(NamedTuple):
+    """An output whose storage on a card is another than the recorded one; none for 0."""
+
+    output: Tensor
+    size_bytes: int
+
+
 class Output(NamedTuple):
     """The call's output of this place is allocated."""
 
@@ -40,6 +49,8 @@ class Output(NamedTuple):
 Plan = tuple[Take | Give | Output, ...]
 """What a call allocates and frees, in order."""
 
+_ARITHMETIC = {aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor}
+_LOWER = (torch.float16, torch.bfloat16)
 _COMPOSITES = (DispatchKey.CompositeExplicitAutograd, DispatchKey.CompositeImplicitAutograd)
 
 
@@ -60,9 +71,25 @@ def run(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Pl
 def _called(func: Any, args: Any, kwargs: Any) -> Any:
     """The result of a kernel; a buffer that a card does not use has nothing in it."""
     result = func(*args, **kwargs)
-    if func is torch.ops.aten.log_sigmoid_forward.default:
+    if func is aten.log_sigmoid_forward.default:
         return result[0], result[1].new_empty(0)
-    return result
+    return _laid_out(func, args, kwargs, result) if func in _ARITHMETIC else result
+
+
+def _laid_out(func: Any, args: Any, kwargs: Any, result: Tensor) -> Tensor:
+    """The result of arithmetic in the layout that a kernel gives it.
+
+    Without data, PyTorch converts arguments of a lower precision first, and loses how one lies that is expanded.
+    """
+    if not any(isinstance(value, Tensor) and value.dtype in _LOWER for value in args):
+        return result
+    full = [
+        torch.empty_strided(value.shape, value.stride(), device=value.device)
+        if isinstance(value, Tensor) and value.dtype in _LOWER
+        else value
+        for value in args
+    ]
+    return torch.empty_strided(result.shape, func(*full, **kwargs).stride(), dtype=result.dtype, device=result.device)
 
 
 @functools.cache

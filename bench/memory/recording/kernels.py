@@ -42,7 +42,8 @@ import torch
 from torch import Tensor
 
 from bench.memory.convolution import Convolution, Direction
-from bench.memory.recording.composites import Give, Take
+from bench.memory.recording import attention
+from bench.memory.recording.composites import Give, Kept, Take
 
 aten = torch.ops.aten
 
@@ -71,13 +72,6 @@ class Temporary(NamedTuple):
 
     most_bytes: int
     call: Convolution | None = None
-
-
-class Kept(NamedTuple):
-    """An output whose storage on a card is larger than the recorded one."""
-
-    output: Tensor
-    size_bytes: int
 
 
 Item = Tensor | Temporary | Take | Give | Kept | None
@@ -123,6 +117,8 @@ def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) 
     """What a call allocates, in order: its outputs, and the temporaries that the tables above give it."""
     if op in RULES:
         return _exact(op, args, outputs)
+    if op in attention.FUSED:
+        return attention.allocations(op, args, outputs)
     if op is aten.convolution.default:
         image, weight, _, *options = args
         (output,) = outputs
