@@ -60,10 +60,6 @@ DIFFERENCES = {
     # Turing has no fused kernel for these, and the backward of softmax copies.
     "attention-turing/bfloat16": ({131072: 2}, {}, {}),
     "attention-turing/width_20": ({131072: 2}, {}, {}),
-    **{
-        f"{kind}/language_model": ({512: 4}, {1024: 2}, {512: 4})  # embedding's indices, and its gradient's sorting
-        for kind in ("attention", "attention-turing", "attention-hopper")
-    },
 }
 
 

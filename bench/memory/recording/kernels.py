@@ -25,6 +25,7 @@ oracle of each:
 | products of matrices | output; a copy of each operand whose strides cuBLAS does not take |
 | backward of softmax, layer_norm, pooling, upsampling | output; a copy of the gradient where it is not contiguous |
 | backward of softmax of float16 with a result in float32 | output; as much as the gradient |
+| embedding | a copy of the indices where they are not contiguous; output |
 | embedding_dense_backward | a copy of the gradient where it is not contiguous; output |
 | sum, mean, prod of another type than their result | output; the input in that type |
 
@@ -119,6 +120,8 @@ def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) 
         return _exact(op, args, outputs)
     if op in attention.FUSED:
         return attention.allocations(op, args, outputs)
+    if op is aten.embedding.default and not args[1].is_contiguous():
+        return Take(0, _bytes(args[1])), *outputs, Give(0)
     if op is aten.convolution.default:
         image, weight, _, *options = args
         (output,) = outputs
