@@ -26,7 +26,7 @@ oracle of each:
 | backward of softmax, layer_norm, pooling, upsampling | output; a copy of the gradient where it is not contiguous |
 | backward of softmax of float16 with a result in float32 | output; as much as the gradient |
 | embedding | a copy of the indices where they are not contiguous; output |
-| embedding_dense_backward | a copy of the gradient where it is not contiguous; output |
+| embedding_dense_backward | copies of the gradient and the indices where they are not contiguous; output |
 | sum, mean, prod of another type than their result | output; the input in that type |
 
 Beside these, cuBLAS keeps a workspace for the life of the process, taken from the caching allocator when a thread
@@ -176,14 +176,12 @@ def _exact(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Se
     gradient = args[0]
     if op is aten._softmax_backward_data.default and gradient.dtype is not output.dtype:
         return output, Take(0, _bytes(gradient)), Give(0)
+    if op is aten.embedding_dense_backward.default:
+        takes = [Take(place, _bytes(each)) for place, each in enumerate(args[:2]) if not each.is_contiguous()]
+        return *takes, output, *(Give(each.number) for each in takes)
     if gradient.is_contiguous():
         return outputs
-    copy = Take(0, _bytes(gradient)), Give(0)
-    return (
-        (*copy[:1], *outputs, *copy[1:])
-        if op is aten.embedding_dense_backward.default
-        else (output, *copy, *outputs[1:])
-    )
+    return output, Take(0, _bytes(gradient)), Give(0), *outputs[1:]
 
 
 def _around(outputs: Sequence[Tensor | None], copied: Sequence[Tensor]) -> Sequence[Item]:
