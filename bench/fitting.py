@@ -33,11 +33,15 @@ from bench.memory.recording.recorder import STEPS, NotRecordedWarning
 from bench.memory.recording.values import AssumedValue
 from bench.memory.search import LARGEST_BATCH, where_room_ends
 from bench.memory.simulated import ENDLESS_BYTES, installed_release
+from bench.model_step import ModelStep
 from bench.named_step import named
 from bench.units import format_bytes
 from bench.user_step import load_step
 from bench.virtual import NoVirtualCardError, VirtualDevice, VirtualEngine, VirtualMeasurement
 from bench.virtual.figures import kernels_of
+
+Step = str | ModelStep | Callable[..., Any]
+"""A step as such, by its name, or around a network."""
 
 
 class Assumption(NamedTuple):
@@ -352,7 +356,7 @@ def _most_of_any(name: str) -> str:
 ENGINES = ("auto", "virtual", "simulated", "cuda")
 
 
-def engine_of(step: str | Callable[..., Any], name: str, cards: Sequence[Card], alloc_conf: str = "") -> Engine:
+def engine_of(step: Step, name: str, cards: Sequence[Card], alloc_conf: str = "") -> Engine:
     """What answers about a step, given as such or by its name (bench.user_step).
 
     `name` is one of ENGINES; "auto" is the virtual card where a CUDA build of PyTorch is installed and the step can
@@ -383,7 +387,7 @@ def engine_of(step: str | Callable[..., Any], name: str, cards: Sequence[Card], 
     return OnDevice(engine, sent, alloc_conf=alloc_conf, recorded=_recorded_if_it_can(step, alloc_conf))
 
 
-def recorded_step(step: str | Callable[..., Any], alloc_conf: str = "") -> Recorded:
+def recorded_step(step: Step, alloc_conf: str = "") -> Recorded:
     """A step given as such or by its name, recorded."""
     if isinstance(step, str):
         with on_cuda(), redirect_stdout(io.StringIO()):
@@ -391,7 +395,7 @@ def recorded_step(step: str | Callable[..., Any], alloc_conf: str = "") -> Recor
     return Recorded(as_make_step(step), alloc_conf=alloc_conf)
 
 
-def _recorded_if_it_can(step: str | Callable[..., Any], alloc_conf: str) -> Recorded | None:
+def _recorded_if_it_can(step: Step, alloc_conf: str) -> Recorded | None:
     """The recording, for where a search starts and what a peak is made of; None where the step cannot be recorded."""
     try:
         return recorded_step(step, alloc_conf)
