@@ -19,7 +19,7 @@ import torch
 from bench.errors import UsageError
 from bench.memory import Boundary, Card, MakeStep, Probe, SimulatedEngine, Trace, largest_batch
 from bench.memory.allocator.caching import AllocatorConfig
-from bench.memory.checked import CheckedStep
+from bench.memory.by_card import StepByCard
 from bench.memory.cudnn.envelope import Envelope, with_most_cublas
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.explaining.explain import Explanation, explain
@@ -27,7 +27,7 @@ from bench.memory.explaining.sources import locate
 from bench.memory.forms import as_make_step
 from bench.memory.gpus import ASSUMED_CONTEXT_BYTES
 from bench.memory.measuring.cuda import CudaEngine, NoGpuError, require_gpu
-from bench.memory.recording.attention import ORDINARY, Attention, Kernels
+from bench.memory.recording.attention import ORDINARY
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import STEPS, NotRecordedWarning
 from bench.memory.recording.values import AssumedValue
@@ -179,13 +179,13 @@ class Recorded:
         self._steps = steps
         self._config = AllocatorConfig.parse(alloc_conf, installed_release())
         self._said: list[Assumption] = []
-        self._steps_of: dict[Kernels | None, CheckedStep] = {}  # None: of every card
-        self._step_on(None)
+        with self._listening(None):
+            self._recorded = StepByCard(make_step, steps)
 
     def largest(self, card: Card) -> Boundary:
         """The largest batch, of which that and the next are recorded as they are."""
-        step = self._step_on(card)
         with self._listening(card):
+            step = self._recorded.on(card)
             return step.largest_batch(lambda trace: self._engine(card, trace))
 
     def probe(self, card: Card, batch: int) -> Probe:
@@ -198,8 +198,8 @@ class Recorded:
 
     def made_of(self, card: Card, batch: int) -> Explanation | None:
         """What the peak of a batch is made of."""
-        step = self._step_on(card)
         with self._listening(card):
+            step = self._recorded.on(card)
             if not step.runs_at(batch):
                 return None
             sources = locate(self._make_step, step.trace, batch, self._steps)
@@ -208,34 +208,22 @@ class Recorded:
     def assumed(self, cards: Sequence[Card]) -> tuple[Assumption, ...]:
         """Bounds of workspaces, the context, and what the recording said."""
         unknown = [card.name for card in cards if card.compute_capability is None]
-        traces = [step.trace for step in self._steps_of.values()]
-        bounded = [card.name for card in cards if workspaces(card) is None] if traces[0].convolutions else []
+        convolves = self._recorded.on(cards[0]).trace.convolutions
+        bounded = [card.name for card in cards if workspaces(card) is None] if convolves else []
         return (
             *_of_contexts(cards),
             *(Assumption(_most_of_any(name)) for name in bounded),
-            *(Assumption(f"attention on {name} is as on an {ORDINARY}") for name in unknown if self._has_attention),
+            *(
+                Assumption(f"attention on {name} is as on an {ORDINARY}")
+                for name in unknown
+                if self._recorded.has_attention
+            ),
             *dict.fromkeys(self._said),
         )
 
-    @property
-    def _has_attention(self) -> bool:
-        return None not in self._steps_of
-
-    def _step_on(self, card: Card | None) -> CheckedStep:
-        """The step with a card's kernels: one recording for all cards, unless it has attention."""
-        if None in self._steps_of:
-            return self._steps_of[None]
-        kernels = Kernels.of(card)
-        if kernels not in self._steps_of:
-            with self._listening(card) as asked:
-                step = CheckedStep(self._make_step, self._steps)
-            self._steps_of[kernels if asked.choices or self._steps_of else None] = step
-            return step
-        return self._steps_of[kernels]
-
     def _at(self, card: Card, batch: int) -> SimulatedEngine:
-        step = self._step_on(card)
         with self._listening(card):
+            step = self._recorded.on(card)
             step.runs_at(batch)
         return self._engine(card, step.trace)
 
@@ -246,15 +234,15 @@ class Recorded:
         return SimulatedEngine(trace, card, config=self._config, workspaces=source)
 
     @contextmanager
-    def _listening(self, card: Card | None) -> Iterator[Attention]:
+    def _listening(self, card: Card | None) -> Iterator[None]:
         """Run the step as on a GPU, and note what the recording warns of.
 
         What the user's program prints and warns of has been seen by its author.
         """
-        with warnings.catch_warnings(record=True) as heard, redirect_stdout(io.StringIO()), on_cuda(card) as asked:
+        with warnings.catch_warnings(record=True) as heard, redirect_stdout(io.StringIO()), on_cuda(card):
             warnings.simplefilter("always")
             try:
-                yield asked
+                yield
             finally:
                 for message in (each.message for each in heard):
                     if isinstance(message, AssumedValue):

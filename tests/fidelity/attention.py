@@ -24,6 +24,7 @@ def attend(
     causal=False,
     trains=True,
     projected=False,
+    summed=False,
 ):
     """`mask` names what is added to the products; `projected`: from one product of matrices, as in most networks."""
     keys, of_keys = keys or length, of_keys or heads
@@ -51,7 +52,7 @@ def attend(
         if projected:
             output = output.transpose(1, 2).reshape(batch, length, heads * width) * 2
         if trains:
-            output.square().sum().backward()
+            (output if summed else output.square()).sum().backward()
 
     return step
 
@@ -125,5 +126,7 @@ STEPS = {
     "odd_numbers": partial(attend, mask="of numbers", length=100),
     "long": partial(attend, length=1024, heads=2),
     "long_mask": partial(attend, length=512, width=128, heads=2, mask="of numbers"),
+    "summed": partial(attend, summed=True),
+    "summed_float32": partial(attend, dtype=FULL, summed=True),
     "language_model": language_model,
 }

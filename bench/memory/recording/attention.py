@@ -260,13 +260,16 @@ def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Any]) -> Sequenc
 
 
 def _of_cudnn_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
-    _, query, key, value = args[:4]
+    gradient, query, key, value, output = args[:5]
     batch, heads, length, width = query.shape
     rows = batch * heads * length
     size_bytes = _CUDNN_BYTES + 4 * rows + 4 * rows * width
     if key.size(1) != heads:
         size_bytes += heads // key.size(1) * (_bytes(key) + _bytes(value))
-    return *outputs, Take(0, size_bytes), Give(0)
+    workspace = Take(0, size_bytes), Give(0)
+    if gradient.stride() == output.stride():
+        return *outputs, *workspace
+    return *outputs, Take(1, _bytes(gradient)), *workspace, Give(1)  # laid out as the result
 
 
 def _of_flash(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:

@@ -48,7 +48,8 @@ def on_cuda(card: Card | None = None) -> Iterator[Attention]:
     """
     kernels = Kernels.of(card)
     if _active.get():
-        yield Attention(kernels)
+        with attention_of(kernels) as asked:
+            yield asked
         return
     token = _active.set(True)
     default = _default_device()
