@@ -19,7 +19,7 @@ import torch
 from bench.errors import UsageError
 from bench.memory import Boundary, Card, MakeStep, Probe, SimulatedEngine, Trace, largest_batch
 from bench.memory.allocator.caching import AllocatorConfig
-from bench.memory.checked import CheckedStep
+from bench.memory.by_card import StepByCard
 from bench.memory.cudnn.envelope import Envelope, with_most_cublas
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.explaining.explain import Explanation, explain
@@ -27,16 +27,21 @@ from bench.memory.explaining.sources import locate
 from bench.memory.forms import as_make_step
 from bench.memory.gpus import ASSUMED_CONTEXT_BYTES
 from bench.memory.measuring.cuda import CudaEngine, NoGpuError, require_gpu
+from bench.memory.recording.attention import ORDINARY
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import STEPS, NotRecordedWarning
 from bench.memory.recording.values import AssumedValue
 from bench.memory.search import LARGEST_BATCH, where_room_ends
 from bench.memory.simulated import ENDLESS_BYTES, installed_release
+from bench.model_step import ModelStep
 from bench.named_step import named
 from bench.units import format_bytes
 from bench.user_step import load_step
 from bench.virtual import NoVirtualCardError, VirtualDevice, VirtualEngine, VirtualMeasurement
 from bench.virtual.figures import kernels_of
+
+Step = str | ModelStep | Callable[..., Any]
+"""A step as such, by its name, or around a network."""
 
 
 class Assumption(NamedTuple):
@@ -174,58 +179,67 @@ class Recorded:
         self._steps = steps
         self._config = AllocatorConfig.parse(alloc_conf, installed_release())
         self._said: list[Assumption] = []
-        with self._listening():
-            self._step = CheckedStep(make_step, steps)
+        with self._listening(None):
+            self._recorded = StepByCard(make_step, steps)
 
     def largest(self, card: Card) -> Boundary:
         """The largest batch, of which that and the next are recorded as they are."""
-        with self._listening():
-            return self._step.largest_batch(lambda trace: self._engine(card, trace))
+        with self._listening(card):
+            step = self._recorded.on(card)
+            return step.largest_batch(lambda trace: self._engine(card, trace))
 
     def probe(self, card: Card, batch: int) -> Probe:
         """One batch, recorded as it is."""
-        with self._listening():
-            self._step.runs_at(batch)
-        return self._engine(card).probe(batch)
+        return self._at(card, batch).probe(batch)
 
     def needed(self, card: Card, batch: int) -> Probe:
         """One batch where memory has no limit."""
-        with self._listening():
-            self._step.runs_at(batch)
-        return self._engine(card).without_limit().probe(batch)
+        return self._at(card, batch).without_limit().probe(batch)
 
     def made_of(self, card: Card, batch: int) -> Explanation | None:
         """What the peak of a batch is made of."""
-        with self._listening():
-            if not self._step.runs_at(batch):
+        with self._listening(card):
+            step = self._recorded.on(card)
+            if not step.runs_at(batch):
                 return None
-            sources = locate(self._make_step, self._step.trace, batch, self._steps)
-        return replace(explain(self._engine(card), batch, sources), card=card)
+            sources = locate(self._make_step, step.trace, batch, self._steps)
+        return replace(explain(self._engine(card, step.trace), batch, sources), card=card)
 
     def assumed(self, cards: Sequence[Card]) -> tuple[Assumption, ...]:
         """Bounds of workspaces, the context, and what the recording said."""
-        bounded = [card.name for card in cards if workspaces(card) is None] if self._step.trace.convolutions else []
+        unknown = [card.name for card in cards if card.compute_capability is None]
+        convolves = self._recorded.on(cards[0]).trace.convolutions
+        bounded = [card.name for card in cards if workspaces(card) is None] if convolves else []
         return (
             *_of_contexts(cards),
             *(Assumption(_most_of_any(name)) for name in bounded),
+            *(
+                Assumption(f"attention on {name} is as on an {ORDINARY}")
+                for name in unknown
+                if self._recorded.has_attention
+            ),
             *dict.fromkeys(self._said),
         )
 
-    def _engine(self, card: Card, trace: Trace | None = None) -> SimulatedEngine:
+    def _at(self, card: Card, batch: int) -> SimulatedEngine:
+        with self._listening(card):
+            step = self._recorded.on(card)
+            step.runs_at(batch)
+        return self._engine(card, step.trace)
+
+    def _engine(self, card: Card, trace: Trace) -> SimulatedEngine:
         source = workspaces(card)
         if source is None:
-            return SimulatedEngine(
-                trace or self._step.trace, with_most_cublas(card), config=self._config, workspaces=Envelope(card)
-            )
-        return SimulatedEngine(trace or self._step.trace, card, config=self._config, workspaces=source)
+            return SimulatedEngine(trace, with_most_cublas(card), config=self._config, workspaces=Envelope(card))
+        return SimulatedEngine(trace, card, config=self._config, workspaces=source)
 
     @contextmanager
-    def _listening(self) -> Iterator[None]:
+    def _listening(self, card: Card | None) -> Iterator[None]:
         """Run the step as on a GPU, and note what the recording warns of.
 
         What the user's program prints and warns of has been seen by its author.
         """
-        with warnings.catch_warnings(record=True) as heard, redirect_stdout(io.StringIO()), on_cuda():
+        with warnings.catch_warnings(record=True) as heard, redirect_stdout(io.StringIO()), on_cuda(card):
             warnings.simplefilter("always")
             try:
                 yield
@@ -330,7 +344,7 @@ def _most_of_any(name: str) -> str:
 ENGINES = ("auto", "virtual", "simulated", "cuda")
 
 
-def engine_of(step: str | Callable[..., Any], name: str, cards: Sequence[Card], alloc_conf: str = "") -> Engine:
+def engine_of(step: Step, name: str, cards: Sequence[Card], alloc_conf: str = "") -> Engine:
     """What answers about a step, given as such or by its name (bench.user_step).
 
     `name` is one of ENGINES; "auto" is the virtual card where a CUDA build of PyTorch is installed and the step can
@@ -361,7 +375,7 @@ def engine_of(step: str | Callable[..., Any], name: str, cards: Sequence[Card], 
     return OnDevice(engine, sent, alloc_conf=alloc_conf, recorded=_recorded_if_it_can(step, alloc_conf))
 
 
-def recorded_step(step: str | Callable[..., Any], alloc_conf: str = "") -> Recorded:
+def recorded_step(step: Step, alloc_conf: str = "") -> Recorded:
     """A step given as such or by its name, recorded."""
     if isinstance(step, str):
         with on_cuda(), redirect_stdout(io.StringIO()):
@@ -369,7 +383,7 @@ def recorded_step(step: str | Callable[..., Any], alloc_conf: str = "") -> Recor
     return Recorded(as_make_step(step), alloc_conf=alloc_conf)
 
 
-def _recorded_if_it_can(step: str | Callable[..., Any], alloc_conf: str) -> Recorded | None:
+def _recorded_if_it_can(step: Step, alloc_conf: str) -> Recorded | None:
     """The recording, for where a search starts and what a peak is made of; None where the step cannot be recorded."""
     try:
         return recorded_step(step, alloc_conf)

@@ -14,6 +14,7 @@ import torch
 
 from bench.memory.forms import as_make_step
 from bench.memory.recording import places
+from bench.model_step import ModelStep
 from bench.user_step import load_step
 
 
@@ -23,23 +24,23 @@ class StepFailedError(Exception):
 
 @dataclass(frozen=True)
 class NamedStep:
-    """A step by its name: make_step(batch, device) that travels to another process and is imported there.
+    """A step by its name, or around a network's: make_step(batch, device) that another process imports.
 
     What it prints is not shown, and what it raises is a StepFailedError, but for running out of memory.
     """
 
-    name: str
+    source: str | ModelStep
 
     def __call__(self, batch: int, device: torch.device) -> Callable[[], object]:
         """Build the step."""
-        make_step = as_make_step(load_step(self.name))
+        make_step = as_make_step(load_step(self.source)) if isinstance(self.source, str) else self.source
         step = _told(lambda: make_step(batch, device))
         return lambda: _told(step)
 
 
 def named(step: str | Callable[..., Any]) -> NamedStep | None:
     """A step that another process can import; None for one that has no name there, as in a notebook."""
-    if isinstance(step, str):
+    if isinstance(step, (str, ModelStep)):
         return NamedStep(step)
     name, module = getattr(step, "__name__", ""), sys.modules.get(getattr(step, "__module__", None) or "")
     if module is None or getattr(module, name, None) is not step:

@@ -15,8 +15,8 @@ from typing import Any
 
 from bench import own_cards
 from bench.errors import UsageError
-from bench.memory import Card, NotRecordableError, Probe, SimulatedEngine, Trace, card_of_capacity
-from bench.memory.checked import CheckedStep
+from bench.memory import Card, NotRecordableError, Probe, SimulatedEngine, card_of_capacity
+from bench.memory.by_card import StepByCard
 from bench.memory.cudnn.envelope import Envelope
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.explaining.explain import explain
@@ -53,8 +53,7 @@ class StepMemory:
         self._make_step = make_step = as_make_step(make_step)
         self._steps = steps
         try:
-            with on_cuda():
-                self._step = CheckedStep(make_step, steps)
+            self._step = StepByCard(make_step, steps)
         except NotRecordableError as error:
             raise _placed(error) from error
 
@@ -77,12 +76,13 @@ class StepMemory:
         """
         if batch < 1:
             raise ValueError(f"a batch is at least 1, got {batch}")
+        card = _kernels(cap, gpu)
         try:
-            with on_cuda():
-                self._step.holds_at(batch)
+            with on_cuda(card):
+                self._step.on(card).holds_at(batch)
         except NotRecordableError as error:
             raise _placed(error) from error
-        return self._engine(_kernels(cap, gpu)).without_limit().probe(batch)
+        return self._engine(card).without_limit().probe(batch)
 
     def assert_largest_batch(self, *, at_least: int, cap: str | None = None, gpu: str | None = None) -> None:
         """Assert that so many samples fit a card.
@@ -99,7 +99,7 @@ class StepMemory:
                 f"the largest batch that fits {card.name} is {largest}, at least {at_least} was asked for\n\n"
                 f"{card.name} is {card.total_bytes:,} bytes: {card.usable_bytes:,} are usable, "
                 f"{card.context_bytes:,} taken by the CUDA context\n\n"
-                f"{self._explained(self._engine(card), largest + 1)}"
+                f"{self._explained(card, self._engine(card), largest + 1)}"
             )
 
     def assert_peak_below(self, limit: str, *, batch: int, cap: str | None = None, gpu: str | None = None) -> None:
@@ -119,30 +119,27 @@ class StepMemory:
                 f"batch {batch} reserves {format_bytes(peak_bytes)} ({peak_bytes:,} bytes) at its peak on "
                 f"{kernels.name}, "
                 f"less than {limit} ({limit_bytes:,} bytes) was asked for\n\n"
-                f"{self._explained(self._engine(just_enough, kernels), batch)}"
+                f"{self._explained(kernels, self._engine(just_enough, kernels), batch)}"
             )
 
     def _engine(self, card: Card, kernels: Card | None = None) -> SimulatedEngine:
         """A card with cuDNN's own workspaces, or else with the most that they can be; `kernels` may be another's."""
         runs = kernels or card
-        return SimulatedEngine(self._trace, card, workspaces=workspaces(runs) or Envelope(runs))
-
-    @property
-    def _trace(self) -> Trace:
-        return self._step.trace
+        return SimulatedEngine(self._step.on(runs).trace, card, workspaces=workspaces(runs) or Envelope(runs))
 
     def _largest(self, card: Card) -> int:
         source = workspaces(card) or Envelope(card)
         try:
-            with on_cuda():
-                return self._step.largest_batch(lambda trace: SimulatedEngine(trace, card, workspaces=source)).batch
+            with on_cuda(card):
+                step = self._step.on(card)
+                return step.largest_batch(lambda trace: SimulatedEngine(trace, card, workspaces=source)).batch
         except NotRecordableError as error:
             raise _placed(error) from error
 
-    def _explained(self, engine: SimulatedEngine, batch: int) -> str:
+    def _explained(self, kernels: Card, engine: SimulatedEngine, batch: int) -> str:
         try:
-            with on_cuda():
-                sources = locate(self._make_step, self._trace, batch, self._steps)
+            with on_cuda(kernels):
+                sources = locate(self._make_step, self._step.on(kernels).trace, batch, self._steps)
         except NotRecordableError as error:
             return f"What the memory is taken by cannot be told: {error}"
         return composition.text(explain(engine, batch, sources), f"Batch {batch}, {engine.card.name}")

@@ -10,10 +10,21 @@ from bench.commands.common import Names
 
 if TYPE_CHECKING:  # torch takes over a second to import: only an answer pays for it
     from bench.fitting import Answer
+    from bench.model_step import ModelStep
 
 
 def fit(
-    step: Annotated[str, typer.Argument(help="FILE.py:FUNCTION or MODULE:FUNCTION, such as train.py:make_step.")],
+    step: Annotated[
+        str | None, typer.Argument(help="FILE.py:FUNCTION or MODULE:FUNCTION, such as train.py:make_step.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Instead of a step, a network: timm:NAME, torchvision:NAME, FILE.py:CLASS or MODULE:CLASS."),
+    ] = None,
+    sample: Annotated[str | None, typer.Option("--input", help="The shape of its samples, such as 3x224x224.")] = None,
+    loss: Annotated[str | None, typer.Option(help="Its loss. [default: cross_entropy]")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="Its optimiser. [default: adamw]")] = None,
+    amp: Annotated[str | None, typer.Option(help="Mixed precision: bf16 or fp16. [default: none]")] = None,
     gpu: Annotated[Names, typer.Option(help="Named cards, with commas between them: see `bench list`.")] = None,
     gpu_cap: Annotated[
         Names, typer.Option(help="Memory of cards, such as 8GB (= 8 GiB) or 8000MB; 8GB,24GB for several.")
@@ -49,10 +60,11 @@ def fit(
         raise UsageError(f"--batch: got {batch}, expected at least 1 and at most {LARGEST_BATCH:,}")
     if engine not in ENGINES:
         raise UsageError(f"--engine: {refusal('engine', engine, ENGINES)}")
+    asked = _asked(step, model, sample, loss, optimizer, amp)
     settings = load(None, with_environment(None, {"suite": cards_given(gpu_cap, gpu)}))
     cards = chosen_cards(settings, [], [])
-    with steps_errors_told(step):
-        answer = answered(step, engine_of(step, engine, cards, settings.memory.alloc_conf), cards, batch)
+    with steps_errors_told(asked):
+        answer = answered(str(asked), engine_of(asked, engine, cards, settings.memory.alloc_conf), cards, batch)
     if strict:
         _refuse_assumed_values(answer)
     if json:
@@ -61,6 +73,29 @@ def fit(
         print_json(_dumped(report.as_dict(answer, torch.__version__)))
     else:
         print(report.text(answer))
+
+
+def _asked(
+    step: str | None, model: str | None, sample: str | None, loss: str | None, optimizer: str | None, amp: str | None
+) -> str | ModelStep:
+    """What is asked about: a step by its name, or one around a network.
+
+    Raises:
+        UsageError: neither or both, or options of a network without one.
+    """
+    from bench.errors import UsageError
+    from bench.model_step import ModelStep, parse_shape
+
+    options = {"loss": loss, "optimizer": optimizer, "amp": amp}
+    given = [f"--{name}" for name, value in {"model": model, "input": sample, **options}.items() if value is not None]
+    if step is not None:
+        if given:
+            raise UsageError(f"got a step, {step}, and {', '.join(given)}, which are for a network: give one of them")
+        return step
+    if model is None or sample is None:
+        raise UsageError("expected a step, such as train.py:make_step, or --model and --input")
+    chosen = {name: value for name, value in options.items() if value is not None}
+    return ModelStep(model, parse_shape(sample), **chosen)
 
 
 def _refuse_assumed_values(answer: Answer) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # torch takes over a second to import: only a measurement pay
     from bench.cell import Cell
     from bench.config import Config
     from bench.memory import Card
+    from bench.model_step import ModelStep
     from bench.records import Record, Stage
     from bench.store import RecordStore
 
@@ -213,7 +214,7 @@ def check_none_failed(records: list[Record]) -> None:
 
 
 @contextmanager
-def steps_errors_told(step: str) -> Iterator[None]:
+def steps_errors_told(step: str | ModelStep) -> Iterator[None]:
     """Run a step of the user's in silence, and say in one sentence what it raises.
 
     Raises:
@@ -238,7 +239,7 @@ def steps_errors_told(step: str) -> Iterator[None]:
         ) from error
     except (Exception, SystemExit) as error:
         where = places.place(error)
-        if not where:  # none of it is the user's
+        if not where and isinstance(step, str):  # none of it is the user's
             raise
         raise UsageError(f"{step} fails: {_with_place(places.told(error), where)}") from error
 

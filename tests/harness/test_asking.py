@@ -74,7 +74,7 @@ def test_a_step_has_a_name_where_another_process_can_import_it(tmp_path):
     assert named(lambda batch: None) is None
     script = tmp_path / "script.py"
     script.write_text(
-        "from bench.named_step import named\ndef make_step(batch, device): ...\nprint(named(make_step).name)\n"
+        "from bench.named_step import named\ndef make_step(batch, device): ...\nprint(named(make_step).source)\n"
     )
     told = subprocess.check_output([sys.executable, script.name], cwd=tmp_path, text=True)
     assert told == f"{script}:make_step\n"

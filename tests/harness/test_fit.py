@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -291,6 +292,104 @@ def test_a_capacity_is_bounded_and_said_to_be():
     assert said[0] == "CUDA's own context takes 500.00 MiB of 8GB"
     assert said[1].startswith("convolutions on 8GB take the most workspace")
     assert len(said) == 3
+
+
+NETWORKS = """
+from torch import nn
+
+class Perceptron(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(3 * 16 * 16, 4096), nn.ReLU(), nn.Linear(4096, 10))
+
+def create_model(name):
+    return {"perceptron": Perceptron}[name]()
+
+def text():
+    return "no network"
+"""
+SAME = """
+import torch
+from networks import Perceptron
+
+def make_step(batch, device):
+    net = Perceptron().to(device)
+    optimizer = torch.optim.AdamW(net.parameters())
+    scaler = torch.amp.GradScaler("cuda")
+
+    def step():
+        image = torch.rand(batch, 3, 16, 16, device=device)
+        optimizer.zero_grad()
+        with torch.autocast("cuda"):
+            output = net(image)
+            loss = torch.nn.functional.cross_entropy(output, torch.randint(0, 10, (batch,), device=device))
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    return step
+"""
+
+
+@pytest.fixture
+def networks(run, tmp_path, monkeypatch):
+    (tmp_path / "networks.py").write_text(NETWORKS)
+    (tmp_path / "timm.py").write_text(NETWORKS)
+    (tmp_path / "same.py").write_text(SAME)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    return run
+
+
+@pytest.mark.parametrize("model", ["networks.py:Perceptron", "networks:Perceptron", "timm:perceptron"])
+def test_a_plain_network_is_trained_as_one_writes_it(networks, model):
+    cards = ("--gpu-cap", "8GB", "--batch", "512", "--json")
+    told = answer_of(networks("--model", model, "--input", "3x16x16", "--amp", "fp16", *cards))
+    written = answer_of(networks("same.py:make_step", *cards))
+    assert told["step"] == f"{model}, 3x16x16, cross_entropy, adamw, fp16"
+    assert told["cards"] == written["cards"]
+
+
+def test_losses_and_optimisers(networks):
+    model = ("--model", "networks.py:Perceptron", "--input", "3x16x16", "--batch", "1", "--gpu-cap", "8GB", "--json")
+    weights = 4 * (4096 * (768 + 1 + 10) + 10)
+    states = {"sgd": 1, "adam": 2, "adamw": 2, "rmsprop": 1, "adagrad": 1}
+    for loss, optimizer in zip(["mse", "l1", "bce", "cross_entropy", "mse"], states, strict=True):
+        told = answer_of(networks(*model, "--loss", loss, "--optimizer", optimizer))
+        sizes = told["made_of"]["categories"]
+        assert sizes["parameters"] == weights
+        assert sizes["optimiser state"] == states[optimizer] * weights
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "expected a step, such as train.py:make_step, or --model and --input"),
+        (["--model", "networks.py:Perceptron"], "expected a step, such as train.py:make_step, or --model and --input"),
+        (["train.py:train", "--model", "timm:x", "--amp=bf16"], "got a step, train.py:train, and --model, --amp"),
+        (["--model", "networks.py:Perceptron", "--input", "3,16"], "--input: got '3,16', expected the shape of one"),
+        (["--model", "networks.py:Perceptron", "--input", "99999999x99999999"], "more than 1,099,511,627,776 numbers"),
+        (["--model", "networks.py:text", "--input", "3"], "--model: networks.py:text is no network: it gives str"),
+        (
+            ["--model", "networks.py:Perceptron", "--input", "3", "--loss", "x"],
+            "--loss: unknown loss 'x': known are cr",
+        ),
+        (["--model", "networks.py:Perceptron", "--input", "3", "--amp", "x"], "--amp: unknown amp 'x': known are none"),
+        (["--model", "networks.py:Perceptron", "--input", "3x8x8"], "fails: RuntimeError: "),
+        (["--model", "timm:nope", "--input", "3x8x8"], "fails: KeyError: 'nope' (timm.py:9, in create_model: "),
+    ],
+)
+def test_networks_that_cannot_be_used(networks, arguments, sentence):
+    result = networks(*arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert len(result.stderr.splitlines()) == 1 and sentence in result.stderr
+
+
+@pytest.mark.parametrize("package", ["timm", "torchvision"])
+def test_a_package_that_is_not_installed(run, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    result = run("--model", f"{package}:resnet50", "--input", "3x224x224")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"bench: --model: {package} is not installed: pip install {package}\n"
 
 
 PYTHON = os.environ.get("BENCH_CUDA_PYTHON", "")

@@ -323,6 +323,21 @@ def test_mixed_precision_is_recorded_as_on_a_gpu():
     assert mixed.peak_allocated_bytes == image + weight + (2 * image + weight) // 2 + workspace
 
 
+def attends(batch, device):
+    def step():
+        query = torch.rand(batch, 4, 512, 32, device="cuda", dtype=torch.float16, requires_grad=True)
+        nn.functional.scaled_dot_product_attention(query, query, query).sum().backward()
+
+    return step
+
+
+def test_attention_is_recorded_for_each_kind_of_card():
+    step = StepMemory(attends)
+    peaks = {gpu: step.peak(8, gpu=gpu).peak_allocated_bytes for gpu in ("RTX 3080", "RTX 4090", "T4", "H100 SXM")}
+    # As the virtual card has them, with torch 2.14.1.
+    assert peaks == {"RTX 3080": 9_570_304, "RTX 4090": 9_570_304, "T4": 10_622_976, "H100 SXM": 8_522_240}
+
+
 def language_model(batch, device):
     """Embedding, one transformer layer with a causal mask and dropout, cross entropy, AdamW."""
     with device:

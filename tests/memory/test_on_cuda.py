@@ -2,12 +2,14 @@
 
 import re
 import warnings
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.memory import NotRecordableError, record
+from bench.memory import CARDS, NotRecordableError, record
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
 from bench.memory.recording.values import AssumedValue
@@ -141,6 +143,53 @@ def test_what_is_assumed_is_said_with_the_line(name):
     assert len(assumed) == 1
     assert re.fullmatch(r".*test_on_cuda\.py:\d+, in .*: `.*`", assumed[0].place)
     assert str(assumed[0].what).startswith(("a value that the step reads is taken as", "the 2 values"))
+
+
+def test_what_is_written_for_any_device_is_recorded_as_ever():
+    """Nothing lives longer or dies sooner because the program is taken for one on a GPU."""
+
+    def make_step(batch, device):
+        net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.GELU(), nn.Flatten(), nn.Linear(8 * 36, 4))
+        net.to(device)
+        optimizer = torch.optim.Adam(net.parameters())
+
+        def step():
+            optimizer.zero_grad()
+            image = torch.rand(batch, 3, 8, 8, device=device)
+            loss = nn.functional.cross_entropy(net(image) + net(image), torch.ones(batch, 4, device=device).softmax(-1))
+            loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+
+        return step
+
+    plain = events_of(make_step, 3, 2)
+    with on_cuda():
+        assert events_of(make_step, 3, 2) == plain
+
+
+@pytest.mark.parametrize(
+    ("name", "backends", "expected"),
+    [
+        ("RTX 3080", None, "flash"),
+        ("T4", None, "efficient"),
+        ("H100 SXM", None, "cudnn"),
+        ("RTX 3080", [SDPBackend.MATH], "math"),
+        ("H100 SXM", [SDPBackend.EFFICIENT_ATTENTION], "efficient"),
+    ],
+)
+def test_attention_is_that_of_the_card(name, backends, expected):
+    def make_step(batch, device):
+        def step():
+            query = torch.rand(batch, 4, 64, 32, device="cuda", dtype=torch.float16)
+            with sdpa_kernel(backends) if backends else nullcontext():
+                nn.functional.scaled_dot_product_attention(query, query, query)
+
+        return step
+
+    with on_cuda(CARDS[name]) as asked:
+        events_of(make_step, 2, 1)
+    assert asked.choices == {expected}
 
 
 def test_a_value_on_the_host_is_what_it_is():

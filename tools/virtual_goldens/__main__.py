@@ -9,14 +9,11 @@ Prints how the recording differs, step by step, as the tests of tests/virtual co
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
-from bench.memory import record
 from bench.memory.cudnn.backend import version_text
-from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.trace import Workspace
 from bench.virtual import VirtualDevice
 from bench.virtual.comparison import compare
@@ -53,9 +50,7 @@ def made(kind: Kind) -> Goldens:
 def _difference(kind: Kind, name: str, golden: Golden) -> object:
     if not kind.is_recorded:
         return f"{len(golden.events)} events"
-    with on_cuda(kind.card.compute_capability) if kind.is_unchanged else nullcontext():
-        trace = record(kind.make_steps[name], kind.steps).on(kind.card)
-    return compare(trace.at(golden.batch, Workspace.LOW), golden.events).summary()
+    return compare(kind.recorded(name).at(golden.batch, Workspace.LOW), golden.events).summary()
 
 
 if __name__ == "__main__":

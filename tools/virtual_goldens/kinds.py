@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from bench import config, suite
-from bench.memory import CARDS, Card, MakeStep
+from bench.memory import CARDS, Card, MakeStep, Trace, record
 from bench.memory.measuring.cuda import Trial
-from tests.fidelity import foreign, gradients, histories, modules, unchanged
+from bench.memory.recording.on_cuda import on_cuda
+from bench.memory.recording.recorder import events_of
+from bench.memory.trace import constant
+from tests.fidelity import attention, foreign, gradients, histories, modules, unchanged
 
 
 class Kind(NamedTuple):
     """Steps of a kind: how each is made, by name; the card, the batch, and how often each is called.
 
-    `is_recorded` says that each can also be recorded without data, `is_unchanged` that this is as it stands, with its
-    devices of type "cuda".
+    `is_recorded` says that each can also be recorded without data, `is_on_cuda` that it says "cuda" itself: it is then
+    recorded at its one batch, since flash attention does something else at others.
     """
 
     make_steps: Mapping[str, MakeStep]
@@ -23,7 +26,15 @@ class Kind(NamedTuple):
     batch: int = 2
     steps: int = 2
     is_recorded: bool = True
-    is_unchanged: bool = False
+    is_on_cuda: bool = False
+
+    def recorded(self, name: str) -> Trace:
+        """The step without data, with the card's kernels."""
+        make_step = self.make_steps[name]
+        if not self.is_on_cuda:
+            return record(make_step, self.steps).on(self.card)
+        with on_cuda(self.card):
+            return constant(events_of(make_step, self.batch, self.steps)).on(self.card)
 
     def trial(self, name: str) -> Trial:
         """What the virtual card has to do."""
@@ -54,7 +65,10 @@ KINDS = {
     "torch": Kind(_cells(), _PAPERS),  # the suite's cells
     "gradients": Kind(gradients.STEPS, _PAPERS),
     "modules": Kind(modules.STEPS, _PAPERS),
-    "unchanged": Kind(unchanged.STEPS, _FUSED, is_unchanged=True),
+    "unchanged": Kind(unchanged.STEPS, _FUSED, is_on_cuda=True),
+    "attention": Kind(attention.STEPS, _FUSED, is_on_cuda=True),
+    "attention-turing": Kind(attention.STEPS, _PAPERS, is_on_cuda=True),
+    "attention-hopper": Kind(attention.STEPS, CARDS["H100 SXM"], is_on_cuda=True),
     "foreign": Kind(foreign.STEPS, _FUSED, batch=8, is_recorded=False),
     "histories": Kind(histories.STEPS, _HISTORIES, batch=histories.BATCH, steps=1, is_recorded=False),
 }

@@ -248,6 +248,7 @@ class _Watch:
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 _OPTIMIZERS = str(Path(_TORCH) / "optim") + os.sep
 _HERE = str(Path(__file__).parents[1]) + os.sep
+_STEP_AROUND_A_NETWORK = str(Path(__file__).parents[2] / "model_step.py")
 _BENCH = str(Path(__file__).parents[2])
 _ENGINE = torch.autograd.graph._engine_run_backward.__code__
 _FRAME = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)')
@@ -277,7 +278,7 @@ def _parsed(text: str) -> tuple[str, Frame | None]:
 
 @functools.cache
 def _is_users(file: str) -> bool:
-    return not file.startswith((_TORCH, _HERE, "<"))
+    return not file.startswith((_TORCH, _HERE, _STEP_AROUND_A_NETWORK, "<"))
 
 
 @functools.cache

@@ -19,6 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.memory.recording.products import CUBLAS_OPS
 
+aten = torch.ops.aten
+
 
 class Take(NamedTuple):
     """Memory that a call takes, by a number of its own, and gives back before it returns."""
@@ -31,6 +33,13 @@ class Give(NamedTuple):
     """The end of a Take."""
 
     number: int
+
+
+class Kept(NamedTuple):
+    """An output whose storage on a card is another than the recorded one; none for 0."""
+
+    output: Tensor
+    size_bytes: int
 
 
 class Output(NamedTuple):
@@ -46,6 +55,8 @@ class Multiplies(NamedTuple):
 Plan = tuple[Take | Give | Output | Multiplies, ...]
 """What a call allocates and frees, in order."""
 
+_ARITHMETIC = {aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor}
+_LOWER = (torch.float16, torch.bfloat16)
 _COMPOSITES = (DispatchKey.CompositeExplicitAutograd, DispatchKey.CompositeImplicitAutograd)
 
 
@@ -66,11 +77,27 @@ def run(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Pl
 def _called(func: Any, args: Any, kwargs: Any) -> Any:
     """The result of a kernel; a buffer that a card does not use has nothing in it, and layouts are a card's."""
     result = func(*args, **kwargs)
-    if func is torch.ops.aten.log_sigmoid_forward.default:
+    if func is aten.log_sigmoid_forward.default:
         return result[0], result[1].new_empty(0)
-    if func is torch.ops.aten.native_batch_norm_backward.default and _is_scattered(args[1]) and result[0] is not None:
+    if func is aten.native_batch_norm_backward.default and _is_scattered(args[1]) and result[0] is not None:
         return result[0].new_empty(result[0].shape), *result[1:]
-    return result
+    return _laid_out(func, args, kwargs, result) if func in _ARITHMETIC else result
+
+
+def _laid_out(func: Any, args: Any, kwargs: Any, result: Tensor) -> Tensor:
+    """The result of arithmetic in the layout that a kernel gives it.
+
+    Without data, PyTorch converts arguments of a lower precision first, and loses how one lies that is expanded.
+    """
+    if not any(isinstance(value, Tensor) and value.dtype in _LOWER for value in args):
+        return result
+    full = [
+        torch.empty_strided(value.shape, value.stride(), device=value.device)
+        if isinstance(value, Tensor) and value.dtype in _LOWER
+        else value
+        for value in args
+    ]
+    return torch.empty_strided(result.shape, func(*full, **kwargs).stride(), dtype=result.dtype, device=result.device)
 
 
 def _is_scattered(image: Tensor) -> bool:

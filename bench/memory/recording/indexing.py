@@ -69,8 +69,9 @@ def _is_on_the_host(index: Tensor | None, target: Tensor) -> bool:
 def _of_embedding(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
     gradient, indices, rows, _, scales = args
     (output,) = outputs
-    copy = [] if gradient.is_contiguous() else [Take(0, gradient.numel() * gradient.element_size())]
-    given_back = [Give(0)] if copy else []
+    copied = [each for each in (gradient, indices) if not each.is_contiguous()]
+    copy = [Take(20 + number, each.numel() * each.element_size()) for number, each in enumerate(copied)]
+    given_back = [Give(take.number) for take in copy]
     count = indices.numel()
     if count <= _FEW_INDICES or scales:
         return *copy, output, *given_back

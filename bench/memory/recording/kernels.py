@@ -27,6 +27,8 @@ oracle of each:
 | backward of log_softmax, layer_norm, pooling, padding, upsampling | output; a copy of a scattered gradient |
 | softmax backward | output; the gradient times the result |
 | logsumexp | the largest, twice; exponentials; output |
+| embedding | a copy of the indices where they are not contiguous; output |
+| fused attention | attention.py |
 | normalisation, indexing, lookups, sorting, scans | normalising.py, indexing.py, device_sorting.py |
 | reductions (reducing.py) | output; the input in the type that is summed, if another; staging and semaphores |
 
@@ -44,8 +46,8 @@ import torch
 from torch import Tensor
 
 from bench.memory.convolution import Convolution, Direction
-from bench.memory.recording import batches, device_sorting, indexing, normalising
-from bench.memory.recording.composites import Give, Take
+from bench.memory.recording import attention, batches, device_sorting, indexing, normalising
+from bench.memory.recording.composites import Give, Kept, Take
 from bench.memory.recording.reducing import REDUCTIONS, of_dims, reduced, summed, whole
 from bench.memory.reductions import Reduction
 
@@ -60,13 +62,6 @@ class Temporary(NamedTuple):
 
     most_bytes: int
     call: Convolution | None = None
-
-
-class Kept(NamedTuple):
-    """An output whose storage on a card is larger than the recorded one."""
-
-    output: Tensor
-    size_bytes: int
 
 
 Item = Tensor | Temporary | Take | Give | Kept | Reduction | None
@@ -118,6 +113,10 @@ def allocations(
         return _OTHERS[op](args, outputs)
     if op in RULES:
         return _exact(op, args, kwargs, outputs)
+    if op in attention.FUSED:
+        return attention.allocations(op, args, outputs)
+    if op is aten.embedding.default and not args[1].is_contiguous():
+        return Take(0, _bytes(args[1])), *outputs, Give(0)
     if op is aten.convolution.default:
         image, weight, _, *options = args
         (output,) = outputs

@@ -8,23 +8,29 @@ that the program reads are known or assumed (values.py). Models that were built 
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
-from torch.utils._device import DeviceContext
+from torch.utils._device import DeviceContext, _device_constructors
 
+from bench.memory.gpus import Card
+from bench.memory.recording.attention import Attention, Kernels, attention_of
 from bench.memory.recording.autocast import casts_of_a_gpu
 
 META = torch.device("meta")
 CUDA = torch.device("cuda", 0)
 
+_is_meta: Callable[[Tensor], bool] = torch._C.TensorBase.is_meta.__get__  # type: ignore[attr-defined]
 _active: ContextVar[bool] = ContextVar("on_cuda", default=False)
 
 
@@ -34,18 +40,30 @@ def is_on_cuda() -> bool:
 
 
 @contextlib.contextmanager
-def on_cuda(capability: tuple[int, int] | None = None) -> Iterator[None]:
-    """Within this context, in this thread, "cuda" is the meta device, of a card with this compute capability."""
+def on_cuda(card: Card | None = None) -> Iterator[Attention]:
+    """Within this context, in this thread, "cuda" is the meta device, with the kernels of a card.
+
+    Without one, or where only its capacity is known, they are an RTX 3080's. What is given tells which attention was
+    chosen.
+    """
+    kernels = Kernels.of(card)
     if _active.get():
-        yield
+        with attention_of(kernels) as asked:
+            yield asked
         return
     token = _active.set(True)
-    default = torch.get_default_device()
+    default = _default_device()
     try:
-        with _torch_cuda(capability or (8, 6)), _default_devices(), casts_of_a_gpu(), _Redirected():
-            yield
+        with (
+            _torch_cuda(kernels.capability),
+            _default_devices(),
+            casts_of_a_gpu(),
+            attention_of(kernels) as asked,
+            _redirections(),
+        ):
+            yield asked
     finally:
-        if torch.get_default_device() != default:  # the program set it for its process
+        if _default_device() != default:  # the program set it for its process
             torch.set_default_device(default)
         _active.reset(token)
 
@@ -59,36 +77,77 @@ def redirected(device: Any) -> Any:
     return META if type(device) is int else device  # an index is one of the accelerator's
 
 
-class _Redirected(TorchFunctionMode):
-    """Sees every call of PyTorch's functions and changes the device that it is about."""
+def _default_device() -> torch.device | None:
+    """What torch.set_default_device was last told in this thread; None if nothing."""
+    context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+    return None if context is None else context.device
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call `func` with its devices redirected."""
-        kwargs = kwargs or {}
-        special = _SPECIAL.get(func)
-        if special is not None:
-            return special(func, args, kwargs)
-        if "device" in kwargs:
-            kwargs = {**kwargs, "device": redirected(kwargs["device"])}
-        if "generator" in kwargs:  # of the GPU, on which there is none
-            kwargs = {name: value for name, value in kwargs.items() if name != "generator"}
+
+@contextlib.contextmanager
+def _redirections() -> Iterator[None]:
+    """PyTorch's functions and methods that take a device, and what tensors say of theirs.
+
+    Each is replaced where it stands. A mode that sees every call would be simpler, but holds on to what a function of
+    PyTorch's own in Python lets go.
+    """
+    constructors = [
+        *((torch, name) for name in _MAKERS if hasattr(torch, name)),
+        *((Tensor, name) for name in _MAKERS_LIKE_A_TENSOR),
+        *((torch.fft, name) for name in ("fftfreq", "rfftfreq")),
+    ]
+    with contextlib.ExitStack() as patches:
+        for owner, name in constructors:
+            patches.enter_context(patch.object(owner, name, _where_it_says(getattr(owner, name))))
+        for name, replacement in _OTHERS.items():
+            owner = torch if name in ("tensor", "as_tensor", "asarray") else Tensor
+            patches.enter_context(patch.object(owner, name, _while_on_cuda(getattr(owner, name), replacement)))
+        for name, answer in _PROPERTIES.items():
+            patches.enter_context(patch.object(Tensor, name, _property(name, answer)))
+        yield
+
+
+_MAKERS = (
+    *("empty", "empty_permuted", "empty_strided", "empty_like", "zeros", "zeros_like", "ones", "ones_like"),
+    *("full", "full_like", "arange", "range", "linspace", "logspace", "eye", "scalar_tensor"),
+    *("rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "normal"),
+    *("tril_indices", "triu_indices", "sparse_coo_tensor", "sparse_csr_tensor"),
+    *("bartlett_window", "blackman_window", "hamming_window", "hann_window", "kaiser_window"),
+)
+_MAKERS_LIKE_A_TENSOR = ("new_empty", "new_empty_strided", "new_full", "new_ones", "new_tensor", "new_zeros")
+
+
+def _where_it_says(func: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that makes a tensor, on a device by name."""
+
+    @functools.wraps(func)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        if kwargs and _active.get():
+            if "device" in kwargs:
+                kwargs["device"] = redirected(kwargs["device"])
+            kwargs.pop("generator", None)  # of the GPU, on which there is none
         return func(*args, **kwargs)
+
+    return make
+
+
+def _while_on_cuda(func: Callable[..., Any], replacement: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(func)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return replacement(func, args, kwargs) if _active.get() else func(*args, **kwargs)
+
+    return call
 
 
 def _to(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     """Tensor.to(device, ...) and its other forms."""
     options = {name: redirected(value) if name == "device" else value for name, value in kwargs.items()}
-    positional = [
-        redirected(value) if isinstance(value, (str, torch.device)) or type(value) is int else value
-        for value in args[1:2]
-    ]
-    return func(args[0], *positional, *args[2:], **options)
+    where = [redirected(value) if not isinstance(value, (Tensor, torch.dtype)) else value for value in args[1:2]]
+    return func(args[0], *where, *args[2:], **options)
 
 
 def _cuda(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     """Tensor.cuda(device, non_blocking, memory_format)."""
-    memory_format = kwargs.get("memory_format", torch.preserve_format)
-    return args[0].to(META, memory_format=memory_format)
+    return args[0].to(META, memory_format=kwargs.get("memory_format", torch.preserve_format))
 
 
 def _made_of_numbers(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
@@ -97,46 +156,45 @@ def _made_of_numbers(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     if redirected(device) is not META or device is META:
         return func(*args, **kwargs)
     made = func(*args, **{**kwargs, "device": None})
-    moved = made if made.is_meta else made.detach().to(META)
+    moved = made if _is_meta(made) else made.detach().to(META)
     return moved.requires_grad_() if kwargs.get("requires_grad") else moved
-
-
-def _device(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
-    device = func(*args, **kwargs)
-    return CUDA if device.type == "meta" else device
 
 
 def _formatted(func: Any, args: Any, kwargs: Mapping[str, Any]) -> str:
     """A number in a text, as in f"{loss:.3f}"."""
     tensor, form = args
-    return format(tensor.item() if _is_meta(tensor) and not tensor.dim() else tensor, form)
+    return format(tensor.item(), form) if _is_meta(tensor) and not tensor.dim() else func(tensor, form)
 
 
-def _says(answer: Callable[[Tensor], Any]) -> Callable[..., Any]:
-    """A property of a tensor whose answer is another one where there is no data."""
-    return lambda func, args, kwargs: answer(args[0]) if _is_meta(args[0]) else func(*args, **kwargs)
-
-
-def _is_meta(tensor: Tensor) -> bool:
-    with torch._C.DisableTorchFunction():
-        return tensor.is_meta
-
-
-_SPECIAL: dict[Any, Callable[..., Any]] = {
-    Tensor.to: _to,
-    Tensor.cuda: _cuda,
-    torch.tensor: _made_of_numbers,
-    torch.as_tensor: _made_of_numbers,
-    torch.asarray: _made_of_numbers,
-    Tensor.device.__get__: _device,
-    Tensor.is_cuda.__get__: _says(lambda _: True),  # type: ignore[attr-defined]
-    Tensor.is_meta.__get__: _says(lambda _: False),  # type: ignore[attr-defined]
-    Tensor.__format__: _formatted,
-    Tensor.get_device: _says(lambda _: 0),
-    Tensor.pin_memory: lambda func, args, kwargs: args[0],
-    Tensor.is_pinned: lambda func, args, kwargs: False,
-    Tensor.record_stream: lambda func, args, kwargs: None,
+_OTHERS: dict[str, Callable[..., Any]] = {
+    "to": _to,
+    "cuda": _cuda,
+    "tensor": _made_of_numbers,
+    "as_tensor": _made_of_numbers,
+    "asarray": _made_of_numbers,
+    "__format__": _formatted,
+    "get_device": lambda func, args, kwargs: 0 if _is_meta(args[0]) else func(*args),
+    "pin_memory": lambda func, args, kwargs: args[0],
+    "is_pinned": lambda func, args, kwargs: False,
+    "record_stream": lambda func, args, kwargs: None,
 }
+
+_PROPERTIES: dict[str, Any] = {"device": CUDA, "is_cuda": True, "is_meta": False}
+_INSIDE = str(Path(torch.__file__).parent / "_")  # of PyTorch's own: what knows of tensors without data
+_HERE = str(Path(__file__).parents[1]) + os.sep
+
+
+def _property(name: str, answer: Any) -> Any:
+    """A property of tensors, with another answer for the program where there is no data."""
+    of_tensor = getattr(torch._C.TensorBase, name).__get__
+
+    def get(tensor: Tensor) -> Any:
+        if not _is_meta(tensor) or not _active.get():
+            return of_tensor(tensor)
+        asked_from = sys._getframe(1).f_code.co_filename
+        return of_tensor(tensor) if asked_from.startswith((_INSIDE, _HERE)) else answer
+
+    return property(get)
 
 
 @contextlib.contextmanager
@@ -144,6 +202,7 @@ def _default_devices() -> Iterator[None]:
     """torch.set_default_device("cuda") and `with torch.device("cuda")`."""
     set_default = torch.set_default_device
     begin = DeviceContext.__init__
+    _device_constructors()  # found now, as they are
 
     def init(context: DeviceContext, device: Any) -> None:
         begin(context, redirected(device))

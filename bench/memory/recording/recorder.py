@@ -27,8 +27,8 @@ from bench.memory.allocator.caching import FREE
 from bench.memory.convolution import Convolution
 from bench.memory.gpus import cublas_workspace_bytes
 from bench.memory.recording.autograd import CANDIDATES, Maker, in_place, maker, references_of_a_formula
-from bench.memory.recording.composites import Give, Multiplies, Output, Take
-from bench.memory.recording.kernels import Item, Kept, Temporary, allocations
+from bench.memory.recording.composites import Give, Kept, Multiplies, Output, Take
+from bench.memory.recording.kernels import Item, Temporary, allocations
 from bench.memory.recording.metadata import Effect, OutputCache
 from bench.memory.recording.on_cuda import is_on_cuda
 from bench.memory.recording.optimizers import kernels_of_a_gpu
@@ -401,6 +401,14 @@ class Recorder(TorchDispatchMode):
         if known is None and size_bytes == 0:
             return  # takes no memory
         if known is not None and known[1] == size_bytes:
+            return
+        if on_a_card == 0:  # on a GPU it is on the host
+            self._known[address] = (
+                -1,
+                size_bytes,
+                weakref.ref(storage, lambda _: self._known.pop(address)),
+                maker(func),
+            )
             return
         key = self._allocate(size_bytes if on_a_card is None else on_a_card, False, func)
         if known is not None:  # resized in place: PyTorch allocates anew, copies, then frees

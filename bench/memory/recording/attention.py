@@ -1,0 +1,387 @@
+"""torch's scaled_dot_product_attention on tensors without data, by the kernel that a GPU takes.
+
+Tensors without data get plain products of matrices. On a GPU PyTorch chooses between cuDNN's attention, flash
+attention, memory-efficient attention and these, by the card, the type, the size of the heads and the mask
+(ATen/native/transformers/cuda/sdp_utils.cpp), and so does `chosen`; torch.nn.attention.sdpa_kernel is obeyed. What the
+fused kernels take beside their results is told by `allocations`: of flash attention as in its set_params_splitkv and
+mha_bwd, of memory-efficient attention as its kernels' workspace_size (mem_eff_attention/kernel_backward.h), whose
+blocks were read off the virtual card.
+
+Hopper and Blackwell's large chips prefer cuDNN's attention. What that takes was read off the virtual card with the real
+cuDNN, 9.24: forward 256 bytes, backward the gradient of the queries in float32 and a number for each row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bench.memory.gpus import CARDS, Card
+from bench.memory.recording.composites import Give, Kept, Take
+from bench.memory.simulated import installed_release
+
+aten = torch.ops.aten
+Choice = Literal["cudnn", "flash", "efficient", "math"]
+
+_HALF = (torch.float16, torch.bfloat16)
+FLASH, FLASH_BACKWARD = aten._scaled_dot_product_flash_attention, aten._scaled_dot_product_flash_attention_backward
+EFFICIENT = aten._scaled_dot_product_efficient_attention
+EFFICIENT_BACKWARD = aten._scaled_dot_product_efficient_attention_backward
+CUDNN, CUDNN_BACKWARD = aten._scaled_dot_product_cudnn_attention, aten._scaled_dot_product_cudnn_attention_backward
+FUSED = {each.default for each in (CUDNN, CUDNN_BACKWARD, FLASH, FLASH_BACKWARD, EFFICIENT, EFFICIENT_BACKWARD)}
+
+_GROUPED_SINCE = (2, 14)  # memory-efficient attention with fewer heads of keys than of queries
+_CUDNN_BYTES = 256  # of every workspace of cuDNN's attention
+
+
+ORDINARY = "RTX 3080"  # whose kernels run where no card is known
+
+
+class Kernels(NamedTuple):
+    """What of a card decides how attention is computed."""
+
+    capability: tuple[int, int]
+    multiprocessors: int
+
+    @classmethod
+    def of(cls, card: Card | None) -> Kernels:
+        """Those of a card; an ordinary one's, where none is given or only a capacity is known."""
+        if card is None or card.compute_capability is None or card.multiprocessors is None:
+            card = CARDS[ORDINARY]
+        assert card.compute_capability and card.multiprocessors
+        return cls(card.compute_capability, card.multiprocessors)
+
+
+@dataclass
+class Attention:
+    """The kernels that attention is computed with, and which were chosen."""
+
+    kernels: Kernels
+    choices: set[Choice] = field(default_factory=set)
+
+
+_attention_now: ContextVar[Attention] = ContextVar("attention")
+
+
+@contextlib.contextmanager
+def attention_of(kernels: Kernels) -> Iterator[Attention]:
+    """Within this context attention is that of a card; what is given tells what was chosen."""
+    asked = Attention(kernels)
+    token = _attention_now.set(asked)
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("scaled_dot_product_attention", _attention, "AutogradMeta")
+    try:
+        yield asked
+    finally:
+        library._destroy()
+        _attention_now.reset(token)
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """As scaled_dot_product_attention of ATen/native/transformers/attention.cpp on a GPU."""
+    asked = _attention_now.get()
+    choice = chosen(asked.kernels.capability, query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
+    asked.choices.add(choice)
+    mask = _as_numbers(attn_mask, query.dtype)
+    if choice == "math":
+        output: Tensor = aten._scaled_dot_product_attention_math(
+            query, key, value, mask, dropout_p, is_causal, None, scale=scale, enable_gqa=enable_gqa
+        )[0]
+        return output
+    scale = 1 / math.sqrt(query.size(-1)) if scale is None else scale
+    if choice == "cudnn":
+        keeps_sums = _trains(query, key, value)
+        mask = None if mask is None else mask.expand(query.size(0), query.size(1), query.size(-2), key.size(-2))
+        output, sums, *_, seed, offset, _ = CUDNN(
+            query, key, value, mask, keeps_sums, dropout_p, is_causal, False, scale=scale
+        )
+        del sums, seed, offset, _
+        return output
+    if choice == "efficient":
+        keeps_sums = _trains(query, key, value)
+        mask = _aligned(mask, query, key)
+        output = EFFICIENT(query, key, value, mask, keeps_sums, dropout_p, is_causal, scale=scale)[0]
+        return output
+    width = query.size(-1)
+    more = -width % 8
+    padded = [functional.pad(each, (0, more)) for each in (query, key, value)] if more else (query, key, value)
+    output, sums, *_, state, unused, nothing = FLASH(*padded, dropout_p, is_causal, False, scale=scale)
+    del sums, state, unused, nothing, _  # in PyTorch's order, where no gradient needs them
+    return output[..., :width] if more else output
+
+
+def chosen(
+    capability: tuple[int, int],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    dropout: float,
+    is_causal: bool,
+    grouped: bool,
+) -> Choice:
+    """Which kernel a card of this compute capability takes: the first that can, in PyTorch's order."""
+    backends = torch.backends.cuda
+    inputs = (query, key, value)
+    is_fusable = (
+        all(each.dim() == 4 and each.dtype is query.dtype for each in inputs)
+        and all(each.size(-2) > 0 for each in inputs)
+        and query.size(-1) == key.size(-1)
+        and _heads_agree(query, key, value, grouped)
+    )
+    if not is_fusable:
+        return "math"
+    if backends.cudnn_sdp_enabled() and _cudnn_can(capability, query, key, value, mask, dropout):
+        return "cudnn"
+    if backends.flash_sdp_enabled() and _flash_can(capability, query, key, value, mask, dropout, is_causal):
+        return "flash"
+    if backends.mem_efficient_sdp_enabled() and _efficient_can(capability, query, key, value):
+        return "efficient"
+    return "math"
+
+
+def _heads_agree(query: Tensor, key: Tensor, value: Tensor, grouped: bool) -> bool:
+    heads, of_keys, of_values = (each.size(1) for each in (query, key, value))
+    same_batch = query.size(0) == key.size(0) == value.size(0)
+    if grouped:
+        return same_batch and of_keys == of_values and heads % of_keys == 0
+    return same_batch and heads == of_keys == of_values
+
+
+def _cudnn_can(
+    capability: tuple[int, int], query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float
+) -> bool:
+    width, of_values = query.size(-1), value.size(-1)
+    if capability[0] not in (9, 10) or query.dtype not in _HALF or width % 8 or of_values % 8:
+        return False
+    if (mask is not None and mask.requires_grad) or (dropout * 16) % 1:
+        return False
+    if key.size(-2) == 1 or (dropout and query.size(-2) == 1):
+        return False
+    if any(each.stride(-1) != 1 and each.size(-1) != 1 for each in (query, key, value)):
+        return False
+    if not _trains(query, key, value):
+        return max(width, of_values) <= 256
+    return max(width, of_values) <= 128 or (width, of_values) in ((192, 128), (256, 256))
+
+
+def _flash_can(
+    capability: tuple[int, int],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    dropout: float,
+    is_causal: bool,
+) -> bool:
+    width = query.size(-1)
+    if mask is not None or query.dtype not in _HALF or not (8, 0) <= capability <= (12, 1):
+        return False
+    if value.size(-1) != width or width > 256 or (is_causal and query.size(-2) != key.size(-2)):
+        return False
+    if any(each.stride(-1) != 1 and each.size(-1) != 1 for each in (query, key, value)):
+        return False
+    has_little_memory = (8, 6) <= capability <= (8, 9) or capability >= (12, 0)
+    if has_little_memory and _trains(query, key, value):
+        return width <= 192 or (not dropout and width > 224)
+    return True
+
+
+def _efficient_can(capability: tuple[int, int], query: Tensor, key: Tensor, value: Tensor) -> bool:
+    if query.dtype not in (torch.float32, torch.float16, *([torch.bfloat16] if capability >= (8, 0) else [])):
+        return False
+    if any(each.stride(-1) != 1 for each in (query, key, value)):
+        return False
+    if key.size(1) != query.size(1) and installed_release() < _GROUPED_SINCE:
+        return False
+    half = query.dtype in _HALF
+    alignment = 4 if capability >= (8, 0) else 1
+    if half or capability >= (8, 0):  # tensor cores read 128 bits at a time
+        alignment = max(alignment, 8 if half else 4)
+    return not (query.size(-1) % alignment or value.size(-1) % alignment)
+
+
+def _trains(*inputs: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(each.requires_grad for each in inputs)
+
+
+def _as_numbers(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """A mask of booleans as one to be added (convert_boolean_attn_mask)."""
+    if mask is None or mask.dtype is not torch.bool:
+        return mask
+    nothing = torch.scalar_tensor(-math.inf, dtype=dtype, device=mask.device)
+    zero = torch.scalar_tensor(0.0, dtype=dtype, device=mask.device)
+    return torch.where(mask, zero, nothing)
+
+
+def _aligned(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
+    """A mask as memory-efficient attention takes it (preprocess_mask)."""
+    if mask is None:
+        return None
+    columns = mask.size(-1)
+    if columns % 8:
+        mask = functional.pad(mask, (0, -columns % 8))[..., :columns]
+    return mask.expand(query.size(0), query.size(1), query.size(-2), key.size(-2))
+
+
+def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
+    """What a fused kernel allocates and frees, in order: its outputs, and what it takes beside them."""
+    if op is CUDNN.default:
+        output, sums, *_, seed, offset, _ = outputs
+        kept = sums if args[4] else Kept(sums, 0)
+        return seed, offset, output, kept, Take(0, _CUDNN_BYTES), Give(0)
+    if op is CUDNN_BACKWARD.default:
+        return _of_cudnn_backward(args, outputs)
+    if op is FLASH.default:
+        return _of_flash(args, outputs)
+    if op is FLASH_BACKWARD.default:
+        return _of_flash_backward(args, outputs)
+    if op is EFFICIENT.default:
+        return _of_efficient(args, outputs)
+    return _of_efficient_backward(args, outputs)
+
+
+def _of_cudnn_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
+    gradient, query, key, value, output = args[:5]
+    batch, heads, length, width = query.shape
+    rows = batch * heads * length
+    size_bytes = _CUDNN_BYTES + 4 * rows + 4 * rows * width
+    if key.size(1) != heads:
+        size_bytes += heads // key.size(1) * (_bytes(key) + _bytes(value))
+    workspace = Take(0, size_bytes), Give(0)
+    if gradient.stride() == output.stride():
+        return *outputs, *workspace
+    return *outputs, Take(1, _bytes(gradient)), *workspace, Give(1)  # laid out as the result
+
+
+def _of_flash(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
+    query, key = args[:2]
+    dropout = args[3] if len(args) > 3 else 0.0
+    output, sums, *_, state, unused, _ = outputs
+    if dropout:  # the state is made twice
+        return output, sums, Take(0, _bytes(state)), unused, state, Give(0)
+    splits = _splits(query, key)
+    if splits == 1:
+        return output, sums, state, unused
+    batch, heads, length, width = query.shape
+    rows = splits * batch * heads * length
+    takes = Take(0, 4 * rows), Take(1, 4 * rows * _up(width, 32 if width <= 128 else 64))
+    return output, sums, *takes, state, unused, Give(1), Give(0)
+
+
+def _splits(query: Tensor, key: Tensor) -> int:
+    """Into how many parts flash attention splits the keys, so that a card with few rows of work is busy."""
+    batch, heads, length, width = query.shape
+    block = 256 if width <= 64 else 128 if width <= 128 else 64
+    blocks = -(-key.size(-2) // block)
+    work, places = batch * heads * -(-length // 64), 2 * _attention_now.get().kernels.multiprocessors
+    if work >= 0.8 * places:
+        return 1
+    efficiency: dict[int, float] = {}
+    for splits in range(1, min(128, places, blocks) + 1):
+        if splits == 1 or -(-blocks // splits) != -(-blocks // (splits - 1)):
+            waves = work * splits / places
+            efficiency[splits] = waves / math.ceil(waves)
+    best = max(efficiency.values())
+    return next(splits for splits, each in efficiency.items() if each >= 0.85 * best)
+
+
+def _of_flash_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
+    gradient, query, key, value, output = args[:5]
+    batch, heads, length, width = query.shape
+    copies = [each for each in (gradient, output) if not each.transpose(1, 2).is_contiguous()]
+    rows = 4 * batch * heads * _up(length, 128)
+    after = [rows, rows * _up(width, 32 if width <= 128 else 64)]
+    if key.size(1) != heads:
+        after += [heads // key.size(1) * _bytes(each) for each in (key, value)]
+    sizes = [_bytes(each) for each in copies]
+    before = [Take(number, size) for number, size in enumerate(sizes)]
+    takes = [Take(number, size) for number, size in enumerate(after, len(sizes))]
+    return *before, *outputs, *takes, *(Give(each.number) for each in reversed((*before, *takes)))
+
+
+def _of_efficient(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
+    query, _, value = args[:3]
+    dropout = args[5] if len(args) > 5 else 0.0
+    output, sums, seed, offset = outputs
+    on_the_host = (Kept(seed, 0), Kept(offset, 0))
+    first = on_the_host if dropout else (seed, offset)
+    if query.dtype not in _HALF or value.size(-1) <= 128:
+        return *first, output, sums
+    return *first, output, sums, Take(0, 4 * output.numel()), Give(0)
+
+
+def _of_efficient_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
+    gradient, query, key, value = args[:4]
+    dropout = args[9]
+    batch, heads, length, _ = query.shape
+    sizes = [] if gradient.transpose(1, 2).is_contiguous() else [_bytes(gradient)]
+    before = [Take(number, size) for number, size in enumerate(sizes)]
+    row = 4 * batch * heads * length
+    first = len(before)
+    if query.dtype in _HALF:
+        delta: list[Any] = [Take(first, row)]
+    else:  # the product of the result and its gradient, its sums, and these in another order
+        product, sums = Take(first + 1, _bytes(gradient)), Take(first + 2, row)
+        delta = [product, sums, Take(first, row), Give(sums.number), Give(product.number)]
+    of_keys: list[Take] = []
+    if key.size(1) != heads:  # gradients of keys and values for each head of the queries, summed at the end
+        each_head = [heads // key.size(1) * _bytes(each) for each in (key, value)]
+        of_keys = [Take(number, size) for number, size in enumerate(each_head, first + 4)]
+    workspace = Take(first + 3, 4 * batch * heads * _workspace_numbers(query, key, value, dropout))
+    gives = (Give(first), Give(workspace.number), *(Give(each.number) for each in reversed((*before, *of_keys))))
+    return *before, *outputs, *of_keys, *delta, workspace, *gives
+
+
+def _workspace_numbers(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> int:
+    """The float32 numbers that the backward pass of memory-efficient attention takes for each head of each sample."""
+    batch, heads, length, width = query.shape
+    rows, columns, accumulates = _blocks(query.dtype in _HALF, max(width, value.size(-1)), dropout)
+    of_queries = -(-length // rows) * -(-width // columns) * (rows * columns + 4)
+    if not accumulates:
+        return of_queries
+    splits = max(1, min(-(-key.size(-2) // 64), 200 // (batch * heads)))
+    return of_queries + splits * 64 * (_up(width, rows) + _up(value.size(-1), rows))
+
+
+def _blocks(half: bool, width: int, dropout: float) -> tuple[int, int, bool]:
+    """The kernel's block of queries and of columns, and whether it sums gradients of keys in memory."""
+    capability = _attention_now.get().kernels.capability
+    is_large = capability in ((8, 0), (8, 7)) or 9 <= capability[0] < 12  # with 160 KiB of shared memory or more
+    if not half:
+        return (128 if is_large and width > 64 else 64), 64, False
+    if width <= 64:
+        return 64, 64, False
+    if width > 128:
+        return 128, 64, True
+    if is_large:
+        return 128, 128, False
+    if capability < (8, 0) or (width <= 96 and not dropout):
+        return 128, 64, False
+    return 64, 64, True
+
+
+def _up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

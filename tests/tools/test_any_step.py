@@ -1,0 +1,29 @@
+"""The transcripts of docs/ANY-STEP.md: each command's output in its place, and the rest as it was."""
+
+from pathlib import Path
+
+from tools.any_step.__main__ import DOCUMENT, renewed
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_transcripts_are_replaced_and_nothing_else():
+    text = "# A\n\n```\n$ bench one --x\nold\nold\n```\n\n```python\nimport bench\n```\n\n```\n$ bench two\n```\nend\n"
+    asked = []
+
+    def said(command):
+        asked.append(command)
+        return f"says {len(asked)}\n"
+
+    new = renewed(text, said)
+    assert asked == ["bench one --x", "bench two"]
+    assert new == text.replace("old\nold", "says 1").replace("$ bench two\n", "$ bench two\nsays 2\n")
+    assert renewed(new, lambda command: "says 1" if command == "bench one --x" else "says 2") == new
+
+
+def test_the_document_has_transcripts():
+    asked = []
+    text = (ROOT / DOCUMENT).read_text(encoding="utf-8")
+    renewed(text, lambda command: asked.append(command) or "")
+    assert len(asked) == 3
+    assert text.count("\n(exit code 2)\n") == 2

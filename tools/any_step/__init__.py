@@ -1,0 +1,1 @@
+"""Makes the transcripts of docs/ANY-STEP.md: python -m tools.any_step."""
