@@ -44,7 +44,7 @@ def card(name, largest_batch=7):
         "monotone": True,
     }
     sizes = {"total_bytes": 2**33, "context_bytes": 2**29, "usable_bytes": 2**33 - 2**29}
-    return {"card": name, **sizes, "cudnn": None, "edges": {"high": edge, "low": edge}}
+    return {"card": name, **sizes, "cudnn": None, "edges": {"high": edge, "low": edge}, "virtual": None}
 
 
 def memory(*cards, key="m1", **changed):
