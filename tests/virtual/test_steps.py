@@ -57,6 +57,10 @@ DIFFERENCES = {
         for kind in ("attention", "attention-turing", "attention-hopper")
         for name in ("width_256", "width_512", "long", "long_mask")
     },
+    **{
+        f"{kind}/many_heads": ({512: 2, 1024: 2}, {}, {})
+        for kind in ("attention", "attention-turing", "attention-hopper")
+    },
     # Turing has no fused kernel for these, and the backward of softmax copies.
     "attention-turing/bfloat16": ({131072: 2}, {}, {}),
     "attention-turing/width_20": ({131072: 2}, {}, {}),
