@@ -126,6 +126,7 @@ STEPS = {
     "odd_numbers": partial(attend, mask="of numbers", length=100),
     "long": partial(attend, length=1024, heads=2),
     "long_mask": partial(attend, length=512, width=128, heads=2, mask="of numbers"),
+    "many_heads": partial(attend, length=512, width=128, heads=16, mask="of numbers"),
     "summed": partial(attend, summed=True),
     "summed_float32": partial(attend, dtype=FULL, summed=True),
     "language_model": language_model,

@@ -294,6 +294,45 @@ def test_a_capacity_is_bounded_and_said_to_be():
     assert len(said) == 3
 
 
+READS = """
+import torch
+
+def made(batch, read):
+    layer = torch.nn.Linear(64, 64).cuda()
+
+    def step():
+        loss = layer(torch.rand(batch, 64, device="cuda")).sum()
+        loss.backward()
+        read(loss)
+
+    return step
+
+def known(batch):
+    return made(batch, lambda loss: torch.ones(8, device="cuda").sum().item())
+
+def unknown(batch):
+    return made(batch, lambda loss: print(f"loss {loss:.3f}"))
+"""
+
+
+def test_strict_refuses_values_that_are_not_known(run, tmp_path):
+    (tmp_path / "reads.py").write_text(READS)
+    assert run("reads.py:known", "--gpu-cap", "8GB", "--strict").returncode == 0
+    result = run("reads.py:unknown", "--gpu-cap", "8GB", "--strict")
+    assert (result.returncode, result.stdout) == (2, "")
+    line = 'reads.py:18, in <lambda>: `return made(batch, lambda loss: print(f"loss {loss:.3f}"))`'
+    assert result.stderr.splitlines() == [
+        "bench: --strict: reads.py:unknown asks for values that nobody knows without a GPU: "
+        f"a value that the step reads is taken as 0.0 ({line})"
+    ]
+    told = answer_of(run("reads.py:unknown", "--gpu-cap", "8GB", "--json"))
+    assert told["assumed"][-1] == {
+        "what": "a value that the step reads is taken as 0.0",
+        "where": line,
+        "is_value": True,
+    }
+
+
 NETWORKS = """
 from torch import nn
 

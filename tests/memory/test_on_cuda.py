@@ -104,6 +104,8 @@ KNOWN = {
     "rates": (lambda: torch.linspace(0, 1, 3, device="cuda").tolist(), [0.0, 0.5, 1.0]),
     "in place": (lambda: torch.zeros(3, dtype=torch.long, device="cuda").add_(2).sum().item(), 6),
     "filled": (lambda: torch.empty(3, dtype=torch.long, device="cuda").fill_(7)[2].item(), 7),
+    "like what is drawn": (lambda: bool(torch.ones_like(torch.randint(0, 9, (4,), device="cuda")).all()), True),
+    "new": (lambda: torch.rand(3, device="cuda").new_full((2,), 3.0).sum().item(), 6.0),
     "equal": (lambda: torch.equal(torch.arange(3, device="cuda"), torch.arange(3, device="cuda")), True),
 }
 

@@ -32,6 +32,12 @@ _UNWRITTEN = {
     for packet in (aten.empty, aten.empty_like, aten.new_empty, aten.empty_strided, aten.new_empty_strided)
     for overload in packet.overloads()
 }
+_WHATEVER_IT_IS_LIKE = {
+    getattr(packet, overload)
+    for packet in (aten.zeros_like, aten.ones_like, aten.full_like, aten.new_zeros, aten.new_ones, aten.new_full)
+    for overload in packet.overloads()
+    if overload == "default"
+}
 _GO_ON = {aten.mul.Tensor, aten.all.default, aten.logical_and.default, aten.bitwise_and.Tensor}
 _OVERWRITES = {aten.zero_.default, aten.fill_.Scalar, aten.fill_.Tensor, aten.copy_.default}
 
@@ -98,7 +104,8 @@ class Values:
             return
         outputs = result if isinstance(result, (list, tuple)) else (result,)
         written = [value for argument, value in zip(func._schema.arguments, args, strict=False) if argument.is_write]
-        if not self._twins and func not in _OVERWRITES and (written or any(_is_meta(value) for value in args)):
+        makes_its_own = func in _OVERWRITES or func in _WHATEVER_IT_IS_LIKE
+        if not self._twins and not makes_its_own and (written or any(_is_meta(value) for value in args)):
             return
         targets = _tensors(written or outputs)
         if not targets or not all(map(_is_small, targets)):
@@ -129,6 +136,8 @@ class Values:
             return None
         if func in _OVERWRITES and _is_meta(args[0]) and self.of(args[0]) is None and _fills(args[0]):
             self._keep(args[0], torch.zeros(args[0].shape, dtype=args[0].dtype))
+        if func in _WHATEVER_IT_IS_LIKE:
+            args = (torch.empty_strided(args[0].shape, args[0].stride(), dtype=args[0].dtype), *args[1:])
         try:
             known = [self._known(value) for value in args]
             named = {name: self._known(value) for name, value in kwargs.items()}
