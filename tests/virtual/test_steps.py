@@ -14,7 +14,7 @@ from tests.fidelity import gradients, modules
 
 FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
 STEPS = {"gradients": gradients.STEPS, "modules": modules.STEPS}
-RELEASES = ["2.13", "2.14"]
+RELEASES = ["2.11", "2.13", "2.14", "2.15"]
 GOLDENS = {(kind, release): read(FOLDER / f"{kind}-{release}.json.xz") for kind in STEPS for release in RELEASES}
 ALL = [(kind, name) for kind, steps in STEPS.items() for name in steps]
 
@@ -34,6 +34,9 @@ DIFFERENCES = {
     "rms": ({}, {}, {73728: 10, 1024: 10}),
 }
 
+# What cuBLAS takes at a call (2.15), and cuBLASLt at its first (2.11) or at each (2.15), is not compared here.
+OF_CUBLAS = {"2.11": (2**20,), "2.15": (8_519_680, 2**20)}
+
 # Written by other operations, which a run with data shows as one.
 COMPOSITES = {"binary_cross_entropy", "weighted_binary_cross_entropy", "norms"}
 
@@ -46,6 +49,8 @@ def test_the_recording_allocates_what_a_card_does(kind, name, release):
     trace = trace.with_cublas_workspace(CARDS[goldens.card].cublas_workspace_bytes)
     golden = goldens.cells[name]
     found = compare(trace.at(golden.batch, Workspace.LOW), golden.events)
+    for size_bytes in OF_CUBLAS.get(release, ()):
+        del found.temporaries[size_bytes], found.on_card[size_bytes]
     assert (found.temporaries, found.on_card, found.recorded) == DIFFERENCES.get(name, ({}, {}, {}))
 
 
