@@ -75,7 +75,8 @@ def validate(
     try:
         device_name = gpu_for(cards) if engine == "cuda" else virtual_cards(cards)
     except UsageError as error:
-        raise UsageError(str(error).replace(_USE_SIMULATED, _HERE_IT_IS_NEEDED)) from error
+        reason = str(error).replace(", or use --engine simulated", "")
+        raise UsageError(reason.replace(_USE_SIMULATED, _HERE_IT_IS_NEEDED)) from error
     path = output / f"{device_name.removeprefix('the ').replace(' ', '-').lower()}.json"
     rows = []
     for row, is_new in validation.run(cells, cards, path, device_name, engine=engine, time_limit_seconds=time_limit):

@@ -213,14 +213,14 @@ def test_where_there_can_be_none_is_one_sentence(monkeypatch, system, machine, c
 
 
 @pytest.mark.parametrize(
-    ("command", "remedy"),
+    ("command", "or_else"),
     [
-        (("run", "--engine", "virtual"), "or use --engine simulated"),
-        (("validate", "--engine", "virtual"), "or use --engine simulated"),
-        (("explain", "--engine", "virtual", "--architecture", "DEQ4IP", "--task", "ct"), "or use --engine simulated"),
+        (("run", "--engine", "virtual"), ", or use --engine simulated"),
+        (("validate", "--engine", "virtual"), ""),
+        (("explain", "--engine", "virtual", "--architecture", "DEQ4IP", "--task", "ct"), ", or use --engine simulated"),
     ],
 )
-def test_the_commands_say_it_too(bench, monkeypatch, tmp_path, command, remedy):
+def test_the_commands_say_it_too(bench, monkeypatch, tmp_path, command, or_else):
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr("platform.system", lambda: "Linux")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
@@ -228,7 +228,7 @@ def test_the_commands_say_it_too(bench, monkeypatch, tmp_path, command, remedy):
     assert result.returncode == 2 and result.stdout == ""
     assert result.stderr == (
         f"bench: the virtual engine needs a CUDA build of PyTorch, but {torch.__version__} is built without CUDA: "
-        f"pip install torch from PyPI in an environment of its own, {remedy}\n"
+        f"pip install torch from PyPI in an environment of its own{or_else}\n"
     )
     assert not (tmp_path / "results").exists()
 

@@ -15,10 +15,10 @@ from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, re
 from bench.memory.trace import Workspace
 from bench.virtual.comparison import compare, keyed
 from bench.virtual.goldens import Golden, Goldens, read, write
-from tests.fidelity import gradients, histories, modules
+from tests.fidelity import gradients, modules
 
 FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
-RELEASES = ["2.13", "2.14"]
+RELEASES = ["2.11", "2.13", "2.14", "2.15"]
 CELLS = [f"{cell.architecture} on {cell.task}" for cell in suite.cells(config.load(config.default_path()))]
 
 
@@ -38,30 +38,28 @@ def difference(release, name):
 
 
 def test_there_are_goldens_of_every_kind_and_release():
-    kinds = {"torch": CELLS, "foreign": FOREIGN, "gradients": gradients.STEPS, "modules": modules.STEPS}
-    for kind, names in (kinds | {"histories": histories.STEPS}).items():
-        assert sorted(path.name for path in FOLDER.glob(f"{kind}-*")) == [f"{kind}-{r}.json.xz" for r in RELEASES]
+    for kind, names in KINDS.items():
         for release in RELEASES:
             made = goldens(f"{kind}-{release}")
             assert list(made.cells) == list(names)
             assert made.torch.startswith(f"{release}.") and made.cudnn == CUDNN[release]
 
 
-CUDNN = {"2.13": "9.20.0", "2.14": "9.24.0"}
-NOTED = {"2.13": ("cudnnGetBatchNormalizationWorkspaceSize",), "2.14": ()}  # where cuDNN is called at all
+CUDNN = {"2.11": "9.19.0", "2.13": "9.20.0", "2.14": "9.24.0", "2.15": "9.26.0"}
+NOTED = ("cudnnGetBatchNormalizationWorkspaceSize",)  # of the first two, where cuDNN is called at all
 
 # Whole steps beside the suite's: how many events with each release, values read and selections by value in a step.
 FOREIGN = {
-    "language_model_with_amp": ((1890, 1890), 2, 0),
-    "language_model_in_bfloat16": ((566, 566), 0, 1),  # the gradient of an embedding
-    "vision_transformer": ((1538, 1538), 0, 0),
-    "u_net_channels_last": ((1082, 1094), 0, 0),
-    "recurrent_cells": ((2977, 2977), 0, 0),
-    "contrastive": ((360, 360), 0, 0),
-    "checkpointed": ((1058, 1058), 0, 0),
-    "accumulated": ((652, 636), 0, 0),
-    "adversarial": ((709, 709), 0, 0),
-    "diffusion_with_average": ((612, 624), 0, 0),
+    "language_model_with_amp": ((1891, 1890, 1890, 2096), 2, 0),
+    "language_model_in_bfloat16": ((567, 566, 566, 648), 0, 1),  # the gradient of an embedding
+    "vision_transformer": ((1539, 1538, 1538, 1740), 0, 0),
+    "u_net_channels_last": ((1082, 1082, 1094, 1090), 0, 0),
+    "recurrent_cells": ((2978, 2977, 2977, 4167), 0, 0),
+    "contrastive": ((361, 360, 360, 410), 0, 0),
+    "checkpointed": ((1060, 1058, 1058, 1248), 0, 0),
+    "accumulated": ((653, 652, 636, 686), 0, 0),
+    "adversarial": ((709, 709, 709, 791), 0, 0),
+    "diffusion_with_average": ((613, 612, 624, 666), 0, 0),
 }
 
 
@@ -72,17 +70,15 @@ def test_what_foreign_steps_do(release, name):
     events, values_read, selections = FOREIGN[name]
     found = len(golden.events), golden.values_read, golden.selections
     assert found == (events[RELEASES.index(release)], values_read, selections)
-    assert 0 < golden.setup < len(golden.events) and golden.lower_bounds in ((), NOTED[release])
+    assert 0 < golden.setup < len(golden.events) and golden.lower_bounds in ((), NOTED[: release < "2.14"])
+
+
+KINDS = {"torch": CELLS, "foreign": FOREIGN, "gradients": gradients.STEPS, "modules": modules.STEPS}
 
 
 @pytest.mark.parametrize(
     ("file", "name"),
-    [
-        (f"{kind}-{release}", name)
-        for kind, names in (("torch", CELLS), ("foreign", FOREIGN))
-        for release in RELEASES
-        for name in names
-    ],
+    [(f"{kind}-{release}", name) for kind, names in KINDS.items() for release in RELEASES for name in names],
 )
 def test_the_allocator_replays_the_cards_events_to_the_byte(file, name):
     """The events came from PyTorch's compiled allocator on the card, and so did the peaks."""
@@ -96,22 +92,23 @@ def test_the_allocator_replays_the_cards_events_to_the_byte(file, name):
     assert replayed.peak_reserved_bytes == golden.peak_reserved_bytes
 
 
-# Events of both; temporaries of 512 bytes, of the singular values that a network's weights begin with; larger ones,
-# workspaces of each release's cuDNN; other allocations of the card alone; those of the recording alone, here the same
-# two in another order.
+# Events of both; temporaries of 512 bytes, of kernels and of pointers to batched matrices, and larger ones with each
+# release, workspaces of cuDNN, and in 2.15 of every call of cuBLAS, which keeps none any more (one that is recorded as
+# kept is among those of both); other allocations of the card alone; those of the recording alone, here the same two in
+# another order.
 DIFFERENCES = {
-    "LU-DnCNN on deblurring": (5851, 0, (768, 512), 0, 0),
-    "DEQ4IP on deblurring": (11377, 51, (807, 755), 0, 0),
-    "LUSER-SW on deblurring": (41869, 21, (1513, 1657), 0, 0),
-    "LUSER-DW on deblurring": (47301, 168, (1576, 1720), 0, 0),
-    "LU-DnCNN on ct": (6618, 0, (752, 512), 2, 2),
-    "DEQ4IP on ct": (12600, 51, (785, 755), 2, 2),
-    "LUSER-SW on ct": (44364, 21, (1497, 1465), 2, 2),
-    "LUSER-DW on ct": (49796, 168, (1560, 1528), 2, 2),
-    "LU-DnCNN on mri": (6116, 0, (752, 512), 0, 0),
-    "DEQ4IP on mri": (11842, 51, (785, 755), 0, 0),
-    "LUSER-SW on mri": (43862, 21, (1497, 1657), 0, 0),
-    "LUSER-DW on mri": (49294, 168, (1560, 1720), 0, 0),
+    "LU-DnCNN on deblurring": (5851, 0, (768, 768, 512, 512), 0, 0),
+    "DEQ4IP on deblurring": (9857, 811, (807, 807, 755, 1025), 0, 0),
+    "LUSER-SW on deblurring": (29453, 6229, (1513, 1513, 1657, 2799), 0, 0),
+    "LUSER-DW on deblurring": (34885, 6376, (1576, 1576, 1720, 3254), 0, 0),
+    "LU-DnCNN on ct": (6546, 36, (752, 752, 512, 512), 2, 2),
+    "DEQ4IP on ct": (10904, 899, (785, 785, 755, 1025), 2, 2),
+    "LUSER-SW on ct": (30148, 7033, (1593, 1593, 1561, 2703), 2, 2),
+    "LUSER-DW on ct": (35580, 7180, (1656, 1656, 1624, 3158), 2, 2),
+    "LU-DnCNN on mri": (6044, 36, (752, 752, 512, 512), 0, 0),
+    "DEQ4IP on mri": (10146, 899, (785, 785, 755, 1025), 0, 0),
+    "LUSER-SW on mri": (29646, 7033, (1593, 1593, 1753, 2895), 0, 0),
+    "LUSER-DW on mri": (35078, 7180, (1656, 1656, 1816, 3350), 0, 0),
 }
 
 
@@ -120,6 +117,8 @@ DIFFERENCES = {
 def test_the_recording_differs_from_the_card_in_what_is_known(release, name):
     found = difference(release, name)
     same, small, larger, on_card, recorded = DIFFERENCES[name]
+    if release == "2.15" and not name.startswith("LU-DnCNN"):
+        same += 2
     assert (found.same, found.temporaries[512]) == (same, small)
     assert found.temporaries.total() - small == larger[RELEASES.index(release)]
     assert (found.on_card.total(), found.recorded.total()) == (on_card, recorded)

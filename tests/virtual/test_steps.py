@@ -15,7 +15,7 @@ from tools.virtual_goldens.kinds import KINDS
 
 FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
 RECORDED = ("gradients", "modules", "unchanged", "attention", "attention-turing", "attention-hopper")
-RELEASES = ("2.13", "2.14")
+RELEASES = ("2.11", "2.13", "2.14", "2.15")
 GOLDENS = {
     (kind, release): read(path)
     for kind in RECORDED
@@ -33,6 +33,9 @@ DIFFERENCES = {
     # Its gradient, by another formula.
     "cumprod": ({}, {}, {147456: 2, 18432: 14, 73728: 16, 512: 2, 1536: 4, 1024: 6}),
 }
+
+# What cuBLAS takes at a call (2.15), and cuBLASLt at its first (2.11) or at each (2.15), is not compared here.
+OF_CUBLAS = {"2.11": (2**20,), "2.15": (8_519_680, 2**20)}
 
 # Written by other operations, which a run with data shows as one.
 COMPOSITES = {"binary_cross_entropy", "weighted_binary_cross_entropy", "norms"}
@@ -55,6 +58,8 @@ def test_the_recording_allocates_what_a_card_does(kind, name, release):
         pytest.skip("this release has another kernel for grouped heads")
     golden = GOLDENS[kind, release].cells[name]
     found = compare(KINDS[kind].recorded(name).at(golden.batch, Workspace.LOW), golden.events)
+    for size_bytes in OF_CUBLAS.get(release, ()):
+        del found.temporaries[size_bytes], found.on_card[size_bytes]
     assert (found.temporaries, found.on_card, found.recorded) == DIFFERENCES.get(name, ({}, {}, {}))
 
 

@@ -45,6 +45,7 @@ int cuCtxPushCurrent(void *current) { return 0; }
 int cuCtxPopCurrent(void **current) { if (current) *current = context(); return 0; }
 int cuCtxGetDevice(int *device) { *device = 0; return 0; }
 int cuStreamGetCtx(void *stream, void **current) { *current = context(); return 0; }
+int cuStreamIsCapturing(void *stream, int *status) { *status = 0; return 0; }
 int cuDevicePrimaryCtxRetain(void **current, int device) { *current = context(); return 0; }
 
 int cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) {
