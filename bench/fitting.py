@@ -179,6 +179,7 @@ class Recorded:
         self._steps = steps
         self._config = AllocatorConfig.parse(alloc_conf, installed_release())
         self._said: list[Assumption] = []
+        self._not_known: list[str] = []  # cards, some of whose workspaces are bounds
         with self._listening(None):
             self._recorded = StepByCard(make_step, steps)
 
@@ -186,7 +187,10 @@ class Recorded:
         """The largest batch, of which that and the next are recorded as they are."""
         with self._listening(card):
             step = self._recorded.on(card)
-            return step.largest_batch(lambda trace: self._engine(card, trace))
+            found = step.largest_batch(lambda trace: self._engine(card, trace))
+        if workspaces(card) is not None and not self._engine(card, step.trace).knows_workspaces(max(found.batch, 1)):
+            self._not_known.append(card.name)
+        return found
 
     def probe(self, card: Card, batch: int) -> Probe:
         """One batch, recorded as it is."""
@@ -213,6 +217,7 @@ class Recorded:
         return (
             *_of_contexts(cards),
             *(Assumption(_most_of_any(name)) for name in bounded),
+            *(Assumption(_most_possible(name)) for name in dict.fromkeys(self._not_known)),
             *(
                 Assumption(f"attention on {name} is as on an {ORDINARY}")
                 for name in unknown
@@ -339,6 +344,13 @@ def _of_contexts(cards: Sequence[Card]) -> list[Assumption]:
 
 def _most_of_any(name: str) -> str:
     return f"convolutions on {name} take the most workspace that they take on any known card of that size"
+
+
+def _most_possible(name: str) -> str:
+    return (
+        f"convolutions on {name} whose workspace is not among the shipped answers take the most that they could; "
+        "cuDNN itself is asked where it is installed: pip install 'nvidia-cudnn-cu13>=9.19,<9.27'"
+    )
 
 
 ENGINES = ("auto", "virtual", "simulated", "cuda")

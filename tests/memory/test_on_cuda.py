@@ -196,3 +196,70 @@ def test_attention_is_that_of_the_card(name, backends, expected):
 
 def test_a_value_on_the_host_is_what_it_is():
     assert seen(lambda: torch.tensor([2.0, 3.0]).prod().item()) == (6.0, [])
+
+
+def tied(batch, device):
+    """Weights that two layers share, and an optimiser that is made before the model is moved."""
+    net = nn.ModuleDict({"lookup": nn.Embedding(100, 16), "layer": nn.Linear(16, 16), "head": nn.Linear(16, 100)})
+    net["head"].weight = net["lookup"].weight
+    optimizer = torch.optim.Adam(net.parameters())
+    net.to(device)
+
+    def step():
+        optimizer.zero_grad()
+        tokens = torch.zeros(batch, dtype=torch.int64, device=device)
+        net["head"](net["layer"](net["lookup"](tokens))).square().mean().backward()
+        optimizer.step()
+
+    step.net, step.optimizer = net, optimizer
+    return step
+
+
+@pytest.mark.parametrize("context", [nullcontext, on_cuda])
+def test_a_model_that_is_moved_keeps_its_parameters(context):
+    kept = []
+
+    def make_step(batch, device):
+        step = tied(batch, device)
+        kept.append(step.net["head"].weight is step.net["lookup"].weight)
+        moved = step.optimizer.param_groups[0]["params"]
+        kept.append(len(moved) == 4 and all(each.is_meta or each.is_cuda for each in moved))
+        return step
+
+    with context():
+        recorded = events_of(make_step, 2, 2)
+    assert kept == [True, True]
+    states = [each for each in recorded if each.size_bytes == 4 * 100 * 16 and "zeros_like" in each.op]
+    assert len(states) == 2  # Adam's, once for the weight that is shared
+
+
+def test_lazy_layers_take_their_shape_on_the_card():
+    def look():
+        net = nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d()).to("cuda")
+        output = net(torch.zeros(4, 6, device="cuda"))
+        return output.shape, net[0].weight.shape, str(net[0].weight.device), type(net[0].weight)
+
+    told, _ = seen(look)
+    assert told == ((4, 8), (8, 6), "cuda:0", nn.Parameter)
+
+
+def test_a_step_is_given_a_device_that_says_cuda():
+    def make_step(batch, device):
+        with torch.autocast(device.type, dtype=torch.float16):
+            assert (torch.ones(2, 2, device=device) @ torch.ones(2, 2, device=device)).dtype is torch.float16
+        return lambda: torch.rand(batch, device=device, generator=torch.Generator(device))
+
+    with on_cuda():
+        assert events_of(make_step, 2, 1)
+
+
+def test_files_are_loaded_where_the_program_says(tmp_path):
+    torch.save({"weights": [torch.ones(3)], "epoch": 4}, tmp_path / "checkpoint.pt")
+
+    def look():
+        there = torch.load(tmp_path / "checkpoint.pt", map_location="cuda")
+        here = torch.load(tmp_path / "checkpoint.pt")
+        return str(there["weights"][0].device), there["epoch"], here["weights"][0].tolist()
+
+    told, _ = seen(look)
+    assert told == ("cuda:0", 4, [1.0, 1.0, 1.0])

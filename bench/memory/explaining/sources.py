@@ -29,6 +29,8 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from bench.memory.allocator.caching import FREE
+from bench.memory.recording.moving import parameters_kept
+from bench.memory.recording.on_cuda import CUDA, is_on_cuda
 from bench.memory.recording.optimizers import kernels_of_a_gpu
 from bench.memory.recording.recorder import (
     STEPS,
@@ -109,8 +111,16 @@ def locate(make_step: MakeStep, trace: Trace, batch: int, steps: int = STEPS) ->
     watch = _Watch()
     recorder = _Recorder(torch.device("meta"), locate=watch.here)
     anomaly = torch.autograd.set_detect_anomaly(True, check_nan=False)
-    with no_garbage_collection(), kernels_of_a_gpu(), compilation_said(), recorder, anomaly, watch.hooks(recorder):
-        step = make_step(batch, torch.device("meta"))
+    with (
+        no_garbage_collection(),
+        kernels_of_a_gpu(),
+        parameters_kept(),
+        compilation_said(),
+        recorder,
+        anomaly,
+        watch.hooks(recorder),
+    ):
+        step = make_step(batch, CUDA if is_on_cuda() else torch.device("meta"))
         for number in range(1, steps + 1):
             watch.step, watch.phase = number, Phase.INPUT
             step()

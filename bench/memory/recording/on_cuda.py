@@ -21,7 +21,9 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 from torch.utils._device import DeviceContext, _device_constructors
+from torch.utils._pytree import tree_map_only
 
 from bench.memory.gpus import Card
 from bench.memory.recording.attention import Attention, Kernels, attention_of
@@ -103,6 +105,11 @@ def _redirections() -> Iterator[None]:
             patches.enter_context(patch.object(owner, name, _while_on_cuda(getattr(owner, name), replacement)))
         for name, answer in _PROPERTIES.items():
             patches.enter_context(patch.object(Tensor, name, _property(name, answer)))
+        patches.enter_context(patch.object(torch, "Generator", _Generator))
+        patches.enter_context(patch.object(torch, "load", _while_on_cuda(torch.load, _loaded)))
+        lazy = UninitializedTensorMixin  # which knows by name what may be called before a lazy layer has its shape
+        allowed = [*lazy._allowed_methods, *(getattr(Tensor, name) for name in ("to", "cuda", "get_device"))]
+        patches.enter_context(patch.object(lazy, "_allowed_methods", allowed))
         yield
 
 
@@ -160,6 +167,16 @@ def _made_of_numbers(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     return moved.requires_grad_() if kwargs.get("requires_grad") else moved
 
 
+def _loaded(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    """torch.load(file, map_location): a path or a device may be named, in which case all of it goes there."""
+    where = args[1] if len(args) > 1 else kwargs.get("map_location")
+    if callable(where) or isinstance(where, dict) or redirected(where) is not META:
+        return func(*args, **kwargs)
+    others = {name: value for name, value in kwargs.items() if name != "map_location"}
+    loaded = func(args[0], "cpu", *args[2:], **others)
+    return tree_map_only(Tensor, lambda tensor: tensor.to(META), loaded)
+
+
 def _formatted(func: Any, args: Any, kwargs: Mapping[str, Any]) -> str:
     """A number in a text, as in f"{loss:.3f}"."""
     tensor, form = args
@@ -212,6 +229,13 @@ def _default_devices() -> Iterator[None]:
         patch.object(torch, "set_default_device", lambda device: set_default(redirected(device))),
     ):
         yield
+
+
+class _Generator(torch.Generator):
+    """A generator of the GPU, of which nothing is drawn; the host's, made anew."""
+
+    def __new__(cls, device: Any = "cpu") -> _Generator:
+        return super().__new__(cls, "cpu" if redirected(device) == META else device)  # type: ignore[call-arg]
 
 
 class _Nothing:

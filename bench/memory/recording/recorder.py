@@ -30,7 +30,8 @@ from bench.memory.recording.autograd import CANDIDATES, Maker, in_place, maker, 
 from bench.memory.recording.composites import Give, Kept, Multiplies, Output, Take
 from bench.memory.recording.kernels import Item, Temporary, allocations
 from bench.memory.recording.metadata import Effect, OutputCache
-from bench.memory.recording.on_cuda import is_on_cuda
+from bench.memory.recording.moving import parameters_kept
+from bench.memory.recording.on_cuda import CUDA, is_on_cuda
 from bench.memory.recording.optimizers import kernels_of_a_gpu
 from bench.memory.recording.products import CUBLAS_OPS
 from bench.memory.recording.values import Values
@@ -211,8 +212,8 @@ def record_events(
     On a real `device` this observes a real run with the same hook: the oracle of recordings without data.
     """
     recorder = Recorder(device, cache)
-    with no_garbage_collection(), kernels_of_a_gpu(), compilation_said(), recorder:
-        step = make_step(batch, device)
+    with no_garbage_collection(), kernels_of_a_gpu(), parameters_kept(), compilation_said(), recorder:
+        step = make_step(batch, CUDA if is_on_cuda() else device)
         if not callable(step):
             raise NotRecordableError(f"make_step must return a function that runs one training step, got {step!r}")
         for _ in range(steps):
