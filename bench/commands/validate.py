@@ -113,7 +113,9 @@ def _validate_history(
     from bench.histories.reading import read
     from bench.memory import Card
     from bench.memory.cudnn.heuristics import workspaces
+    from bench.memory.forms import as_make_step
     from bench.memory.gpus import card_named
+    from bench.memory.recording.on_cuda import on_cuda
     from bench.memory.simulated import ENDLESS_BYTES
     from bench.report import histories as report
     from bench.report.terminal import print_table
@@ -125,8 +127,8 @@ def _validate_history(
     except ValueError as error:
         raise UsageError(str(error)) from error
     history = read(snapshot)
-    make_step = load_step(step)
-    with busy("recording the step"), steps_errors_told(step):
+    with busy("recording the step"), steps_errors_told(step), on_cuda(card):
+        make_step = as_make_step(load_step(step))
         found = match(history, make_step, batch, card, workspaces(card) if gpus else None)
     print_table(report.peaks(found), report.caption(found, batch, torch.__version__, card.name if gpus else None))
     if found.left:
