@@ -42,6 +42,16 @@ def full_step_512(batch, device):
     return _make_step(batch, device, 512, after=full_step_256)
 
 
+def full_step_256_alone(batch, device):
+    """At context 256, in a process that has used cuBLAS before and nothing else: for recordings, which empty no cache."""
+    return _make_step(batch, device, 256, after=full_step_of_one_number)
+
+
+def full_step_512_alone(batch, device):
+    """The same at context 512."""
+    return _make_step(batch, device, 512, after=full_step_of_one_number)
+
+
 def _make_step(batch, device, context, trains=True, after=None, autocast=False):
     if after:
         after(batch, device)()
@@ -70,6 +80,12 @@ def _make_step(batch, device, context, trains=True, after=None, autocast=False):
 def product_of_one_number(batch, device):
     """Let cuBLAS take its workspace."""
     return lambda: torch.zeros(2, 1, device=device) @ torch.zeros(1, 1, device=device)
+
+
+def full_step_of_one_number(batch, device):
+    """Let cuBLAS take its workspaces, one in each of the two threads of a training step."""
+    weight = torch.zeros(1, 1, device=device, requires_grad=True)
+    return lambda: (torch.zeros(2, 1, device=device) @ weight).sum().backward()
 
 
 class Transformer(nn.Module):
