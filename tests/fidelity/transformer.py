@@ -43,7 +43,7 @@ def full_step_512(batch, device):
 
 
 def full_step_256_alone(batch, device):
-    """At context 256, in a process that has used cuBLAS before and nothing else: for recordings, which empty no cache."""
+    """At context 256, in a process that has used cuBLAS and nothing else: for recordings, which empty no cache."""
     return _make_step(batch, device, 256, after=full_step_of_one_number)
 
 
