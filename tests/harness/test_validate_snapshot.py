@@ -306,8 +306,8 @@ def test_a_step_that_fails_is_told_in_one_sentence(bench, tmp_path, code, says):
     assert says in result.stderr and result.stderr.count("\n") == 1
 
 
-# Events, and by how much the peaks that are recorded are larger: where other steps had been run before, blocks of theirs
-# were still in the card's cache.
+# Events, and by how much the recorded peaks are larger: where other steps had been run before, blocks of theirs were
+# still in the card's cache.
 REAL_STEPS = {
     "transformer_forward": (transformer.forward_128, 3213, 0, 0),
     "memory_ctx512_forward_mixed": (transformer.forward_512_mixed, 4116, 0, 0),
