@@ -28,8 +28,9 @@ from bench.memory.forms import as_make_step
 from bench.memory.gpus import ASSUMED_CONTEXT_BYTES
 from bench.memory.measuring.cuda import CudaEngine, NoGpuError, require_gpu
 from bench.memory.recording.attention import ORDINARY
+from bench.memory.recording.not_recorded import NotRecordedWarning
 from bench.memory.recording.on_cuda import on_cuda
-from bench.memory.recording.recorder import STEPS, NotRecordedWarning
+from bench.memory.recording.recorder import STEPS
 from bench.memory.recording.values import AssumedValue
 from bench.memory.search import LARGEST_BATCH, where_room_ends
 from bench.memory.simulated import ENDLESS_BYTES, installed_release

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.memory import CARDS, NotRecordableError, record
+from bench.memory.recording.not_recorded import NotRecordedWarning
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
 from bench.memory.recording.values import AssumedValue
@@ -263,3 +264,16 @@ def test_files_are_loaded_where_the_program_says(tmp_path):
 
     told, _ = seen(look)
     assert told == ("cuda:0", 4, [1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers_are_said(layer):
+    def make_step(batch, device):
+        net = layer(8, 16).to(device)
+        return lambda: net(torch.zeros(5, batch, 8, device=device))[0].sum().backward()
+
+    with (
+        on_cuda(),
+        pytest.warns(NotRecordedWarning, match=r"nn\.RNN is recorded cell by cell: on a card cuDNN runs it"),
+    ):
+        events_of(make_step, 2, 1)

@@ -30,6 +30,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, 
 
 from bench.memory.allocator.caching import FREE
 from bench.memory.recording.moving import parameters_kept
+from bench.memory.recording.not_recorded import compilation_said, recurrence_said
 from bench.memory.recording.on_cuda import CUDA, is_on_cuda
 from bench.memory.recording.optimizers import kernels_of_a_gpu
 from bench.memory.recording.recorder import (
@@ -37,7 +38,6 @@ from bench.memory.recording.recorder import (
     MakeStep,
     NotRecordableError,
     Recorder,
-    compilation_said,
     no_garbage_collection,
 )
 from bench.memory.trace import Trace
@@ -116,6 +116,7 @@ def locate(make_step: MakeStep, trace: Trace, batch: int, steps: int = STEPS) ->
         kernels_of_a_gpu(),
         parameters_kept(),
         compilation_said(),
+        recurrence_said(),
         recorder,
         anomaly,
         watch.hooks(recorder),

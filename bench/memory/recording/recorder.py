@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import re
-import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +30,7 @@ from bench.memory.recording.composites import Give, Kept, Multiplies, Output, Ta
 from bench.memory.recording.kernels import Item, Temporary, allocations
 from bench.memory.recording.metadata import Effect, OutputCache
 from bench.memory.recording.moving import parameters_kept
+from bench.memory.recording.not_recorded import compilation_said, recurrence_said
 from bench.memory.recording.on_cuda import CUDA, is_on_cuda
 from bench.memory.recording.optimizers import kernels_of_a_gpu
 from bench.memory.recording.products import CUBLAS_OPS
@@ -54,10 +54,6 @@ BATCH = 2  # the trace is fitted through this batch and the next one, and checke
 
 class NotRecordableError(Exception):
     """The step cannot be described by one trace, or cannot run on tensors without data."""
-
-
-class NotRecordedWarning(UserWarning):
-    """Something in the step is recorded as if it were not there."""
 
 
 class DependsOnBatchError(NotRecordableError):
@@ -212,7 +208,14 @@ def record_events(
     On a real `device` this observes a real run with the same hook: the oracle of recordings without data.
     """
     recorder = Recorder(device, cache)
-    with no_garbage_collection(), kernels_of_a_gpu(), parameters_kept(), compilation_said(), recorder:
+    with (
+        no_garbage_collection(),
+        kernels_of_a_gpu(),
+        parameters_kept(),
+        compilation_said(),
+        recurrence_said(),
+        recorder,
+    ):
         step = make_step(batch, CUDA if is_on_cuda() else device)
         if not callable(step):
             raise NotRecordableError(f"make_step must return a function that runs one training step, got {step!r}")
@@ -250,41 +253,6 @@ def _autocast_refused() -> Iterator[None]:
         raise NotRecordableError(message) from warning
     finally:
         torch.autocast.__enter__ = enter  # type: ignore[method-assign]
-
-
-@contextlib.contextmanager
-def compilation_said() -> Iterator[None]:
-    """Run as it is what torch.compile compiles, or has compiled, and warn of it."""
-    compiler = sys.modules.get("torch._dynamo.eval_frame")
-    compile_, choose = torch.compile, getattr(compiler, "_callback_from_stance", None)
-    found = []
-
-    def compile_nothing(*args: Any, **kwargs: Any) -> Any:
-        found.append(True)
-        return compile_(*args, **{**kwargs, "disable": True})
-
-    def run_as_it_is(callback: Any) -> Any:
-        """What to do with a call of something compiled: nothing, where there is a compiler's callback."""
-        found.append(callback not in (None, False))
-        return callback if callback is False else None
-
-    torch.compile = compile_nothing
-    if choose is not None:
-        compiler._callback_from_stance = run_as_it_is  # type: ignore[union-attr]
-    try:
-        yield
-    finally:
-        torch.compile = compile_
-        if choose is not None:
-            compiler._callback_from_stance = choose  # type: ignore[union-attr]
-        if any(found):
-            warnings.warn(
-                NotRecordedWarning(
-                    "torch.compile is not recorded: the memory told is that of the step without it, and a compiled "
-                    "step fuses operations and takes other temporaries"
-                ),
-                stacklevel=2,
-            )
 
 
 @contextlib.contextmanager
