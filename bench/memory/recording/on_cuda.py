@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 from torch.utils._device import DeviceContext, _device_constructors
 from torch.utils._pytree import tree_map_only
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from bench.memory.gpus import Card
 from bench.memory.recording.attention import Attention, Kernels, attention_of
@@ -106,6 +107,9 @@ def _redirections() -> Iterator[None]:
         for name, answer in _PROPERTIES.items():
             patches.enter_context(patch.object(Tensor, name, _property(name, answer)))
         patches.enter_context(patch.object(torch, "Generator", _Generator))
+        patches.enter_context(
+            patch.object(_BaseDataLoaderIter, "__init__", _without_pinning(_BaseDataLoaderIter.__init__))
+        )
         patches.enter_context(patch.object(torch, "load", _while_on_cuda(torch.load, _loaded)))
         lazy = UninitializedTensorMixin  # which knows by name what may be called before a lazy layer has its shape
         allowed = [*lazy._allowed_methods, *(getattr(Tensor, name) for name in ("to", "cuda", "get_device"))]
@@ -229,6 +233,16 @@ def _default_devices() -> Iterator[None]:
         patch.object(torch, "set_default_device", lambda device: set_default(redirected(device))),
     ):
         yield
+
+
+def _without_pinning(begin: Callable[..., None]) -> Callable[..., None]:
+    """A loader's way through its data, which lies in the host's memory: no thread asks CUDA to pin it."""
+
+    def init(iterator: Any, *args: Any, **kwargs: Any) -> None:
+        begin(iterator, *args, **kwargs)
+        iterator._pin_memory = iterator._pin_memory and not _active.get()
+
+    return init
 
 
 class _Generator(torch.Generator):
