@@ -27,13 +27,12 @@ from bench.memory.allocator.caching import FREE
 from bench.memory.convolution import Convolution
 from bench.memory.gpus import cublas_workspace_bytes
 from bench.memory.recording.autograd import CANDIDATES, Maker, in_place, maker, references_of_a_formula
-from bench.memory.recording.composites import Give, Kept, Multiplies, Output, Take
-from bench.memory.recording.kernels import Item, Temporary, allocations
-from bench.memory.recording.metadata import Effect, OutputCache
+from bench.memory.recording.composites import Give, Output, Take
+from bench.memory.recording.kernels import Plan, Temporary
+from bench.memory.recording.metadata import Effect, OutputCache, run_now
 from bench.memory.recording.moving import parameters_kept
 from bench.memory.recording.on_cuda import CUDA, is_on_cuda
 from bench.memory.recording.optimizers import kernels_of_a_gpu
-from bench.memory.recording.products import CUBLAS_OPS
 from bench.memory.recording.values import Values
 from bench.memory.reductions import Reduction
 from bench.memory.staging import Part, Staged
@@ -315,7 +314,7 @@ class Recorder(TorchDispatchMode):
         self._cache = cache or OutputCache()
         self._from_memory = device.type == "meta"
         # Python numbers become tensors on the host first; where the device is the host, they must not count.
-        self._host_ops = {aten.lift_fresh.default} if device.type == "cpu" else set()
+        self._host_ops = {id(aten.lift_fresh.default)} if device.type == "cpu" else set()
         self._known: dict[int, tuple[int, int, weakref.ref[Any], Maker]] = {}
         self._next_key = 0
         self._values = Values() if is_on_cuda() else None
@@ -335,52 +334,43 @@ class Recorder(TorchDispatchMode):
             known = self._known.get(args[0].untyped_storage()._cdata)
             if known is not None:
                 func = in_place(func, args, known[3])
-        effect = self._cache.effect(func)
         kwargs = kwargs or {}
         if self._values is not None:
             answer = self._values.answer(func, args, kwargs)
             if answer is not None:
                 return answer[0]
+        effect = self._cache.effect(func)
         if self._from_memory:
             for value in args:  # torch.tensor(...) bypasses dispatch: its storage appears at first use
                 if isinstance(value, Tensor) and value.untyped_storage()._cdata not in self._known:
                     self._note(value, func)
-            result, plan = self._cache.call(func, effect, args, kwargs)
-            if self._values is not None and effect is not Effect.VIEWS:
-                self._values.follow(func, args, kwargs, result)
-        else:
-            result, plan = func(*args, **kwargs), None
-        if self._open and plan is not None:
-            self._carry_out(plan, _flat(result), func)
-        elif self._open and effect is not Effect.VIEWS and func not in self._host_ops:
-            self._carry_out(allocations(func, args, kwargs, _flat(result)), [], func)
-        return result
+        if effect is Effect.VIEWS:
+            return func(*args, **kwargs)
+        called = self._cache.call(func, effect, args, kwargs) if self._from_memory else run_now(func, args, kwargs)
+        if self._values is not None:
+            self._values.follow(func, args, kwargs, called.result)
+        if self._open and id(func) not in self._host_ops:
+            self._carry_out(called.plan, called.outputs, func)
+        return called.result
 
-    def _carry_out(self, items: Sequence[Item | Output | Multiplies], outputs: list[Any], func: Any) -> None:
-        """Note what an operation allocates and frees, in order; cuBLAS's workspace before what it gives back."""
+    def _carry_out(self, plan: Plan, outputs: Sequence[Tensor | None], func: Any) -> None:
+        """Note what an operation allocates and frees, in order."""
         keys: dict[int, int] = {}
-        needs_cublas = func in CUBLAS_OPS
-        for item in items:
-            if isinstance(item, Tensor):
-                self._note(item, func)
-            elif isinstance(item, Output):
-                self._note(outputs[item.place], func)
-            elif isinstance(item, Kept):
-                self._note(item.output, func, item.size_bytes)
+        for item in plan:
+            if isinstance(item, Output):
+                output = outputs[item.place]
+                assert output is not None
+                self._note(output, func, item.on_a_card)
             elif isinstance(item, Temporary):
                 self._note_temporary(item, func)
             elif isinstance(item, Reduction):
                 self._note_staging(item, func)
             elif isinstance(item, Take):
                 keys[item.number] = self._allocate(item.size_bytes, False, func)
-            elif isinstance(item, Multiplies):
-                self._note_cublas_workspace(func)
             elif isinstance(item, Give):
-                if needs_cublas:
-                    self._note_cublas_workspace(func)
                 self.events.append(Event(keys[item.number], FREE, False, "free"))
-        if needs_cublas:
-            self._note_cublas_workspace(func)
+            else:
+                self._note_cublas_workspace(func)
 
     def close(self) -> None:
         """Stop recording; what dies from now on leaves no event."""
@@ -461,10 +451,3 @@ class Recorder(TorchDispatchMode):
 def _in_backward() -> bool:
     """Whether the autograd engine runs the operation: on a GPU, it does so in a thread of its own."""
     return torch._C._current_graph_task_id() != -1
-
-
-def _flat(result: Any) -> list[Any]:
-    """An operation's outputs, in order: tensors, None for outputs not asked for, members of lists of tensors."""
-    if isinstance(result, (tuple, list)):
-        return [leaf for item in result for leaf in _flat(item)]
-    return [result]
