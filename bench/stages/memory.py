@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.engines import EngineName, engine_that_runs
+from bench.garbage import collector_paused
 from bench.memory import Boundary, Card, SimulatedEngine, Trace, largest_batch, record
 from bench.memory.allocator.caching import AllocatorConfig
 from bench.memory.checked import check_at
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 REFERENCE_BATCH = 16  # where the bytes that one more image adds are read off
 
 
+@collector_paused()
 def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, object]:
     """The record's parts `parameters`, `memory` and `image_shape`, for the cards that an earlier record lacks."""
     workload = cell.workload.for_recording()

@@ -51,6 +51,7 @@ from bench.memory.recording.composites import Composition, Give, Kept, Multiplie
 from bench.memory.recording.products import CUBLAS_OPS
 from bench.memory.recording.reducing import REDUCTIONS, of_dims, reduced, summed, whole
 from bench.memory.reductions import Reduction
+from bench.memory.staging import Part, Staged
 
 aten = torch.ops.aten
 
@@ -66,7 +67,15 @@ class Temporary(NamedTuple):
 
 
 Item = Tensor | Temporary | Take | Give | Kept | Reduction | None
-Plan = tuple[Output | Temporary | Take | Give | Reduction | Multiplies, ...]
+
+
+class Brackets(NamedTuple):
+    """What a reduction may take at another batch or on a card: allocated in order, freed as brackets close."""
+
+    staged: tuple[Staged, ...]
+
+
+Plan = tuple[Output | Temporary | Take | Give | Brackets | Multiplies, ...]
 """What a call allocates and frees, in order: a function of its arguments' metadata, without the tensors themselves."""
 
 _LOSSES_BEHIND_A_BLOCK = {aten.mse_loss.default, aten.smooth_l1_loss.default}
@@ -128,6 +137,9 @@ def _by_place(item: Any, outputs: Sequence[Tensor | None]) -> Any:
     """The item, with outputs by their places among all."""
     if isinstance(item, Kept):
         return Output(_place(item.output, outputs), item.size_bytes)
+    if isinstance(item, Reduction):
+        parts = [Part.STAGING, Part.SEMAPHORES] if item.in_result else list(Part)
+        return Brackets(tuple(Staged(item, part) for part in parts))
     return Output(_place(item, outputs)) if isinstance(item, Tensor) else item
 
 

@@ -28,14 +28,13 @@ from bench.memory.convolution import Convolution
 from bench.memory.gpus import cublas_workspace_bytes
 from bench.memory.recording.autograd import CANDIDATES, Maker, in_place, maker, references_of_a_formula
 from bench.memory.recording.composites import Give, Output, Take
-from bench.memory.recording.kernels import Plan, Temporary
+from bench.memory.recording.kernels import Brackets, Plan, Temporary
 from bench.memory.recording.metadata import Effect, OutputCache, run_now
 from bench.memory.recording.moving import parameters_kept
 from bench.memory.recording.on_cuda import CUDA, is_on_cuda
 from bench.memory.recording.optimizers import kernels_of_a_gpu
 from bench.memory.recording.values import Values
-from bench.memory.reductions import Reduction
-from bench.memory.staging import Part, Staged
+from bench.memory.staging import Staged
 from bench.memory.trace import Event, Trace, agrees, constant, fitted, same_sequence
 
 aten = torch.ops.aten
@@ -363,7 +362,7 @@ class Recorder(TorchDispatchMode):
                 self._note(output, func, item.on_a_card)
             elif isinstance(item, Temporary):
                 self._note_temporary(item, func)
-            elif isinstance(item, Reduction):
+            elif isinstance(item, Brackets):
                 self._note_staging(item, func)
             elif isinstance(item, Take):
                 keys[item.number] = self._allocate(item.size_bytes, False, func)
@@ -411,10 +410,8 @@ class Recorder(TorchDispatchMode):
         key = self._allocate(temporary.most_bytes, True, func, temporary.call)
         self.events.append(Event(key, FREE, True, self._name(func)))
 
-    def _note_staging(self, reduction: Reduction, func: Any) -> None:
-        """Note what a reduction may take at another batch or on a card: allocated in order, freed as brackets close."""
-        parts = [Part.STAGING, Part.SEMAPHORES] if reduction.in_result else list(Part)
-        keys = [self._allocate(0, False, func, staged=Staged(reduction, part)) for part in parts]
+    def _note_staging(self, brackets: Brackets, func: Any) -> None:
+        keys = [self._allocate(0, False, func, staged=staged) for staged in brackets.staged]
         self.events += [Event(key, FREE, False, "free") for key in reversed(keys)]
 
     def _note_cublas_workspace(self, func: Any) -> None:
