@@ -54,6 +54,11 @@ class Event(NamedTuple):
     staged: Staged | None = None
 
 
+def freed(key: int) -> Event:
+    """The event that frees `key`."""
+    return tuple.__new__(Event, (key, FREE, False, "free", None, None, False, False, None))
+
+
 class Images(NamedTuple):
     """A convolution of a trace, whose number of images is affine in the batch.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,12 +28,8 @@ class Effect(Enum):
     UNKNOWN = auto()  # changes the metadata or the size of its arguments, or returns something else
 
 
-class Called(NamedTuple):
-    """A call that was made: what it returns, its tensors in order, and what is allocated."""
-
-    result: Any
-    outputs: Sequence[Tensor | None]
-    plan: kernels.Plan
+Called = tuple[Any, Sequence[Tensor | None], kernels.Plan]
+"""A call that was made: what it returns, its tensors in order, and what is allocated. No NamedTuple, for speed."""
 
 
 class _NotDescribedError(Exception):
@@ -59,50 +55,73 @@ class OutputCache:
             known = self._effects[id(func)] = (_effect(func), func)
         return known[0]
 
-    def call(self, func: Any, effect: Effect, args: Any, kwargs: Any) -> Called:
-        """Call `func`, of that effect, on these arguments; views are not remembered."""
-        if effect is Effect.ALLOCATES or effect is Effect.WRITES:
-            try:
-                key = (id(func), *[_describe(value) for value in args])
-                if kwargs:
-                    key += (*[(name, _describe(value)) for name, value in kwargs.items()],)
-            except _NotDescribedError:
-                return run_now(func, args, kwargs)
-            known = self._results.get(key)
-            if known is None:
-                known = self._results[key] = _try(func, args, kwargs, effect)
-            if known is not _ELSE:
-                return known.repeat(args, kwargs)
-        return run_now(func, args, kwargs)
+    def call(self, func: Any, args: Any, kwargs: Any) -> Called:
+        """Call `func` on these arguments; views are not remembered."""
+        effect = self.effect(func)
+        if effect is Effect.VIEWS:
+            return func(*args, **kwargs), (), ()
+        if effect is Effect.UNKNOWN:
+            return run_now(func, args, kwargs)
+        key: list[Any] = [id(func)]
+        try:
+            for value in args:
+                if isinstance(value, Tensor):  # as in `_describe`, without a call for each
+                    if not value.is_meta or value.is_conj() or value.is_neg():
+                        return run_now(func, args, kwargs)
+                    key.append((value.shape, value.stride(), value.dtype, value.storage_offset()))
+                elif type(value) in _SIMPLE:
+                    key.append((type(value), value))
+                else:
+                    key.append(_describe(value))
+            if kwargs:
+                key += [(name, _describe(value)) for name, value in kwargs.items()]
+        except _NotDescribedError:
+            return run_now(func, args, kwargs)
+        which = tuple(key)
+        known = self._results.get(which)
+        if known is None:
+            known = self._results[which] = _try(func, args, kwargs, effect)
+        return run_now(func, args, kwargs) if known is _ELSE else known.repeat(args, kwargs)
 
 
 def run_now(func: Any, args: Any, kwargs: Any) -> Called:
     """Call `func` as it is."""
     result = func(*args, **kwargs)
     outputs = _flat(result)
-    return Called(result, outputs, kernels.plan(func, args, kwargs, outputs))
+    return result, outputs, kernels.plan(func, args, kwargs, outputs)
 
 
-class _Known(NamedTuple):
-    """What a call on such arguments gives: whether a list, what each part is (`_try`), and what is allocated."""
+class _Known:
+    """What a call on such arguments gives.
 
-    is_list: bool
-    parts: tuple[Any, ...]
-    plan: kernels.Plan
+    Attributes:
+        is_list: whether several parts, or none, in a list.
+        parts: what each is (`_try`).
+        plan: what is allocated.
+    """
+
+    def __init__(self, is_list: bool, parts: tuple[Any, ...], plan: kernels.Plan) -> None:
+        self._is_list = is_list
+        self._parts = parts
+        self._plan = plan
+        self._only = None if is_list or not parts or type(parts[0]) is not tuple else parts[0]
 
     def repeat(self, args: Any, kwargs: Any) -> Called:
         """What it gives for these."""
-        outputs = [
-            torch.empty_strided(part[0], part[1], dtype=part[2], device=_META)
-            if type(part) is tuple
-            else None
-            if part is None
-            else args[part]
-            if type(part) is int
-            else kwargs[part]
-            for part in self.parts
-        ]
-        return Called(outputs if self.is_list else outputs[0] if outputs else None, outputs, self.plan)
+        if self._only:
+            shape, stride, dtype = self._only
+            output = torch.empty_strided(shape, stride, dtype=dtype, device=_META)
+            return output, (output,), self._plan
+        outputs = [_made(part, args, kwargs) for part in self._parts]
+        return outputs if self._is_list else outputs[0] if outputs else None, outputs, self._plan
+
+
+def _made(part: Any, args: Any, kwargs: Any) -> Tensor | None:
+    if type(part) is int:
+        return args[part]  # type: ignore[no-any-return]
+    if type(part) is tuple:
+        return torch.empty_strided(part[0], part[1], dtype=part[2], device=_META)
+    return None if part is None else kwargs[part]
 
 
 _META = torch.device("meta")

@@ -35,7 +35,7 @@ from bench.memory.recording.on_cuda import CUDA, is_on_cuda
 from bench.memory.recording.optimizers import kernels_of_a_gpu
 from bench.memory.recording.values import Values
 from bench.memory.staging import Staged
-from bench.memory.trace import Event, Trace, agrees, constant, fitted, same_sequence
+from bench.memory.trace import Event, Trace, agrees, constant, fitted, freed, same_sequence
 
 aten = torch.ops.aten
 
@@ -338,28 +338,27 @@ class Recorder(TorchDispatchMode):
             answer = self._values.answer(func, args, kwargs)
             if answer is not None:
                 return answer[0]
-        effect = self._cache.effect(func)
-        if self._from_memory:
+        if not self._from_memory:
+            is_view = self._cache.effect(func) is Effect.VIEWS
+            result, outputs, plan = (func(*args, **kwargs), (), ()) if is_view else run_now(func, args, kwargs)
+        else:
             for value in args:  # torch.tensor(...) bypasses dispatch: its storage appears at first use
                 if isinstance(value, Tensor) and value.untyped_storage()._cdata not in self._known:
                     self._note(value, func)
-        if effect is Effect.VIEWS:
-            return func(*args, **kwargs)
-        called = self._cache.call(func, effect, args, kwargs) if self._from_memory else run_now(func, args, kwargs)
-        if self._values is not None:
-            self._values.follow(func, args, kwargs, called.result)
-        if self._open and id(func) not in self._host_ops:
-            self._carry_out(called.plan, called.outputs, func)
-        return called.result
+            result, outputs, plan = self._cache.call(func, args, kwargs)
+            if self._values is not None and self._cache.effect(func) is not Effect.VIEWS:
+                self._values.follow(func, args, kwargs, result)
+        if plan and self._open and id(func) not in self._host_ops:
+            self._carry_out(plan, outputs, func)
+        return result
 
     def _carry_out(self, plan: Plan, outputs: Sequence[Tensor | None], func: Any) -> None:
         """Note what an operation allocates and frees, in order."""
         keys: dict[int, int] = {}
         for item in plan:
-            if isinstance(item, Output):
-                output = outputs[item.place]
-                assert output is not None
-                self._note(output, func, item.on_a_card)
+            if type(item) is Output:
+                place, on_a_card = item
+                self._note(outputs[place], func, on_a_card)
             elif isinstance(item, Temporary):
                 self._note_temporary(item, func)
             elif isinstance(item, Brackets):
@@ -367,7 +366,7 @@ class Recorder(TorchDispatchMode):
             elif isinstance(item, Take):
                 keys[item.number] = self._allocate(item.size_bytes, False, func)
             elif isinstance(item, Give):
-                self.events.append(Event(keys[item.number], FREE, False, "free"))
+                self.events.append(freed(keys[item.number]))
             else:
                 self._note_cublas_workspace(func)
 
@@ -381,9 +380,9 @@ class Recorder(TorchDispatchMode):
             name = self._names[id(func)] = str(func)
         return name
 
-    def _note(self, tensor: Tensor, func: Any, on_a_card: int | None = None) -> None:
+    def _note(self, tensor: Any, func: Any, on_a_card: int | None = None) -> None:
         """Note a tensor's storage if it is new; `on_a_card` are its bytes there, if they are others."""
-        if tensor.device.type != self._device_type:
+        if not (tensor.is_meta if self._from_memory else tensor.device.type == self._device_type):
             return
         storage = tensor.untyped_storage()
         address, size_bytes = storage._cdata, storage.nbytes()
@@ -412,7 +411,7 @@ class Recorder(TorchDispatchMode):
 
     def _note_staging(self, brackets: Brackets, func: Any) -> None:
         keys = [self._allocate(0, False, func, staged=staged) for staged in brackets.staged]
-        self.events += [Event(key, FREE, False, "free") for key in reversed(keys)]
+        self.events += map(freed, reversed(keys))
 
     def _note_cublas_workspace(self, func: Any) -> None:
         in_backward = _in_backward()
@@ -433,8 +432,9 @@ class Recorder(TorchDispatchMode):
         self._next_key += 1
         source = self._locate() if self._locate else None
         in_backward = call is not None and _in_backward()
-        name = self._name(func)
-        self.events.append(Event(key, size_bytes, workspace, name, call, source, is_cublas, in_backward, staged))
+        name = self._names.get(id(func)) or self._name(func)
+        fields = key, size_bytes, workspace, name, call, source, is_cublas, in_backward, staged
+        self.events.append(tuple.__new__(Event, fields))  # without what naming the fields costs
         return key
 
     def _free(self, address: int, key: int) -> None:
@@ -442,7 +442,7 @@ class Recorder(TorchDispatchMode):
         if self._values is not None:
             self._values.forget(address)
         if self._open:
-            self.events.append(Event(key, FREE, False, "free"))
+            self.events.append(freed(key))
 
 
 def _in_backward() -> bool:
