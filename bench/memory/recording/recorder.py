@@ -66,7 +66,7 @@ class FailsAtBatchError(NotRecordableError):
     """The step runs at one batch, and not at another."""
 
 
-def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
+def record(make_step: MakeStep, steps: int = STEPS, cache: OutputCache | None = None) -> Trace:
     """Record `steps` training steps as one trace for every batch size.
 
     The step is recorded at batches 2 and 3, and its first call checked at batch 1. Where batch 1 alone takes another
@@ -74,6 +74,8 @@ def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
     and the check is made at batch 4. Where sizes are quadratic in the batch, as of the products of all pairs of
     samples, batch 4 is recorded too and the check made at batch 5. A step may fail at batch 1 alone, as batch
     normalisation does: see `impossible` there.
+
+    `cache` remembers what operations do; recordings with the same default dtype and card can share one.
 
     Raises:
         DependsOnBatchError: sizes are not quadratic in the batch, or the sequence of events depends on it.
@@ -83,7 +85,7 @@ def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
     """
     if steps < STEPS:
         raise ValueError(f"steps is {steps}, expected at least {STEPS}: the first step makes the optimiser's state")
-    cache = OutputCache()
+    cache = cache or OutputCache()
 
     recordings = [
         events_of(make_step, BATCH, steps, cache),
