@@ -1,4 +1,4 @@
-"""Python's garbage collector, kept out of commands that read many records and are over in seconds."""
+"""Python's garbage collector, kept out of what makes many objects without cycles and is over in seconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Without the search for reference cycles, which walks all records again and again and finds none in them.
+    """Without the search for reference cycles, which walks all records or events again and again and finds none.
 
     Also a decorator. Processes that are forked meanwhile do without it as well.
     """

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from bench.memory.allocator.caching import FREE
 from bench.memory.explaining.sources import locate
+from bench.memory.recording.metadata import OutputCache
 from bench.memory.recording.recorder import (
     BATCH,
     STEPS,
@@ -140,8 +141,10 @@ class CheckedStep:
         return f" at {place}" if place else ""
 
 
-def check_at(make_step: MakeStep, trace: Trace, batches: Iterable[int]) -> None:
+def check_at(make_step: MakeStep, trace: Trace, batches: Iterable[int], cache: OutputCache | None = None) -> None:
     """Record one step at each of these batches that the trace says it runs at, and hold the trace against it.
+
+    `cache` as of `record`.
 
     Raises:
         DependsOnBatchError: the step does something else there.
@@ -150,7 +153,7 @@ def check_at(make_step: MakeStep, trace: Trace, batches: Iterable[int]) -> None:
     for batch in batches:
         if batch in trace.impossible:  # it fails at batch 1, and the trace says so
             continue
-        events = events_beside(make_step, batch, 1)
+        events = events_beside(make_step, batch, 1, cache)
         if not agrees(trace, batch, events):
             other = _first_other(trace, batch, events)
             raise DependsOnBatchError(

@@ -77,11 +77,7 @@ def largest_batch(engine: Engine, trusted: int | None = None) -> Boundary:
             probes[batch] = engine.probe(batch)
         return probes[batch].fits
 
-    low, high = _bracket(fits, min(max(engine.guess(), 1), LARGEST_BATCH))
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-
+    low = last_of(fits, min(max(engine.guess(), 1), LARGEST_BATCH))
     beyond = 1
     while beyond <= (1 if low == trusted else NEIGHBOURS) and low < LARGEST_BATCH:
         if fits(low + beyond):
@@ -89,6 +85,15 @@ def largest_batch(engine: Engine, trusted: int | None = None) -> Boundary:
         beyond += 1
     tried = tuple(probes[batch] for batch in sorted(probes))
     return Boundary(low, tried, monotone=all(p.fits == (p.batch <= low) for p in tried))
+
+
+def last_of(fits: Callable[[int], bool], guess: int) -> int:
+    """A batch that fits (or 0), such that the next one does not: looked for around `guess`, at most LARGEST_BATCH."""
+    low, high = _bracket(fits, guess)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 def where_room_ends(room_bytes: Callable[[int], int], start: int) -> int:

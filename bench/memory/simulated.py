@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from bench.memory.allocator.history import Action, Entry
 from bench.memory.convolution import Convolution, most_workspace_bytes
 from bench.memory.gpus import Card
 from bench.memory.reductions import Multiprocessors
-from bench.memory.search import Probe
+from bench.memory.search import Probe, last_of, where_room_ends
 from bench.memory.trace import Call, Trace, Workspace
 
 ENDLESS_BYTES = 2**60
@@ -114,22 +115,20 @@ class SimulatedEngine:
     def guess(self) -> int:
         """The largest batch whose live bytes alone stay within the card: no larger one can fit.
 
-        Live bytes are one sum per event, so this costs no replay. 0 if not even batch 1 can fit.
+        Live bytes are one sum per event, so this costs no replay. 0 if not even batch 1 can fit, LARGEST_BATCH if
+        nothing in the step grows.
         """
-        low, high = 0, 1
-        while self._within(high):
-            low, high = high, 2 * high
-            if high > 2**40:  # nothing in this step grows with the batch
-                return low
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self._within(middle) else (low, middle)
-        return low
+        room_bytes = functools.cache(self._room_bytes)
+        return last_of(lambda batch: room_bytes(batch) >= 0, where_room_ends(room_bytes, 2))
 
     def _within(self, batch: int) -> bool:
         """Whether the bytes that are alive at one time, in blocks of their own size, stay within the card."""
+        return self._room_bytes(batch) >= 0
+
+    def _room_bytes(self, batch: int) -> int:
+        """What the card has left beside the bytes that are alive at one time; below zero where it has less."""
         bound = Workspace.LOW if self.workspaces else self.workspace
-        return self.trace.peak_live_bytes(batch, bound) <= self.card.usable_bytes
+        return self.card.usable_bytes - self.trace.peak_live_bytes(batch, bound)
 
 
 def installed_release() -> tuple[int, int]:

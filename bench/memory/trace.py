@@ -6,7 +6,7 @@ answers every batch size and every card by replay (bench.memory.simulated).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
@@ -52,6 +52,11 @@ class Event(NamedTuple):
     is_cublas: bool = False
     in_backward: bool = False
     staged: Staged | None = None
+
+
+def freed(key: int) -> Event:
+    """The event that frees `key`."""
+    return tuple.__new__(Event, (key, FREE, False, "free", None, None, False, False, None))
 
 
 class Images(NamedTuple):
@@ -223,24 +228,18 @@ def same_sequence(one: list[Event], other: list[Event]) -> int | None:
 
 def agrees(trace: Trace, batch: int, events: list[Event]) -> bool:
     """Whether the trace begins with exactly these events at `batch`."""
-    trace = trace.of(batch)
-    names, calls = trace.op_names, [images.at(batch) for images in trace.convolutions]
-    reductions = [each.at(batch) for each in trace.reductions]
-    described = zip(
-        *(trace.key.tolist(), trace.sizes(batch).tolist(), trace.is_workspace.tolist()),
-        *(trace.op.tolist(), trace.call.tolist(), trace.staged.tolist()),
-        strict=True,
-    )
-    told = [
-        (
-            *(key, size, is_workspace, names[op]),
-            *(calls[call] if call >= 0 else None, reductions[staged] if staged >= 0 else None),
-        )
-        for key, size, is_workspace, op, call, staged in described
-    ]
-    return len(told) >= len(events) and all(
-        one[:4] == event[:4] and (one[4] is None or one[4] == event.call) and one[5] == event.staged
-        for one, event in zip(told, events, strict=False)
+    told, count = trace.of(batch), len(events)
+    if len(told) < count:
+        return False
+    calls, reductions = [images.at(batch) for images in told.convolutions], [each.at(batch) for each in told.reductions]
+    return (
+        told.key[:count].tolist() == [event.key for event in events]
+        and told.sizes(batch)[:count].tolist() == [event.size_bytes for event in events]
+        and told.is_workspace[:count].tolist() == [event.workspace for event in events]
+        and [told.op_names[op] for op in told.op[:count].tolist()] == [event.op for event in events]
+        and all(calls[told.call[place]] == events[place].call for place in np.flatnonzero(told.call[:count] >= 0))
+        and [reductions[each] if each >= 0 else None for each in told.staged[:count].tolist()]
+        == [event.staged for event in events]
     )
 
 
@@ -255,20 +254,39 @@ def fitted(batch: int, recordings: Sequence[list[Event]]) -> Trace:
     curve = (sizes[2] - 2 * sizes[1] + sizes[0]) // 2 if len(sizes) > 2 else np.zeros_like(sizes[0])
     slope = sizes[1] - sizes[0] - curve * (2 * batch + 1)
     base = sizes[0] - slope * batch - curve * batch**2
-    images: list[Images | None] = []
-    for event, next_event in zip(events, next_events, strict=True):
-        call, next_call = event.call, next_event.call
-        if call and next_call and call.with_images(1) == next_call.with_images(1):
-            more = next_call.input_shape[0] - call.input_shape[0]
-            fixed = call.input_shape[0] - more * batch
-            images.append(Images(call.with_images(0), fixed, more, event.in_backward))
-        else:
-            images.append(None)
-    staged = [
-        affine_staged(event.staged, next_event.staged, batch) if event.staged and next_event.staged else None
-        for event, next_event in zip(events, next_events, strict=True)
-    ]
+    pairs = list(zip(events, next_events, strict=True))
+    images = _once_each(
+        lambda one, other, in_backward: _affine_images(one, other, in_backward, batch),
+        [(event.call, next_event.call, event.in_backward) for event, next_event in pairs],
+    )
+    staged = _once_each(
+        lambda one, other: affine_staged(one, other, batch),
+        [(event.staged, next_event.staged) for event, next_event in pairs],
+    )
     return _trace(events, (base, slope, curve), images, staged)
+
+
+def _affine_images(call: Convolution, next_call: Convolution, in_backward: bool, batch: int) -> Images | None:
+    """Through the same convolution at `batch` and `batch + 1`; None if they differ in more than images."""
+    if call.with_images(1) != next_call.with_images(1):
+        return None
+    more = next_call.input_shape[0] - call.input_shape[0]
+    return Images(call.with_images(0), call.input_shape[0] - more * batch, more, in_backward)
+
+
+def _once_each(function: Callable[..., Item | None], calls: Iterable[tuple[Any, ...]]) -> list[Item | None]:
+    """`function(*arguments)` of each call, None where the first or second is; worked out once for the same objects."""
+    known: dict[tuple[int, ...], Item | None] = {}
+    results: list[Item | None] = []
+    for arguments in calls:
+        if arguments[0] is None or arguments[1] is None:
+            results.append(None)
+            continue
+        which = tuple(map(id, arguments))
+        if which not in known:
+            known[which] = function(*arguments)
+        results.append(known[which])
+    return results
 
 
 def constant(events: list[Event]) -> Trace:

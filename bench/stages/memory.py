@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.engines import EngineName, engine_that_runs
+from bench.garbage import collector_paused
 from bench.memory import Boundary, Card, SimulatedEngine, Trace, largest_batch, record
 from bench.memory.allocator.caching import AllocatorConfig
 from bench.memory.checked import check_at
@@ -16,6 +18,7 @@ from bench.memory.cudnn.backend import version_text
 from bench.memory.cudnn.envelope import Envelope, with_most_cublas
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.measuring.cuda import CudaEngine, Device
+from bench.memory.recording.metadata import OutputCache
 from bench.memory.search import LARGEST_BATCH
 from bench.memory.simulated import installed_release
 from bench.memory.trace import Workspace
@@ -29,18 +32,26 @@ if TYPE_CHECKING:
 REFERENCE_BATCH = 16  # where the bytes that one more image adds are read off
 
 
+@functools.cache
+def _remembered(default_dtype: torch.dtype) -> OutputCache:
+    """What operations do, of all cells that this process measures: shapes of small batches come again."""
+    return OutputCache()
+
+
+@collector_paused()
 def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, object]:
     """The record's parts `parameters`, `memory` and `image_shape`, for the cards that an earlier record lacks."""
     workload = cell.workload.for_recording()
     model = workload.build(torch.device("meta"))
-    trace = record(workload.make_step, cell.memory.steps)
+    cache = _remembered(torch.get_default_dtype())
+    trace = record(workload.make_step, cell.memory.steps, cache)
     on_card = {"simulated": _simulated, "cuda": _measured, "virtual": _virtual}[cell.memory.engine]
     cards = [card for card in cell.cards if earlier is None or earlier.card(card.name) is None]
     results = [on_card(cell, trace, card) for card in cards]
     if cell.memory.engine == "simulated":  # the other engines run the step itself at their answers
         largest = max((edge.largest_batch for result in results for edge in result.edges.values()), default=0)
         edge = (batch for batch in (largest, largest + 1) if 0 < batch < LARGEST_BATCH)
-        check_at(workload.make_step, trace, edge)
+        check_at(workload.make_step, trace, edge, cache)
     memory = Memory(
         engine=cell.memory.engine,
         recorded_steps=cell.memory.steps,

@@ -148,6 +148,12 @@ class Pool:
         """Position in ``free`` of the first block of ``size`` bytes or more."""
         return bisect_left(self.free, (size,))
 
+    def take_best(self, size: int) -> Block | None:
+        """Take out the smallest block of ``size`` bytes or more, the first of equal ones; None if there is none."""
+        free = self.free
+        index = bisect_left(free, (size,))
+        return free.pop(index)[2] if index < len(free) else None
+
     def insert(self, block: Block) -> None:
         """Put a free block in its place."""
         block.cached_at = self.searches
@@ -155,8 +161,8 @@ class Pool:
 
     def remove(self, block: Block) -> None:
         """Take a block out; its size and address must be those it was inserted with."""
-        tie = block.serial if self._ties_by_creation else block.address
-        del self.free[bisect_left(self.free, (block.size, tie))]
+        free, tie = self.free, block.serial if self._ties_by_creation else block.address
+        del free[bisect_left(free, (block.size, tie))]
 
 
 class DeviceMemory:

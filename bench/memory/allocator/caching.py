@@ -122,6 +122,7 @@ class CachingAllocator:
         self._divisions = config.divisions
         self._max_split = config.max_split_size_bytes or sys.maxsize
         self._collects_garbage = limit_bytes is not None and config.garbage_collection_threshold > 0.0
+        self._is_plain = not (self._collects_garbage or self._expandable or config.max_split_size_bytes)
 
     @property
     def total_bytes(self) -> int:
@@ -155,9 +156,12 @@ class CachingAllocator:
                 raise ValueError(f"got a size of {size_bytes} bytes, expected 0 or more")
             self._live[key] = None
             return 0
-        size = round_size(size_bytes, self._divisions)
+        if self._divisions is None:  # round_size without a call
+            size = (size_bytes + MIN_BLOCK - 1) // MIN_BLOCK * MIN_BLOCK
+        else:
+            size = round_size(size_bytes, self._divisions)
         pool = self._small if size <= SMALL_SIZE else self._large
-        block = self._get_free_block(pool, size)  # (1)
+        block = pool.take_best(size) if self._is_plain else self._get_free_block(pool, size)  # (1)
         if block is None:
             if self._collects_garbage:
                 self._garbage_collect_cached_blocks()  # (2)
@@ -178,9 +182,9 @@ class CachingAllocator:
         block.state = LIVE
         block.requested = size_bytes
         self._live[key] = block
-        self.allocated_bytes += block.size
-        if self.allocated_bytes > self.peak_allocated_bytes:
-            self.peak_allocated_bytes = self.allocated_bytes
+        self.allocated_bytes = allocated_bytes = self.allocated_bytes + block.size
+        if allocated_bytes > self.peak_allocated_bytes:
+            self.peak_allocated_bytes = allocated_bytes
         if self._observer:
             self._tell(Action.ALLOC, block.address, size_bytes, key)
         return block.address
@@ -267,7 +271,7 @@ class CachingAllocator:
         self.peak_allocated_bytes = self.allocated_bytes
 
     def _get_free_block(self, pool: Pool, size: int) -> Block | None:
-        """Step 1: best fit in the pool; taken out of it."""
+        """Step 1 with any option: best fit in the pool; taken out of it."""
         if self._collects_garbage:
             pool.searches += 1
         index = pool.lower_bound(size)

@@ -64,7 +64,7 @@ class Maker(NamedTuple):
 
 def maker(func: Any) -> Maker:
     """The maker of what `func` allocates now."""
-    return Maker(func, _node_number())
+    return Maker(func, None if torch._C._current_graph_task_id() == -1 else _node_number())
 
 
 def in_place(func: Any, args: Any, made_by: Maker) -> Any:

@@ -43,25 +43,26 @@ class Kept(NamedTuple):
 
 
 class Output(NamedTuple):
-    """The call's output of this place is allocated."""
+    """The call's output of this place is allocated; `on_a_card` are its bytes there if they are others, as of Kept."""
 
     place: int
+    on_a_card: int | None = None
 
 
 class Multiplies(NamedTuple):
     """A product of matrices: cuBLAS takes its workspace here, if it has none yet."""
 
 
-Plan = tuple[Take | Give | Output | Multiplies, ...]
-"""What a call allocates and frees, in order."""
+Composition = tuple[Take | Give | Output | Multiplies, ...]
+"""What the operations allocate and free, in order, that another is written by."""
 
 _ARITHMETIC = {aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor}
 _LOWER = (torch.float16, torch.bfloat16)
 _COMPOSITES = (DispatchKey.CompositeExplicitAutograd, DispatchKey.CompositeImplicitAutograd)
 
 
-def run(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Plan | None]:
-    """Call `func`; if it is written by others, its plan, unless nothing is taken beside the outputs."""
+def run(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Composition | None]:
+    """Call `func`; if it is written by others, what these take, unless nothing is taken beside the outputs."""
     key = _written_by_others(func)
     if key is None:
         return _called(func, args, kwargs), None
@@ -71,7 +72,7 @@ def run(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Pl
     except (NotImplementedError, RuntimeError):  # it asks for values: the kernel without data knows better
         return func(*args, **kwargs), None
     outputs = result if isinstance(result, (list, tuple)) else (result,)
-    return result, inside.plan(outputs)
+    return result, inside.composition(outputs)
 
 
 def _called(func: Any, args: Any, kwargs: Any) -> Any:
@@ -159,7 +160,7 @@ class _Inside(TorchDispatchMode):
         del self._numbers[address]
         self._events.append(Give(number))
 
-    def plan(self, outputs: Sequence[Any]) -> Plan | None:
+    def composition(self, outputs: Sequence[Any]) -> Composition | None:
         """What was allocated and freed, with the outputs by their places."""
         events = list(self._events)
         places = {

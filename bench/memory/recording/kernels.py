@@ -39,7 +39,7 @@ handle per thread, a workspace per handle and stream). How large it is depends o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -47,9 +47,11 @@ from torch import Tensor
 
 from bench.memory.convolution import Convolution, Direction
 from bench.memory.recording import attention, batches, device_sorting, indexing, normalising
-from bench.memory.recording.composites import Give, Kept, Take
+from bench.memory.recording.composites import Composition, Give, Kept, Multiplies, Output, Take
+from bench.memory.recording.products import CUBLAS_OPS
 from bench.memory.recording.reducing import REDUCTIONS, of_dims, reduced, summed, whole
 from bench.memory.reductions import Reduction
+from bench.memory.staging import Part, Staged
 
 aten = torch.ops.aten
 
@@ -65,6 +67,16 @@ class Temporary(NamedTuple):
 
 
 Item = Tensor | Temporary | Take | Give | Kept | Reduction | None
+
+
+class Brackets(NamedTuple):
+    """What a reduction may take at another batch or on a card: allocated in order, freed as brackets close."""
+
+    staged: tuple[Staged, ...]
+
+
+Plan = tuple[Output | Temporary | Take | Give | Brackets | Multiplies, ...]
+"""What a call allocates and frees, in order: a function of its arguments' metadata, without the tensors themselves."""
 
 _LOSSES_BEHIND_A_BLOCK = {aten.mse_loss.default, aten.smooth_l1_loss.default}
 _LOSSES_KEPT = {aten.binary_cross_entropy.default, aten.soft_margin_loss.default}
@@ -103,6 +115,45 @@ RULES = (
 
 _OTHERS: dict[Any, Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]]
 _OTHERS = normalising.RULES | indexing.RULES | device_sorting.RULES | batches.RULES
+
+
+def plan(
+    op: Any,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    outputs: Sequence[Tensor | None],
+    composition: Composition | None = None,
+) -> Plan:
+    """What a call allocates and frees, in order; `composition` tells it of an operation that is written by others."""
+    items: Sequence[Any]
+    if composition is None:
+        items = [_by_place(item, outputs) for item in allocations(op, args, kwargs, outputs) if item is not None]
+    else:
+        items = composition
+    return tuple(_with_cublas(items) if op in CUBLAS_OPS else items)
+
+
+def _by_place(item: Any, outputs: Sequence[Tensor | None]) -> Any:
+    """The item, with outputs by their places among all."""
+    if isinstance(item, Kept):
+        return Output(_place(item.output, outputs), item.size_bytes)
+    if isinstance(item, Reduction):
+        parts = [Part.STAGING, Part.SEMAPHORES] if item.in_result else list(Part)
+        return Brackets(tuple(Staged(item, part) for part in parts))
+    return Output(_place(item, outputs)) if isinstance(item, Tensor) else item
+
+
+def _place(output: Tensor, outputs: Sequence[Tensor | None]) -> int:
+    return next(place for place, other in enumerate(outputs) if other is output)
+
+
+def _with_cublas(items: Sequence[Any]) -> Iterator[Any]:
+    """Operands are copied, then cuBLAS takes its workspace, then copies are given back."""
+    for item in items:
+        if isinstance(item, Give):
+            yield Multiplies()
+        yield item
+    yield Multiplies()
 
 
 def allocations(

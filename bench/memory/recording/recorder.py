@@ -26,18 +26,16 @@ from bench.memory.allocator.caching import FREE
 from bench.memory.convolution import Convolution
 from bench.memory.gpus import cublas_workspace_bytes
 from bench.memory.recording.autograd import CANDIDATES, Maker, in_place, maker, references_of_a_formula
-from bench.memory.recording.composites import Give, Kept, Multiplies, Output, Take
-from bench.memory.recording.kernels import Item, Temporary, allocations
-from bench.memory.recording.metadata import Effect, OutputCache
+from bench.memory.recording.composites import Give, Output, Take
+from bench.memory.recording.kernels import Brackets, Plan, Temporary
+from bench.memory.recording.metadata import Effect, OutputCache, run_now
 from bench.memory.recording.moving import parameters_kept
 from bench.memory.recording.not_recorded import compilation_said, recurrence_said
 from bench.memory.recording.on_cuda import CUDA, is_on_cuda
 from bench.memory.recording.optimizers import kernels_of_a_gpu
-from bench.memory.recording.products import CUBLAS_OPS
 from bench.memory.recording.values import Values
-from bench.memory.reductions import Reduction
-from bench.memory.staging import Part, Staged
-from bench.memory.trace import Event, Trace, agrees, constant, fitted, same_sequence
+from bench.memory.staging import Staged
+from bench.memory.trace import Event, Trace, agrees, constant, fitted, freed, same_sequence
 
 aten = torch.ops.aten
 
@@ -64,7 +62,7 @@ class FailsAtBatchError(NotRecordableError):
     """The step runs at one batch, and not at another."""
 
 
-def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
+def record(make_step: MakeStep, steps: int = STEPS, cache: OutputCache | None = None) -> Trace:
     """Record `steps` training steps as one trace for every batch size.
 
     The step is recorded at batches 2 and 3, and its first call checked at batch 1. Where batch 1 alone takes another
@@ -72,6 +70,8 @@ def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
     and the check is made at batch 4. Where sizes are quadratic in the batch, as of the products of all pairs of
     samples, batch 4 is recorded too and the check made at batch 5. A step may fail at batch 1 alone, as batch
     normalisation does: see `impossible` there.
+
+    `cache` remembers what operations do; recordings with the same default dtype and card can share one.
 
     Raises:
         DependsOnBatchError: sizes are not quadratic in the batch, or the sequence of events depends on it.
@@ -81,7 +81,7 @@ def record(make_step: MakeStep, steps: int = STEPS) -> Trace:
     """
     if steps < STEPS:
         raise ValueError(f"steps is {steps}, expected at least {STEPS}: the first step makes the optimiser's state")
-    cache = OutputCache()
+    cache = cache or OutputCache()
 
     recordings = [
         events_of(make_step, BATCH, steps, cache),
@@ -283,7 +283,7 @@ class Recorder(TorchDispatchMode):
         self._cache = cache or OutputCache()
         self._from_memory = device.type == "meta"
         # Python numbers become tensors on the host first; where the device is the host, they must not count.
-        self._host_ops = {aten.lift_fresh.default} if device.type == "cpu" else set()
+        self._host_ops = {id(aten.lift_fresh.default)} if device.type == "cpu" else set()
         self._known: dict[int, tuple[int, int, weakref.ref[Any], Maker]] = {}
         self._next_key = 0
         self._values = Values() if is_on_cuda() else None
@@ -303,52 +303,42 @@ class Recorder(TorchDispatchMode):
             known = self._known.get(args[0].untyped_storage()._cdata)
             if known is not None:
                 func = in_place(func, args, known[3])
-        effect = self._cache.effect(func)
         kwargs = kwargs or {}
         if self._values is not None:
             answer = self._values.answer(func, args, kwargs)
             if answer is not None:
                 return answer[0]
-        if self._from_memory:
+        if not self._from_memory:
+            is_view = self._cache.effect(func) is Effect.VIEWS
+            result, outputs, plan = (func(*args, **kwargs), (), ()) if is_view else run_now(func, args, kwargs)
+        else:
             for value in args:  # torch.tensor(...) bypasses dispatch: its storage appears at first use
                 if isinstance(value, Tensor) and value.untyped_storage()._cdata not in self._known:
                     self._note(value, func)
-            result, plan = self._cache.call(func, effect, args, kwargs)
-            if self._values is not None and effect is not Effect.VIEWS:
+            result, outputs, plan = self._cache.call(func, args, kwargs)
+            if self._values is not None and self._cache.effect(func) is not Effect.VIEWS:
                 self._values.follow(func, args, kwargs, result)
-        else:
-            result, plan = func(*args, **kwargs), None
-        if self._open and plan is not None:
-            self._carry_out(plan, _flat(result), func)
-        elif self._open and effect is not Effect.VIEWS and func not in self._host_ops:
-            self._carry_out(allocations(func, args, kwargs, _flat(result)), [], func)
+        if plan and self._open and id(func) not in self._host_ops:
+            self._carry_out(plan, outputs, func)
         return result
 
-    def _carry_out(self, items: Sequence[Item | Output | Multiplies], outputs: list[Any], func: Any) -> None:
-        """Note what an operation allocates and frees, in order; cuBLAS's workspace before what it gives back."""
+    def _carry_out(self, plan: Plan, outputs: Sequence[Tensor | None], func: Any) -> None:
+        """Note what an operation allocates and frees, in order."""
         keys: dict[int, int] = {}
-        needs_cublas = func in CUBLAS_OPS
-        for item in items:
-            if isinstance(item, Tensor):
-                self._note(item, func)
-            elif isinstance(item, Output):
-                self._note(outputs[item.place], func)
-            elif isinstance(item, Kept):
-                self._note(item.output, func, item.size_bytes)
+        for item in plan:
+            if type(item) is Output:
+                place, on_a_card = item
+                self._note(outputs[place], func, on_a_card)
             elif isinstance(item, Temporary):
                 self._note_temporary(item, func)
-            elif isinstance(item, Reduction):
+            elif isinstance(item, Brackets):
                 self._note_staging(item, func)
             elif isinstance(item, Take):
                 keys[item.number] = self._allocate(item.size_bytes, False, func)
-            elif isinstance(item, Multiplies):
-                self._note_cublas_workspace(func)
             elif isinstance(item, Give):
-                if needs_cublas:
-                    self._note_cublas_workspace(func)
-                self.events.append(Event(keys[item.number], FREE, False, "free"))
-        if needs_cublas:
-            self._note_cublas_workspace(func)
+                self.events.append(freed(keys[item.number]))
+            else:
+                self._note_cublas_workspace(func)
 
     def close(self) -> None:
         """Stop recording; what dies from now on leaves no event."""
@@ -360,9 +350,9 @@ class Recorder(TorchDispatchMode):
             name = self._names[id(func)] = str(func)
         return name
 
-    def _note(self, tensor: Tensor, func: Any, on_a_card: int | None = None) -> None:
+    def _note(self, tensor: Any, func: Any, on_a_card: int | None = None) -> None:
         """Note a tensor's storage if it is new; `on_a_card` are its bytes there, if they are others."""
-        if tensor.device.type != self._device_type:
+        if not (tensor.is_meta if self._from_memory else tensor.device.type == self._device_type):
             return
         storage = tensor.untyped_storage()
         address, size_bytes = storage._cdata, storage.nbytes()
@@ -389,11 +379,9 @@ class Recorder(TorchDispatchMode):
         key = self._allocate(temporary.most_bytes, True, func, temporary.call)
         self.events.append(Event(key, FREE, True, self._name(func)))
 
-    def _note_staging(self, reduction: Reduction, func: Any) -> None:
-        """Note what a reduction may take at another batch or on a card: allocated in order, freed as brackets close."""
-        parts = [Part.STAGING, Part.SEMAPHORES] if reduction.in_result else list(Part)
-        keys = [self._allocate(0, False, func, staged=Staged(reduction, part)) for part in parts]
-        self.events += [Event(key, FREE, False, "free") for key in reversed(keys)]
+    def _note_staging(self, brackets: Brackets, func: Any) -> None:
+        keys = [self._allocate(0, False, func, staged=staged) for staged in brackets.staged]
+        self.events += map(freed, reversed(keys))
 
     def _note_cublas_workspace(self, func: Any) -> None:
         in_backward = _in_backward()
@@ -414,8 +402,9 @@ class Recorder(TorchDispatchMode):
         self._next_key += 1
         source = self._locate() if self._locate else None
         in_backward = call is not None and _in_backward()
-        name = self._name(func)
-        self.events.append(Event(key, size_bytes, workspace, name, call, source, is_cublas, in_backward, staged))
+        name = self._names.get(id(func)) or self._name(func)
+        fields = key, size_bytes, workspace, name, call, source, is_cublas, in_backward, staged
+        self.events.append(tuple.__new__(Event, fields))  # without what naming the fields costs
         return key
 
     def _free(self, address: int, key: int) -> None:
@@ -423,16 +412,9 @@ class Recorder(TorchDispatchMode):
         if self._values is not None:
             self._values.forget(address)
         if self._open:
-            self.events.append(Event(key, FREE, False, "free"))
+            self.events.append(freed(key))
 
 
 def _in_backward() -> bool:
     """Whether the autograd engine runs the operation: on a GPU, it does so in a thread of its own."""
     return torch._C._current_graph_task_id() != -1
-
-
-def _flat(result: Any) -> list[Any]:
-    """An operation's outputs, in order: tensors, None for outputs not asked for, members of lists of tensors."""
-    if isinstance(result, (tuple, list)):
-        return [leaf for item in result for leaf in _flat(item)]
-    return [result]
