@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +24,7 @@ import torch
 from bench.commands.measuring import steps_errors_told
 from bench.errors import UsageError
 from bench.fitting import Engine, OnDevice, Recorded, recorded_step
+from bench.memory import Boundary
 from bench.memory.gpus import CARDS
 from bench.named_step import NamedStep
 from bench.virtual import VirtualEngine
@@ -88,20 +90,20 @@ def ask(step: str) -> Found:
     if torch.version.cuda:
         recorded = ours if isinstance(ours, Recorded) else None
         engines.append(_told(step, lambda: OnDevice(VirtualEngine, NamedStep(step), recorded=recorded)))
-    largest = [each if isinstance(each, str) else _told(step, lambda e=each: e.largest(CARD).batch) for each in engines]
-    batch = min((each for each in largest if isinstance(each, int)), default=0)
-    answers = [
-        Answered(refusal=found) if isinstance(found, str) else _at(step, engine, found, batch)
-        for engine, found in zip(engines, largest, strict=True)
-    ]
+    edges = [each if isinstance(each, str) else _told(step, partial(each.largest, CARD)) for each in engines]
+    batch = min((each.batch for each in edges if isinstance(each, Boundary)), default=0)
+    answers = [_at(step, *each, max(batch, 1)) for each in zip(engines, edges, strict=True)]
     return Found(step, batch, answers[0], answers[1] if len(answers) > 1 else None)
 
 
-def _at(step: str, engine: Engine, largest: int, batch: int) -> Answered:
-    probe = _told(step, lambda: engine.probe(CARD, max(batch, 1)))
+def _at(step: str, engine: Engine | str, edge: Boundary | str, batch: int) -> Answered:
+    if isinstance(engine, str) or isinstance(edge, str):
+        return Answered(refusal=str(edge))
+    probed = [each for each in edge.probes if each.batch == batch]
+    probe = probed[0] if probed else _told(step, partial(engine.probe, CARD, batch))
     if isinstance(probe, str):
-        return Answered(largest, refusal=probe)
-    return Answered(largest, probe.peak_allocated_bytes, probe.peak_reserved_bytes)
+        return Answered(edge.batch, refusal=probe)
+    return Answered(edge.batch, probe.peak_allocated_bytes, probe.peak_reserved_bytes)
 
 
 def _told(step: str, function: Callable[[], T]) -> T | str:
