@@ -213,7 +213,7 @@ BAD = {
         r"fails: SystemExit: done \(bad.py:4, in step",
     ),
     "value": (
-        HEAD + "def make_step(batch, device):\n    return lambda: torch.rand(batch, device=device).nonzero()\n",
+        HEAD + "def make_step(batch, device):\n    return lambda: torch.rand(batch, device=device).unique()\n",
         r"cannot be recorded: .*\(bad.py:3, in <lambda>: `return lambda",
     ),
     "nothing": (

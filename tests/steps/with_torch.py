@@ -178,7 +178,7 @@ def masked_loss(batch):
 
     def loss():
         rows = torch.randn(batch, 64, 256, device="cuda")
-        mask = torch.ones(batch, 64, dtype=torch.bool, device="cuda").tril()
+        mask = (torch.arange(64, device="cuda") % 4 > 0).expand(batch, 64)
         return functional.mse_loss(model(rows)[mask], rows[mask])
 
     return updating(model, loss)

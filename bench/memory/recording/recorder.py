@@ -34,6 +34,7 @@ from bench.memory.recording.moving import parameters_kept
 from bench.memory.recording.on_cuda import CUDA, is_on_cuda
 from bench.memory.recording.optimizers import kernels_of_a_gpu
 from bench.memory.recording.products import CUBLAS_OPS
+from bench.memory.recording.selecting import instead, places_of, selects
 from bench.memory.recording.values import Values
 from bench.memory.reductions import Reduction
 from bench.memory.staging import Part, Staged
@@ -341,6 +342,8 @@ class Recorder(TorchDispatchMode):
             answer = self._values.answer(func, args, kwargs)
             if answer is not None:
                 return answer[0]
+            if selects(func, args):
+                return self._select(func, args, kwargs)
         if self._from_memory:
             for value in args:  # torch.tensor(...) bypasses dispatch: its storage appears at first use
                 if isinstance(value, Tensor) and value.untyped_storage()._cdata not in self._known:
@@ -355,6 +358,21 @@ class Recorder(TorchDispatchMode):
         elif self._open and effect is not Effect.VIEWS and func not in self._host_ops:
             self._carry_out(allocations(func, args, kwargs, _flat(result)), [], func)
         return result
+
+    def _select(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Find the places that a call selects, then carry it out at these."""
+
+        def places(mask: Tensor) -> Tensor:
+            assert self._values
+            found = places_of(mask, self._values)
+            if self._open:
+                self._carry_out(found.items, [], func)
+            return found.places
+
+        if func is aten.nonzero.default:
+            return places(args[0])
+        func, args = instead(func, args, places)
+        return self.__torch_dispatch__(func, (), args, kwargs)
 
     def _carry_out(self, items: Sequence[Item | Output | Multiplies], outputs: list[Any], func: Any) -> None:
         """Note what an operation allocates and frees, in order; cuBLAS's workspace before what it gives back."""
