@@ -22,7 +22,7 @@ from bench.memory.allocator.caching import AllocatorConfig
 from bench.memory.by_card import StepByCard
 from bench.memory.cudnn.envelope import Envelope, with_most_cublas
 from bench.memory.cudnn.heuristics import workspaces
-from bench.memory.explaining.explain import Explanation, explain
+from bench.memory.explaining.explain import Category, Explanation, explain
 from bench.memory.explaining.sources import locate
 from bench.memory.forms import as_make_step
 from bench.memory.gpus import ASSUMED_CONTEXT_BYTES
@@ -108,7 +108,8 @@ class Answer:
         engine: What answered: "simulated", "virtual" or "cuda".
         batch: The batch that was asked about, if one was.
         cards: The answers.
-        made_of: What the peak on the first card is made of, at the batch asked about or else the largest.
+        made_of: What the peak on the first card is made of, at the batch asked about or else the largest; where memory
+            has no limit, if that batch does not fit.
         assumed: What was taken to be so.
     """
 
@@ -138,7 +139,10 @@ class Engine(Protocol):
         ...
 
     def made_of(self, card: Card, batch: int) -> Explanation | None:
-        """What the peak of a batch is made of; None if this engine cannot tell."""
+        """What the peak of a batch is made of, where memory has no limit if it does not fit.
+
+        None if this engine cannot tell.
+        """
         ...
 
     def assumed(self, cards: Sequence[Card]) -> tuple[Assumption, ...]:
@@ -202,13 +206,19 @@ class Recorded:
         return self._at(card, batch).without_limit().probe(batch)
 
     def made_of(self, card: Card, batch: int) -> Explanation | None:
-        """What the peak of a batch is made of."""
+        """What the peak of a batch is made of; of one that does not fit, what it would be made of."""
         with self._listening(card):
             step = self._recorded.on(card)
             if not step.runs_at(batch):
                 return None
             sources = locate(self._make_step, step.trace, batch, self._steps)
-        return replace(explain(self._engine(card, step.trace), batch, sources), card=card)
+        engine = self._engine(card, step.trace)
+        if not engine.probe(batch).fits:
+            engine = engine.without_limit()
+        explained = explain(engine, batch, sources)
+        left_bytes = card.usable_bytes - explained.peak_reserved_bytes  # below zero, what it lacks
+        beside = {Category.FREE: left_bytes, Category.CONTEXT: card.context_bytes}
+        return replace(explained, card=card, categories=explained.categories | beside)
 
     def assumed(self, cards: Sequence[Card]) -> tuple[Assumption, ...]:
         """Bounds of workspaces, the context, and what the recording said."""
@@ -277,8 +287,10 @@ class OnDevice:
         self._of = lambda card, guess: engine(make_step, card, first_guess=guess, steps=steps, alloc_conf=alloc_conf)
 
     def largest(self, card: Card) -> Boundary:
-        """The largest batch, every probe of which is a run."""
-        return largest_batch(self._engine(card, self._guess(card)))
+        """The largest batch, every probe of which is a run; where the recording says the same, two runs show it."""
+        guess = self._guess(card)
+        is_others = self._recorded is not None and self.name != CudaEngine.name
+        return largest_batch(self._engine(card, guess), trusted=guess if is_others else None)
 
     def probe(self, card: Card, batch: int) -> Probe:
         """One run."""

@@ -68,7 +68,9 @@ def made_of_caption(answer: Answer) -> str:
     """Which peak it is."""
     explained = answer.made_of
     assert explained
-    title = f"{answer.step}, batch {explained.batch}, {explained.card.name}"
+    first = answer.cards[0]
+    fits = first.asked.fits if first.asked else first.boundary.batch > 0
+    title = f"{answer.step}, batch {explained.batch}, {explained.card.name}" + ("" if fits else " without a limit")
     by = "" if answer.engine == "simulated" else " As the recording sees it."
     shown = composition.breakdown_caption(explained, ROWS)
     return f"{composition.caption(explained, title)} {shown}{by}"

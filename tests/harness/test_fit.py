@@ -27,6 +27,12 @@ assert len(sys.argv) == 1, sys.argv
 def one_mib_each(batch, device):
     return lambda: torch.empty(batch, 2**20, dtype=torch.uint8, device=device)
 
+def two_parts(batch, device):
+    def step():
+        held = [torch.empty(count * batch, 2**20, dtype=torch.uint8, device=device) for count in (1, 2)]
+
+    return step
+
 def by_default(batch, device="meta", rate=1e-3):
     return lambda: torch.empty(batch, 2**20, dtype=torch.uint8, device=device)
 
@@ -82,7 +88,17 @@ def test_a_batch_that_does_not_fit_lacks_so_much(run):
     asked = told["cards"][0]["asked"]
     assert (asked["fits"], asked["left_bytes"]) == (False, -8 * MiB)  # segments are of whole 2 MiB
     assert asked["needed_bytes"] == (USABLE_MIB + 8) * MiB
-    assert told["made_of"]["failed_request_bytes"] == (USABLE_MIB + 7) * MiB
+    made_of = told["made_of"]
+    assert (made_of["peak_reserved_bytes"], made_of["failed_request_bytes"]) == ((USABLE_MIB + 8) * MiB, None)
+    assert made_of["categories"]["free"] == -8 * MiB
+
+
+def test_what_does_not_fit_is_told_of_whole(run):
+    """The rows are of all that the batch would need, not of what is held where memory runs out: here, nothing."""
+    asked = ("train.py:two_parts", "--gpu-cap", "8GB", "--batch", 9000)
+    rows = answer_of(run(*asked, "--json"))["made_of"]["rows"]
+    assert [(row["blocks"], row["size_bytes"] // MiB) for row in rows] == [(2, 27_000)]
+    assert "train.py:two_parts, batch 9000, 8GB without a limit. At its peak: step " in run(*asked).stdout
 
 
 def test_the_answer_stands_first_then_why_then_what_was_assumed(run):
@@ -197,7 +213,7 @@ BAD = {
         r"fails: SystemExit: done \(bad.py:4, in step",
     ),
     "value": (
-        HEAD + "def make_step(batch, device):\n    return lambda: torch.rand(batch, device=device).nonzero()\n",
+        HEAD + "def make_step(batch, device):\n    return lambda: torch.rand(batch, device=device).unique()\n",
         r"cannot be recorded: .*\(bad.py:3, in <lambda>: `return lambda",
     ),
     "nothing": (

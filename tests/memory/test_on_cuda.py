@@ -277,3 +277,30 @@ def test_recurrent_layers_are_said(layer):
         pytest.warns(NotRecordedWarning, match=r"nn\.RNN is recorded cell by cell: on a card cuDNN runs it"),
     ):
         events_of(make_step, 2, 1)
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_what_is_saved_on_the_host_leaves_the_card(pinned):
+    """The virtual card does the same, event for event. Were all five results kept, there would be ten at a time."""
+
+    def make_step(batch, device):
+        values = torch.ones(1000, device="cuda", requires_grad=True)
+
+        def step():
+            result = values
+            with torch.autograd.graph.save_on_cpu(pin_memory=pinned):
+                for _ in range(5):
+                    result = result.sin()
+            result.sum().backward()
+
+        return step
+
+    with on_cuda(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        events = events_of(make_step, 2, 1)
+    held, most, sizes = 0, 0, {}
+    for event in events:
+        sizes.setdefault(event.key, event.size_bytes)
+        held += 4000 * (event.size_bytes == 4000) - 4000 * (event.size_bytes < 0 and sizes[event.key] == 4000)
+        most = max(most, held)
+    assert most == 6 * 4000  # values, the last result, one that came back, its cosine, a gradient of each side

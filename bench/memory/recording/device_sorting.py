@@ -22,6 +22,7 @@ _SINGLE_TILE_KEYS = {4: 4096, 8: 2304}  # by the bytes of a key: so many are sor
 _SORT_TILE_KEYS = {(4, 4): 8192, (4, 8): 3072, (8, 8): 3840}  # by the bytes of a key and its value
 _SCAN_TILES = {2: (30 * 256, 16), 4: (15 * 128, 8), 8: (7 * 128, 16)}  # numbers, and bytes of a tile's status
 _UNIQUE_TILE = 320
+_FLAGS_TILE, _COUNTED_AT_ONCE = 640, 4096
 _SMALL_SORT = 4096  # along a dimension of so many, PyTorch's own kernel sorts in place
 _SEGMENTED_FROM = 128  # rows
 
@@ -48,6 +49,16 @@ def scan_bytes(numbers: int, number_bytes: int) -> int:
 def unique_bytes(numbers: int) -> int:
     """The storage of finding where sorted numbers change."""
     return _stored((-(-numbers // _UNIQUE_TILE) + 32) * 16) + 2 * _ALIGNMENT_BYTES - 1
+
+
+def counting_bytes(numbers: int) -> int:
+    """The storage of counting where numbers are not 0: a sum of each block, of as many as an RTX 3080 runs."""
+    return 1 if numbers <= _COUNTED_AT_ONCE else _stored(8160) + _ALIGNMENT_BYTES - 1
+
+
+def flagging_bytes(numbers: int) -> int:
+    """The storage of finding where numbers are not 0."""
+    return _stored((-(-numbers // _FLAGS_TILE) + 32) * 8) + 2 * _ALIGNMENT_BYTES - 1
 
 
 def _stored(*sizes: int) -> int:

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import save_on_cpu
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 from torch.utils._device import DeviceContext, _device_constructors
 from torch.utils._pytree import tree_map_only
@@ -60,6 +61,7 @@ def on_cuda(card: Card | None = None) -> Iterator[Attention]:
         with (
             _torch_cuda(kernels.capability),
             _default_devices(),
+            _saved_on_the_host(),
             casts_of_a_gpu(),
             attention_of(kernels) as asked,
             _redirections(),
@@ -243,6 +245,41 @@ def _without_pinning(begin: Callable[..., None]) -> Callable[..., None]:
         iterator._pin_memory = iterator._pin_memory and not _active.get()
 
     return init
+
+
+@contextlib.contextmanager
+def _saved_on_the_host() -> Iterator[None]:
+    """torch.autograd.graph.save_on_cpu: what is saved leaves the card and comes back, without data on the host."""
+    begin = save_on_cpu.__init__
+
+    def init(saves: save_on_cpu, pin_memory: bool = False, *args: Any, **kwargs: Any) -> None:
+        begin(saves, pin_memory, *args, **kwargs)
+        pack, unpack = saves.pack_hook, saves.unpack_hook
+
+        def leave(tensor: Tensor) -> Any:
+            if not _is_meta(tensor):
+                return pack(tensor)
+            if pin_memory:
+                tensor = tensor.contiguous()  # the host's block is; a copy between devices first makes it so
+            return _Away(tensor.shape, tensor.stride(), tensor.dtype)
+
+        def come_back(packed: Any) -> Tensor:
+            if not isinstance(packed, _Away):
+                return unpack(packed)
+            return torch.empty_strided(packed.shape, packed.stride, dtype=packed.dtype, device=META)
+
+        saves.pack_hook, saves.unpack_hook = leave, come_back
+
+    with patch.object(save_on_cpu, "__init__", init):
+        yield
+
+
+class _Away(NamedTuple):
+    """A tensor that waits on the host."""
+
+    shape: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
 
 
 class _Generator(torch.Generator):

@@ -33,6 +33,7 @@ from bench.memory.recording.moving import parameters_kept
 from bench.memory.recording.not_recorded import compilation_said, recurrence_said
 from bench.memory.recording.on_cuda import CUDA, is_on_cuda
 from bench.memory.recording.optimizers import kernels_of_a_gpu
+from bench.memory.recording.selecting import instead, places_of, selects
 from bench.memory.recording.values import Values
 from bench.memory.staging import Staged
 from bench.memory.trace import Event, Trace, agrees, constant, fitted, freed, same_sequence
@@ -308,6 +309,8 @@ class Recorder(TorchDispatchMode):
             answer = self._values.answer(func, args, kwargs)
             if answer is not None:
                 return answer[0]
+            if selects(func, args):
+                return self._select(func, args, kwargs)
         if not self._from_memory:
             is_view = self._cache.effect(func) is Effect.VIEWS
             result, outputs, plan = (func(*args, **kwargs), (), ()) if is_view else run_now(func, args, kwargs)
@@ -321,6 +324,21 @@ class Recorder(TorchDispatchMode):
         if plan and self._open and id(func) not in self._host_ops:
             self._carry_out(plan, outputs, func)
         return result
+
+    def _select(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Find the places that a call selects, then carry it out at these."""
+
+        def places(mask: Tensor) -> Tensor:
+            assert self._values
+            found = places_of(mask, self._values)
+            if self._open:
+                self._carry_out(found.plan, [found.places], func)
+            return found.places
+
+        if func is aten.nonzero.default:
+            return places(args[0])
+        func, args = instead(func, args, places)
+        return self.__torch_dispatch__(func, (), args, kwargs)
 
     def _carry_out(self, plan: Plan, outputs: Sequence[Tensor | None], func: Any) -> None:
         """Note what an operation allocates and frees, in order."""

@@ -97,6 +97,11 @@ class Values:
             return None
         return twin.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
+    def tell(self, tensor: Tensor, known: Tensor | None) -> None:
+        """What a tensor without data has in it, if that is known."""
+        if known is not None and _is_small(tensor):
+            self._keep(tensor, known)
+
     def follow(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> None:
         """After a call on tensors without data: what is known of what it gave or wrote."""
         if self._says_finite(func, args):

@@ -1,0 +1,94 @@
+"""Elements selected by value: as many as a known mask tells, else all; temporaries by the virtual card."""
+
+import warnings
+
+import pytest
+import torch
+
+from bench.memory.allocator.caching import FREE
+from bench.memory.recording.device_sorting import counting_bytes, flagging_bytes
+from bench.memory.recording.on_cuda import on_cuda
+from bench.memory.recording.recorder import NotRecordableError, events_of
+from bench.memory.recording.values import AssumedValue
+
+
+def events(step, batch=64):
+    """What one call allocates, in bytes, and -k for the free of the k-th last; and what is assumed."""
+    with warnings.catch_warnings(record=True) as heard, on_cuda():
+        warnings.simplefilter("always")
+        recorded = events_of(lambda batch, device: lambda: step(batch), batch, 1)
+    keys, told = [], []
+    for event in recorded:
+        if event.size_bytes == FREE:
+            told.append(keys.index(event.key) - len(keys))
+        else:
+            keys.append(event.key)
+            told.append(event.size_bytes)
+    return told, [each.message.what for each in heard if isinstance(each.message, AssumedValue)]
+
+
+# torch 2.14.1's own CUDA code on the virtual card, an RTX 3080; it selects none.
+@pytest.mark.parametrize(
+    ("numbers", "counting", "flagging"),
+    [(1024, 1, 1023), (4096, 1, 1023), (4097, 8447, 1023), (32768, 8447, 1279), (65536, 8447, 1791)],
+)
+def test_what_a_card_takes_to_find_places(numbers, counting, flagging):
+    assert (counting_bytes(numbers), flagging_bytes(numbers)) == (counting, flagging)
+
+    def step(batch):
+        torch.zeros(numbers, dtype=torch.bool, device="cuda").nonzero()
+
+    assert events(step) == ([numbers, 4, counting, -1, flagging, -1, -3, -4], [])
+
+
+def test_a_mask_that_is_known_selects_what_it_says():
+    def step(batch):
+        mask = torch.arange(batch, device="cuda") < 48
+        return (torch.empty(batch, 3, device="cuda")[mask]).shape
+
+    told, assumed = events(lambda batch: check(step(batch), (48, 3)))
+    assert 48 * 8 in told and 48 * 3 * 4 in told
+    assert assumed == []
+
+
+def test_any_other_mask_selects_all():
+    def step(batch):
+        values = torch.rand(batch, 8, device="cuda")
+        check(values[values > 0.5].shape, (batch * 8,))
+        check(values.masked_select(values[:, :1] > 0.5).shape, (batch * 8,))
+        check((values > 0.5).nonzero().shape, (batch * 8, 2))
+
+    assert events(step)[1] == ["of 512 elements that the step selects by value, all are taken"] * 3
+
+
+def test_gradients_go_where_elements_come_from():
+    def step(batch):
+        values = torch.ones(batch, 256, device="cuda", requires_grad=True)
+        values[torch.ones(batch, dtype=torch.bool, device="cuda")].sum().backward()
+        check(values.grad.shape, (batch, 256))
+
+    told, assumed = events(step)
+    assert told.count(8 * 64) >= 2  # the places, found again
+    assert assumed == []
+
+
+def test_one_number_is_written_without_looking_for_places():
+    def step(batch):
+        values = torch.zeros(batch, device="cuda")
+        values[torch.rand(batch, device="cuda") > 0.5] = 1.0
+
+    told, assumed = events(step)
+    assert 8 * 64 not in told
+    assert assumed == []
+
+
+def test_outside_a_program_for_a_gpu_it_is_refused():
+    def make_step(batch, device):
+        return lambda: torch.rand(batch, device=device).nonzero()
+
+    with pytest.raises(NotRecordableError, match="nonzero"):
+        events_of(make_step, 2, 1)
+
+
+def check(shape, expected):
+    assert tuple(shape) == expected
