@@ -63,11 +63,14 @@ def test_imports_run_one_way(folder):
 
 
 EXTRAS = ("torchmetrics", "skimage", "sklearn", "PIL", "h5py", "pydicom", "nrrd", "pyarrow", "submitit", "pytest")
+EXTRAS += ("lightning", "transformers")
 NEED_AN_EXTRA = (
     "bench/accuracy",
     "bench/data",
     "bench/slurm.py",
     "bench/pytest_plugin.py",
+    "bench/integrations/lightning.py",
+    "bench/integrations/transformers.py",
     "bench/report/formats/parquet.py",
 )
 

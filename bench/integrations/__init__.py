@@ -1,0 +1,1 @@
+"""Callbacks of other people's trainers; each module imports the library that it is for."""
