@@ -3,15 +3,24 @@
 pytest benchmarks/test_table_speed.py --benchmark-only
 """
 
+import functools
 import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
-from cold import cold
+from cold import COMMAND, cold
 
 from bench import config, suite
-from bench.memory import SimulatedEngine, card_of_capacity, largest_batch, record
-from bench.workload import recorded_evaluations
+from bench.memory import SimulatedEngine, card_of_capacity, checked, largest_batch, record, simulated
+from bench.memory.recording import recorder
+from bench.stages import memory
+from bench.workload import Workload, recorded_evaluations
 
 
 def test_help(benchmark):
@@ -19,9 +28,75 @@ def test_help(benchmark):
 
 
 def test_whole_table(benchmark, tmp_path):
-    """4 architectures x 3 tasks x 3 caps."""
-    cold(benchmark, "run", "--fresh", "--output", str(tmp_path), rounds=3)
+    """4 architectures x 3 tasks x 3 caps, in times of `import torch` just before: by clock and by processor.
+
+    Processor time counts all processes; it says more where others use the machine. Of it, what is imported, read and
+    written is taken by the same command where all records are there.
+    """
+    ratios = []
+
+    def run():
+        torch_took = _seconds(sys.executable, "-c", "import torch")
+        command = [*COMMAND, "run", "--stages", "memory", "--output", str(tmp_path)]
+        took, taken = _seconds(*command, "--fresh"), _seconds(*command)
+        ratios.append((took[0] / torch_took[0], took[1] / torch_took[1], taken[1] / torch_took[1]))
+
+    benchmark.pedantic(run, rounds=3)
+    by_clock, by_processor, of_imports = map(statistics.median, zip(*ratios, strict=True))
+    benchmark.extra_info["times_import_torch"] = round(by_clock, 1)
+    benchmark.extra_info["times_import_torch_by_processor"] = round(by_processor, 1)
+    benchmark.extra_info["of_these_imports_and_writing"] = round(of_imports, 1)
     benchmark.extra_info["largest_process_MiB"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def _seconds(*command):
+    """What a command takes: by the clock, and of all its processes on the processor."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    clock, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return clock, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+_PARTS = {
+    "building": [(Workload, "build")],
+    "recording": [(recorder, "record_events")],
+    "fitting": [(recorder, "fitted"), (recorder, "same_sequence")],
+    "checks": [(recorder, "agrees"), (checked, "agrees")],
+    "replay": [(simulated, "replay")],
+    "search": [(memory, "_simulated")],
+}
+
+
+def test_parts_of_the_table(benchmark):
+    """What each part of the table takes of the processor, in seconds; each without the parts inside it."""
+    seconds, inside = Counter(), []
+
+    def timed(part, function):
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            inside.append(0.0)
+            start = time.process_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                took = time.process_time() - start
+                seconds[part] += took - inside.pop()
+                if inside:
+                    inside[-1] += took
+
+        return call
+
+    cards = [card_of_capacity(name) for name in ("8GB", "10GB", "24GB")]
+    cells = suite.cells(config.load(config.default_path()), cards=cards)
+    places = [(part, *place) for part, several in _PARTS.items() for place in several]
+    patches = [patch.object(owner, name, timed(part, getattr(owner, name))) for part, owner, name in places]
+    for each in patches:
+        each.start()
+    try:
+        benchmark.pedantic(lambda: [memory.measure(cell, None, None) for cell in cells], rounds=1)
+    finally:
+        patch.stopall()
+    benchmark.extra_info.update({part: round(took, 2) for part, took in seconds.items()})
 
 
 def workload(**changes):
