@@ -59,6 +59,7 @@ def explain(
     from bench.memory import NotRecordableError
     from bench.memory.measuring.cuda import ProbeFailedError
     from bench.report import composition
+    from bench.report.layout import LEAST
     from bench.report.terminal import print_table
 
     card_given = cards_given([gpu_cap] if gpu_cap is not None else None, [gpu] if gpu is not None else None)
@@ -99,7 +100,8 @@ def explain(
         print_table(composition.categories(explanation), composition.caption(explanation, title))
         if top:
             print()
-            print_table(composition.breakdown(explanation, top), composition.breakdown_caption(explanation, top))
+            table, caption = composition.breakdown(explanation, top), composition.breakdown_caption(explanation, top)
+            print_table(table, caption, LEAST["breakdown"])
     sentence = composition.why_it_does_not_fit(explanation)
     if sentence:
         say(sentence)

@@ -54,7 +54,8 @@ def fit(
     from bench.fitting import fit as answered
     from bench.memory.search import LARGEST_BATCH
     from bench.report import fit as report
-    from bench.report.terminal import print_json
+    from bench.report.layout import LEAST
+    from bench.report.terminal import print_json, print_parts
 
     if batch is not None and not 1 <= batch <= LARGEST_BATCH:
         raise UsageError(f"--batch: got {batch}, expected at least 1 and at most {LARGEST_BATCH:,}")
@@ -72,7 +73,7 @@ def fit(
 
         print_json(_dumped(report.as_dict(answer, torch.__version__)))
     else:
-        print(report.text(answer))
+        print_parts(report.parts(answer), LEAST["breakdown"])
 
 
 def _asked(

@@ -56,6 +56,7 @@ def validate(
     from bench.config import load
     from bench.errors import CellsFailedError, UsageError
     from bench.report import validation as report
+    from bench.report.layout import LEAST
     from bench.report.terminal import print_table
 
     if not time_limit >= 1:
@@ -84,7 +85,7 @@ def validate(
         if is_new:
             verdict = row.reason or f"predicted {row.predicted_batch}, measured {row.measured_batch}"
             typer.echo(f"{row.architecture} on {row.task}, {row.cap}: {verdict} ({row.seconds} s)", err=True)
-    print_table(report.table(rows), report.caption(rows, device_name))
+    print_table(report.table(rows), report.caption(rows, device_name), LEAST["validation"])
     if len(rows) < len(cells) * len(cards):
         say(f"{len(rows)} of {len(cells) * len(cards)} rows done: the same command goes on")
     failed = [row for row in rows if row.status == "failed"]

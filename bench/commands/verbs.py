@@ -31,7 +31,6 @@ app = Verbs(
     name="bench",
     help="Will this network train on my card, at what batch size, how fast, how well? To the byte, without a GPU.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # else "[default: ...]" is read as markup
     pretty_exceptions_enable=False,
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.commands.verbs import app
 from bench.memory.cudnn import backend
 
 
@@ -317,3 +318,18 @@ def test_a_record_of_a_newer_bench_ends_a_run_before_anything_is_measured(bench,
             "update bench, or run this one into another folder\n"
         )
         assert records(tmp_path) == before
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_help_has_every_description_whole(terminal, columns):
+    text = terminal(columns, "--help")
+    assert max(map(len, text.splitlines())) <= columns
+    verbs = [command for command in app.registered_commands if command.name]
+    assert len(verbs) > 10
+    for command in verbs:
+        first = " ".join(command.callback.__doc__.split("\n\n")[0].split())
+        assert first in " ".join(text.split())
+
+
+def test_help_is_as_wide_as_the_terminal(terminal):
+    assert max(map(len, terminal(120, "run", "--help").splitlines())) > 100
