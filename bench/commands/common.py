@@ -71,6 +71,14 @@ def busy(what: str) -> AbstractContextManager[object]:
     return Console(stderr=True).status(what) if sys.stderr.isatty() else nullcontext()
 
 
+def import_torch() -> None:
+    """Import PyTorch, which takes seconds; where stderr is a terminal, it says so meanwhile."""
+    from importlib import import_module
+
+    with busy("importing PyTorch"):
+        import_module("torch")
+
+
 def listed(option: str, texts: Sequence[str] | None) -> list[str] | None:
     """What a list has, of which parts may be given with commas or by repeating the option; None if it was not given.
 

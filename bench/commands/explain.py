@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.commands.common import ConfigFile, check_file, say
+from bench.commands.common import ConfigFile, check_file, import_torch, say
 
 if TYPE_CHECKING:  # torch, pandas and matplotlib take over a second to import: only an explanation pays for them
     from bench.cell import Cell
@@ -47,6 +47,7 @@ def explain(
     from bench.errors import UsageError
 
     _check_what(step, architecture, task)
+    import_torch()
     _check(gpu_cap, gpu, batch, top, timeline)
     check_file("--timeline", timeline, force=force)
     check_file("--snapshot", snapshot, force=force)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands.common import Names
+from bench.commands.common import Names, import_torch
 
 if TYPE_CHECKING:  # torch takes over a second to import: only an answer pays for it
     from bench.fitting import Answer
@@ -45,6 +45,7 @@ def fit(
     The function takes a batch and returns one training step: make_step(batch) or make_step(batch, device); or it is
     one: step(batch). Without --gpu and --gpu-cap, the cards of bench.toml.
     """
+    import_torch()
     from bench.choices import refusal
     from bench.commands.measuring import chosen_cards, steps_errors_told, with_environment
     from bench.commands.run import cards_given

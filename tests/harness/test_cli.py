@@ -1,6 +1,7 @@
 """The command as a user types it: what it prints, what it stores, and its exact exit codes."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -23,8 +24,15 @@ def records(folder: Path):
     return {path.name: path.read_bytes() for path in sorted((folder / "results/runs/records").glob("*.json"))}
 
 
+def memory_of(content, card):
+    """The largest batch of a stored record on a card."""
+    (edges,) = [each["edges"] for each in json.loads(content)["memory"]["cards"] if each["card"] == card]
+    return edges.get("exact", edges["high"])["largest_batch"]
+
+
 def one_sentence(text):
-    """Exactly one line on stderr, ours."""
+    """Exactly one line on stderr, ours, beside one for each finished cell."""
+    text = re.sub(r"^bench: \d+ of \d+: .*\n", "", text, flags=re.MULTILINE)
     assert text.startswith("bench: "), text
     assert text.count("\n") == 1, text
     return text
@@ -44,7 +52,22 @@ def test_the_table_its_files_and_a_second_run(bench, tmp_path):
 
     second = bench("run")
     assert (second.returncode, second.stdout) == (0, first.stdout)
-    assert "4 of 4 cells taken from" in one_sentence(second.stderr)
+    taken, *ending = second.stderr.splitlines()
+    assert "4 of 4 cells taken from" in taken
+    batch, cell = max((memory_of(content, "8GB"), name) for name, content in stored.items())
+    task, architecture, _ = cell.split("--", 2)
+    assert ending == [
+        "bench: 4 results (4 memory), 0 failed",
+        f"bench: largest batch: 8GB {batch} ({architecture} on {task})",
+        "bench: tables and records: results/runs; `bench report --records results/runs` makes a page of them",
+    ]
+    assert first.stderr.splitlines()[4:] == ending  # after one line for each finished cell
+    lines = [
+        re.fullmatch(r"bench: (\d) of 4: (\S+) on (\S+), memory: ok \(\d+\.\d s\)", line)
+        for line in first.stderr.splitlines()[:4]
+    ]
+    assert [line[1] for line in lines] == ["1", "2", "3", "4"]
+    assert {f"{line[3]}--{line[2]}--memory" for line in lines} == {name.rsplit("--", 1)[0] for name in stored}
     assert records(tmp_path) == stored
 
     assert bench("run", "--fresh", "--architecture", "LUSER-SW", "--task", "knee").returncode == 0
@@ -102,7 +125,8 @@ def test_stages_come_one_after_the_other_each_with_its_table(bench, tmp_path):
 def test_a_failing_cell_is_a_record_and_exit_code_3(bench, tmp_path, radon_fails):
     result = bench("run", "--task", "broken", "--task", "blur")
     assert result.returncode == 3
-    assert "2 of 4 cells failed" in one_sentence(result.stderr)
+    *_, counted, _, _, last = result.stderr.splitlines()
+    assert counted == "bench: 4 results (4 memory), 2 failed" and "2 of 4 cells failed" in last
     assert "failed" in result.stdout
     by_task = [json.loads(content) for content in records(tmp_path).values()]
     assert {(r["task"], r["status"]) for r in by_task} == {("broken", "failed"), ("blur", "ok")}
