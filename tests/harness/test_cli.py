@@ -1,6 +1,7 @@
 """The command as a user types it: what it prints, what it stores, and its exact exit codes."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -11,8 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench import __version__
 from bench.commands.verbs import app
 from bench.memory.cudnn import backend
+
+ROOT = Path(__file__).parents[2]
 
 
 def command(*arguments):
@@ -357,3 +361,21 @@ def test_help_has_every_description_whole(terminal, columns):
 
 def test_help_is_as_wide_as_the_terminal(terminal):
     assert max(map(len, terminal(120, "run", "--help").splitlines())) > 100
+
+
+def test_the_shell_completes_verbs(tmp_path):
+    environment = os.environ | {"_BENCH_COMPLETE": "complete_bash", "COMP_WORDS": "bench da", "COMP_CWORD": "1"}
+    done = subprocess.run([sys.executable, "-m", "bench"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["data"], "")
+
+
+def test_completion_can_be_shown(monkeypatch, bench):
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    done = bench("--show-completion", "bash")
+    assert done.returncode == 0 and "_BENCH_COMPLETE=complete_bash" in done.stdout and not done.stderr
+
+
+def test_python_m_bench_is_bench():
+    done = subprocess.run([sys.executable, "-m", "bench", "--version"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"bench {__version__}\n")
