@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from bench import environment, streams
 from bench.errors import FAULT, BenchError, InterruptedRunError, OutputError, ReaderGoneError, UsageError
 from bench.stopping import Stopping
+
+_COMPLETION = {"--install-completion", "--show-completion"}
+"""Options of typer's, which end the process."""
 
 
 def outcome(arguments: list[str], stopping: Stopping) -> int:
@@ -40,6 +44,10 @@ def _carry_out(arguments: list[str]) -> int:
     except BadCommandError as error:
         error.show()
         return UsageError.exit_code
+    except SystemExit as end:  # as completion ends, which is no fault
+        if "_BENCH_COMPLETE" not in os.environ and not _COMPLETION.intersection(arguments):
+            raise
+        return int(end.code or 0)
 
 
 def _told(error: BaseException, stopping: Stopping, debug: bool) -> int:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 
 class Progress(NamedTuple):
-    """So much of a measurement is done, and how it goes in a few words."""
+    """So much of a measurement is done, and how it goes in a few words. The total may not be known."""
 
     done: int
-    total: int
+    total: int | None
     status: str
 
 
@@ -21,7 +21,7 @@ Listener = Callable[[Progress], None]
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
-def tell(done: int, total: int, status: str) -> None:
+def tell(done: int, total: int | None, status: str) -> None:
     """Tell whoever listens, if anybody does."""
     listener = _listener.get()
     if listener is not None:

@@ -18,7 +18,7 @@ from bench.config import Config
 from bench.errors import BenchError, StorageError, UsageError
 from bench.memory import Card, NotRecordableError
 from bench.memory.measuring.cuda import ProbeFailedError
-from bench.progress import Progress, told_to
+from bench.progress import Progress, tell, told_to
 from bench.provenance import provenance
 from bench.records import FULL_SIZE, Record, Stage
 from bench.store import RecordStore
@@ -134,6 +134,7 @@ def _answers(stored: Record, cell: Cell) -> bool:
 
 
 def _measure_and_store(cell: Cell, earlier: Record | None, store: RecordStore) -> Record:
+    tell(0, None, "")  # it has begun
     return store.save(measure(cell, earlier, store.folder.parent))
 
 

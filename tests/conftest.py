@@ -28,3 +28,15 @@ def bench(tmp_path, monkeypatch, capsys):
         return SimpleNamespace(returncode=code, stdout=printed.out, stderr=printed.err)
 
     return bench
+
+
+@pytest.fixture
+def terminal(bench, monkeypatch):
+    """Run `bench ...` with stdout a terminal of so many columns: what it printed there."""
+
+    def terminal(columns, *arguments):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        return bench(*arguments).stdout
+
+    return terminal

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.commands.check import Jobs
-from bench.commands.common import ConfigFile, Verbs, busy, say
+from bench.commands.common import ConfigFile, Verbs, busy, import_torch, say
 from bench.commands.conclusion import Force, refuse_existing
 
 app = Verbs(help="What `bench check` takes for given.", no_args_is_help=True)
@@ -31,6 +31,7 @@ def update(
 
     The same results give the same file, byte for byte. Cells that fail end it with 3, and nothing is written.
     """
+    import_torch()
     from bench import suite
     from bench.commands.measuring import chosen_cards, say_that_environment_is_ignored
     from bench.config import load

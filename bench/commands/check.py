@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.common import ConfigFile, busy
+from bench.commands.common import ConfigFile, busy, import_torch
 from bench.commands.conclusion import AllowImprovement, Force, Json, Junit, conclude, refuse_existing
 from bench.garbage import collector_paused
 
@@ -35,6 +35,7 @@ def check(
     Exits with 0 if nothing changed, 1 if something is worse or better, 4 if something that the baseline has cannot be
     compared.
     """
+    import_torch()
     from bench import suite
     from bench.commands.measuring import say_that_environment_is_ignored
     from bench.config import load

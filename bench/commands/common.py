@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 from bench import streams
 
 MOST_JOBS = 4096
+HELP_COLUMNS = 120  # of a line of help, where the terminal has as many
 DEFAULT_OUTPUT = Path("results/runs")
 
 ConfigFile = Annotated[Path | None, typer.Option(help="The suite, as a TOML file like bench.toml.")]
@@ -41,9 +42,17 @@ class Verb(TyperCommand):
                 raise UsageError(f"{parameter.opts[0]} is given {times} times, expected once")
         return super().parse_args(ctx, args)
 
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """The first paragraph of its help, whole, for the list of commands."""
+        first, *_ = (self.help or "").strip().split("\n\n")
+        return " ".join(first.split())
+
 
 class Verbs(typer.Typer):
-    """Commands of this kind."""
+    """Commands of this kind, with help that is as wide as the terminal and cuts nothing."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(context_settings={"max_content_width": HELP_COLUMNS}, **settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
         """As typer's."""
@@ -60,6 +69,14 @@ def busy(what: str) -> AbstractContextManager[object]:
     from rich.console import Console
 
     return Console(stderr=True).status(what) if sys.stderr.isatty() else nullcontext()
+
+
+def import_torch() -> None:
+    """Import PyTorch, which takes seconds; where stderr is a terminal, it says so meanwhile."""
+    from importlib import import_module
+
+    with busy("importing PyTorch"):
+        import_module("torch")
 
 
 def listed(option: str, texts: Sequence[str] | None) -> list[str] | None:

@@ -114,16 +114,17 @@ def _print(verdicts: Sequence[Verdict], json: bool) -> None:
     from json import dumps
 
     from bench.report import verdicts as report
+    from bench.report.layout import LEAST
     from bench.report.terminal import print_table
 
     if json:
         print(dumps({"format": 1, "verdicts": [report.as_dict(verdict) for verdict in verdicts]}, indent=1))
         return
-    print_table(report.table(verdicts), report.caption(verdicts))
+    print_table(report.table(verdicts), report.caption(verdicts), LEAST["verdicts"])
     why = report.why_table(verdicts)
     if why is not None:
         print()
-        print_table(why, report.why_caption(verdicts))
+        print_table(why, report.why_caption(verdicts), LEAST["why"])
 
 
 def _tell_github(verdicts: Sequence[Verdict], levels: Sequence[Level], title: str, refusal: BenchError | None) -> None:

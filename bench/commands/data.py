@@ -19,13 +19,15 @@ def list_sets(
     """The sets of images: what they are, how many images of how many subjects, licence, and whether they are here."""
     from bench.data.base import data_folder
     from bench.data.overview import overview
+    from bench.report.layout import LEAST
     from bench.report.terminal import print_table
 
     folder = folder or data_folder()
     table, reasons = overview(folder)
     for reason in reasons:
         say(reason)
-    print_table(table, f"Images (subjects) per split. Data folder: {folder}; `bench data fetch` fills it.")
+    caption = f"Images (subjects) per split. Data folder: {folder}; `bench data fetch` fills it."
+    print_table(table, caption, LEAST["data"])
 
 
 @app.command("fetch")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.common import DEFAULT_OUTPUT
+from bench.commands.common import DEFAULT_OUTPUT, import_torch
 
 
 def doctor(
@@ -21,6 +21,7 @@ def doctor(
     """
     from dataclasses import asdict
 
+    import_torch()
     import pandas as pd
 
     from bench.doctor import examine

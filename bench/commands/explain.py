@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.commands.common import ConfigFile, check_file, say
+from bench.commands.common import ConfigFile, check_file, import_torch, say
 
 if TYPE_CHECKING:  # torch, pandas and matplotlib take over a second to import: only an explanation pays for them
     from bench.cell import Cell
@@ -47,6 +47,7 @@ def explain(
     from bench.errors import UsageError
 
     _check_what(step, architecture, task)
+    import_torch()
     _check(gpu_cap, gpu, batch, top, timeline)
     check_file("--timeline", timeline, force=force)
     check_file("--snapshot", snapshot, force=force)
@@ -59,6 +60,7 @@ def explain(
     from bench.memory import NotRecordableError
     from bench.memory.measuring.cuda import ProbeFailedError
     from bench.report import composition
+    from bench.report.layout import LEAST
     from bench.report.terminal import print_table
 
     card_given = cards_given([gpu_cap] if gpu_cap is not None else None, [gpu] if gpu is not None else None)
@@ -99,7 +101,8 @@ def explain(
         print_table(composition.categories(explanation), composition.caption(explanation, title))
         if top:
             print()
-            print_table(composition.breakdown(explanation, top), composition.breakdown_caption(explanation, top))
+            table, caption = composition.breakdown(explanation, top), composition.breakdown_caption(explanation, top)
+            print_table(table, caption, LEAST["breakdown"])
     sentence = composition.why_it_does_not_fit(explanation)
     if sentence:
         say(sentence)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands.common import Names
+from bench.commands.common import Names, import_torch
 
 if TYPE_CHECKING:  # torch takes over a second to import: only an answer pays for it
     from bench.fitting import Answer
@@ -45,6 +45,7 @@ def fit(
     The function takes a batch and returns one training step: make_step(batch) or make_step(batch, device); or it is
     one: step(batch). Without --gpu and --gpu-cap, the cards of bench.toml.
     """
+    import_torch()
     from bench.choices import refusal
     from bench.commands.measuring import chosen_cards, steps_errors_told, with_environment
     from bench.commands.run import cards_given
@@ -54,7 +55,8 @@ def fit(
     from bench.fitting import fit as answered
     from bench.memory.search import LARGEST_BATCH
     from bench.report import fit as report
-    from bench.report.terminal import print_json
+    from bench.report.layout import LEAST
+    from bench.report.terminal import print_json, print_parts
 
     if batch is not None and not 1 <= batch <= LARGEST_BATCH:
         raise UsageError(f"--batch: got {batch}, expected at least 1 and at most {LARGEST_BATCH:,}")
@@ -72,7 +74,7 @@ def fit(
 
         print_json(_dumped(report.as_dict(answer, torch.__version__)))
     else:
-        print(report.text(answer))
+        print_parts(report.parts(answer), LEAST["breakdown"])
 
 
 def _asked(

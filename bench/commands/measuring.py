@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -114,45 +113,27 @@ def at_preset(settings: Config, path: Path | None, given: Mapping[str, Mapping[s
 
 
 def measured(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int | None) -> list[Record]:
-    """The cells' records, measured as far as they are not stored, each with its bar where stderr is a terminal.
+    """The cells' records, measured as far as they are not stored; stderr tells how far they are.
 
     Raises:
         InterruptedRunError: by the user; what is done is stored.
         StorageError: a record or checkpoint cannot be used or written.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    from bench import progress as progress_of
     from bench import suite
+    from bench.commands.watching import watched
     from bench.errors import InterruptedRunError
 
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[status]}"),
-    )
     records: dict[int, Record] = {}
     measured = 0
     try:
-        with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
-            bars = [progress.add_task(f"{cell.architecture} on {cell.task}", total=None, status="") for cell in cells]
-
-            def show(place: int, heard: progress_of.Progress) -> None:
-                progress.update(bars[place], total=heard.total, completed=heard.done, status=heard.status)
-
+        with watched(cells) as watcher:
             gpus = suite.gpus(cells)
             at_a_time = _side_by_side(cells[0].stage, jobs, gpus) if cells else 1
-            made = suite.run(cells, store, fresh=fresh, jobs=at_a_time, gpus=gpus, listener=show)
+            made = suite.run(cells, store, fresh=fresh, jobs=at_a_time, gpus=gpus, listener=watcher.hear)
             for place, record, is_new in made:
                 records[place] = record
                 measured += is_new
-                progress.update(
-                    bars[place], total=1, completed=1, status=record.status if is_new else "recorded before"
-                )
+                watcher.finish(place, record, is_new)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"interrupted with {len(records)} of {len(cells)} cells in {store.folder}: "

@@ -166,11 +166,12 @@ def _write(files: dict[str, bytes], folder: Path, *, force: bool) -> None:
 
 
 def _print(made: Report) -> None:
+    from bench.report.layout import LEAST
     from bench.report.terminal import print_table
 
     for place, table in enumerate(made.tables):
         print("\n" * bool(place) + table.title + "\n")
-        print_table(table.arranged, table.caption)
+        print_table(table.arranged, table.caption, LEAST.get(table.name, ()))
 
 
 def _names(folders: Iterable[Path]) -> str:

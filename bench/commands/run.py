@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands.common import DEFAULT_OUTPUT, MOST_JOBS, ConfigFile, Names, check_folder, listed, say
+from bench.commands.common import DEFAULT_OUTPUT, MOST_JOBS, ConfigFile, Names, check_folder, import_torch, listed, say
 
 if TYPE_CHECKING:  # torch takes over a second to import: only a run pays for it
     from bench.cell import Cell
@@ -64,6 +64,7 @@ def run(
     Each stage of each cell is recorded in the output folder as soon as it is measured. An interrupted run goes on
     where it stopped when the same command is given again. Options that name several things may also be repeated.
     """
+    import_torch()
     from bench import suite
     from bench.commands.measuring import (
         at_preset,
@@ -80,6 +81,7 @@ def run(
     from bench.commands.train import check_images
     from bench.config import load
     from bench.records import FULL_SIZE
+    from bench.report import summary
     from bench.report.terminal import print_json
     from bench.sharding import Shard
     from bench.stale import told
@@ -140,7 +142,17 @@ def run(
     say_what_diverged(records)
     if json:
         print_json(to_json(records))
+    say(summary.counted(records))
+    say(summary.found(records, [card.name for card in cards], settings.memory.workspace))
+    say(_where(output, is_part=part is not None))
     check_none_failed(records)
+
+
+def _where(output: Path, *, is_part: bool) -> str:
+    """Where a run's results are, and what makes more of them."""
+    if is_part:
+        return f"records: {output / 'records'}; `bench merge` makes the tables of all shards"
+    return f"tables and records: {output}; `bench report --records {output}` makes a page of them"
 
 
 def _of_shard(part: Shard, cells: dict[Stage, list[Cell]]) -> tuple[dict[Stage, list[Cell]], str]:

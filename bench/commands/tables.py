@@ -41,10 +41,12 @@ def report_all(records: list[Record], output: Path | None, *, printed: bool = Tr
 
 def _show(module: Any, frame: pd.DataFrame, output: Path | None, printed: bool, note: str = "") -> None:
     """Write and print one of the tables of bench.report; its module's name is the files'."""
+    from bench.report.layout import LEAST
     from bench.report.terminal import print_table, write_table
 
+    name = module.__name__.rpartition(".")[2]
     table, caption = module.arranged(frame), module.caption(frame)
     if output:
-        write_table(module.__name__.rpartition(".")[2], table, caption, frame, output)
+        write_table(name, table, caption, frame, output)
     if printed:
-        print_table(table, caption + note)
+        print_table(table, caption + note, LEAST.get(name, ()))

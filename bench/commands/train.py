@@ -14,6 +14,7 @@ from bench.commands.common import (
     ConfigFile,
     Names,
     check_folder,
+    import_torch,
     listed,
     numbers,
     say,
@@ -54,6 +55,7 @@ def train(
     The same as `bench run --stages accuracy`, but for classical methods, which it does on request; resumed in the same
     way: whatever stops a training, the same command goes on from its last checkpoint.
     """
+    import_torch()
     from bench import suite
     from bench.accuracy.checkpoint import Checkpoint
     from bench.commands.measuring import at_preset, check_none_failed, measured, say_what_diverged

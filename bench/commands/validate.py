@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bench.commands.common import ConfigFile, Names, check_folder, listed, say
+from bench.commands.common import ConfigFile, Names, check_folder, import_torch, listed, say
 
 _USE_SIMULATED, _HERE_IT_IS_NEEDED = ": use --engine simulated", ": run it where there is one"
 
@@ -50,12 +50,14 @@ def validate(
         is_of_cells = of_cells != (None, None, None, "cuda", Path("results/validation"), float("inf"))
         _validate_history(snapshot, step, batch, listed("--gpu", gpu) or [], config, is_of_cells)
         return
+    import_torch()
     from bench import suite, validation
     from bench.commands.measuring import chosen_cards, gpu_for, say_that_environment_is_ignored, virtual_cards
     from bench.commands.run import cards_given
     from bench.config import load
     from bench.errors import CellsFailedError, UsageError
     from bench.report import validation as report
+    from bench.report.layout import LEAST
     from bench.report.terminal import print_table
 
     if not time_limit >= 1:
@@ -84,7 +86,7 @@ def validate(
         if is_new:
             verdict = row.reason or f"predicted {row.predicted_batch}, measured {row.measured_batch}"
             typer.echo(f"{row.architecture} on {row.task}, {row.cap}: {verdict} ({row.seconds} s)", err=True)
-    print_table(report.table(rows), report.caption(rows, device_name))
+    print_table(report.table(rows), report.caption(rows, device_name), LEAST["validation"])
     if len(rows) < len(cells) * len(cards):
         say(f"{len(rows)} of {len(cells) * len(cards)} rows done: the same command goes on")
     failed = [row for row in rows if row.status == "failed"]
@@ -104,6 +106,7 @@ def _validate_history(
         raise UsageError("--snapshot goes with --step, --batch, --gpu and --config alone")
     if len(gpus) > 1:
         raise UsageError(f"--gpu: a history is of one card, got {len(gpus)}")
+    import_torch()
     import torch
 
     from bench.commands.common import busy

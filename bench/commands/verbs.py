@@ -19,6 +19,7 @@ from bench.commands import merge as merge_command
 from bench.commands import plot as plot_command
 from bench.commands import report as report_command
 from bench.commands import run as run_command
+from bench.commands import schema as schema_command
 from bench.commands import submit as submit_command
 from bench.commands import train as train_command
 from bench.commands import validate as validate_command
@@ -31,7 +32,6 @@ app = Verbs(
     name="bench",
     help="Will this network train on my card, at what batch size, how fast, how well? To the byte, without a GPU.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # else "[default: ...]" is read as markup
     pretty_exceptions_enable=False,
 )
@@ -50,6 +50,7 @@ app.command("compare")(compare_command.compare)
 app.add_typer(baseline_command.app, name="baseline")
 app.command("report")(report_command.report)
 app.command("list")(list_command.list_known)
+app.command("schema")(schema_command.schema)
 app.add_typer(data_command.app, name="data")
 
 

@@ -19,23 +19,28 @@ VERSION = 1  # of the JSON
 
 def text(answer: Answer) -> str:
     """Everything, as Markdown."""
-    parts = [markdown(table(answer)), *sentences(answer)]
+    return "\n\n".join(part if isinstance(part, str) else markdown(part) for part in parts(answer))
+
+
+def parts(answer: Answer) -> list[pd.DataFrame | str]:
+    """Everything, as tables and paragraphs."""
+    found: list[pd.DataFrame | str] = [table(answer), *sentences(answer)]
     if answer.made_of:
-        parts += [markdown(composition.breakdown(answer.made_of, ROWS)), made_of_caption(answer)]
+        found += [composition.breakdown(answer.made_of, ROWS), made_of_caption(answer)]
     if answer.assumed:
-        parts.append("Assumed:\n\n" + "\n".join(f"* {line}" for line in assumptions(answer.assumed)))
-    return "\n\n".join(parts)
+        found.append("Assumed:\n\n" + "\n".join(f"* {line}" for line in assumptions(answer.assumed)))
+    return found
 
 
 def html(answer: Answer) -> str:
     """Everything, as a fragment of HTML."""
-    parts = [_table_html(table(answer)), *map(_paragraph, sentences(answer))]
+    found = [_table_html(table(answer)), *map(_paragraph, sentences(answer))]
     if answer.made_of:
-        parts += [_table_html(composition.breakdown(answer.made_of, ROWS)), _paragraph(made_of_caption(answer))]
+        found += [_table_html(composition.breakdown(answer.made_of, ROWS)), _paragraph(made_of_caption(answer))]
     if answer.assumed:
         lines = "".join(f"<li>{escape(line)}</li>" for line in assumptions(answer.assumed))
-        parts += [_paragraph("Assumed:"), f"<ul>{lines}</ul>"]
-    return "\n".join(parts)
+        found += [_paragraph("Assumed:"), f"<ul>{lines}</ul>"]
+    return "\n".join(found)
 
 
 def table(answer: Answer) -> pd.DataFrame:

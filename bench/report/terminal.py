@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
-from itertools import zip_longest
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from bench.files import write_atomically
-from bench.report.cells import is_numeric
+from bench.report import layout
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -34,20 +35,31 @@ def print_json(text: str) -> None:
     print(re.sub(r"[^\x00-\x7f]+", lambda found: json.dumps(found[0])[1:-1], text))
 
 
-def print_table(table: pd.DataFrame, caption: str) -> None:
-    """Print a table of text with its caption. In a terminal, an empty first cell belongs to the group above."""
-    if not sys.stdout.isatty():
-        print(f"{markdown(table)}\n\n{caption}")
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def print_table(table: pd.DataFrame, caption: str, least: Sequence[str] = ()) -> None:
+    """Print a table of text with its caption. In a terminal, an empty first cell belongs to the group above.
 
-    drawn = Table(caption=Text(caption), caption_justify="left")
-    for column in table.columns:
-        drawn.add_column(Text(str(column)), justify="right" if is_numeric(table[column].fillna("")) else "left")
-    rows = table.fillna("").to_numpy().tolist()
-    grouped = any(not row[0] for row in rows)
-    for row, following in zip_longest(rows, rows[1:]):
-        drawn.add_row(*map(Text, row), end_section=grouped and following is not None and bool(following[0]))
-    Console().print(drawn)
+    Args:
+        table: of text.
+        caption: below it; may be empty.
+        least: columns that may be left out where a terminal is too narrow, the one that matters least first.
+    """
+    print_parts([table, caption], least)
+
+
+def print_parts(parts: Sequence[pd.DataFrame | str], least: Sequence[str] = ()) -> None:
+    """Print tables and paragraphs with an empty line between them; `least` as for `print_table`."""
+    texts: list[str] = []
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for part in parts:
+        if isinstance(part, pd.DataFrame):
+            text = markdown(part) if columns is None else layout.drawn(part.fillna("").astype(str), least, columns)
+        else:
+            text = part if columns is None else _paragraph(part, columns)
+        texts += [text] if text else []
+    print("\n\n".join(texts))
+
+
+def _paragraph(text: str, columns: int) -> str:
+    """Text in lines of at most so many columns; those of a list are indented."""
+    lines = text.split("\n")
+    return "\n".join(layout.wrapped(line, columns, indent="  " if line.startswith("* ") else "") for line in lines)

@@ -79,3 +79,8 @@ def test_help_stays_fast():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_terminal_has_every_set_by_its_whole_name(terminal, columns):
+    assert set(names()) <= set(terminal(columns, "data", "list").split())

@@ -1,6 +1,8 @@
 """The command as a user types it: what it prints, what it stores, and its exact exit codes."""
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench import __version__
+from bench.commands.verbs import app
 from bench.memory.cudnn import backend
+
+ROOT = Path(__file__).parents[2]
 
 
 def command(*arguments):
@@ -22,8 +28,15 @@ def records(folder: Path):
     return {path.name: path.read_bytes() for path in sorted((folder / "results/runs/records").glob("*.json"))}
 
 
+def memory_of(content, card):
+    """The largest batch of a stored record on a card."""
+    (edges,) = [each["edges"] for each in json.loads(content)["memory"]["cards"] if each["card"] == card]
+    return edges.get("exact", edges["high"])["largest_batch"]
+
+
 def one_sentence(text):
-    """Exactly one line on stderr, ours."""
+    """Exactly one line on stderr, ours, beside one for each finished cell."""
+    text = re.sub(r"^bench: \d+ of \d+: .*\n", "", text, flags=re.MULTILINE)
     assert text.startswith("bench: "), text
     assert text.count("\n") == 1, text
     return text
@@ -43,7 +56,22 @@ def test_the_table_its_files_and_a_second_run(bench, tmp_path):
 
     second = bench("run")
     assert (second.returncode, second.stdout) == (0, first.stdout)
-    assert "4 of 4 cells taken from" in one_sentence(second.stderr)
+    taken, *ending = second.stderr.splitlines()
+    assert "4 of 4 cells taken from" in taken
+    batch, cell = max((memory_of(content, "8GB"), name) for name, content in stored.items())
+    task, architecture, _ = cell.split("--", 2)
+    assert ending == [
+        "bench: 4 results (4 memory), 0 failed",
+        f"bench: largest batch: 8GB {batch} ({architecture} on {task})",
+        "bench: tables and records: results/runs; `bench report --records results/runs` makes a page of them",
+    ]
+    assert first.stderr.splitlines()[4:] == ending  # after one line for each finished cell
+    lines = [
+        re.fullmatch(r"bench: (\d) of 4: (\S+) on (\S+), memory: ok \(\d+\.\d s\)", line)
+        for line in first.stderr.splitlines()[:4]
+    ]
+    assert [line[1] for line in lines] == ["1", "2", "3", "4"]
+    assert {f"{line[3]}--{line[2]}--memory" for line in lines} == {name.rsplit("--", 1)[0] for name in stored}
     assert records(tmp_path) == stored
 
     assert bench("run", "--fresh", "--architecture", "LUSER-SW", "--task", "knee").returncode == 0
@@ -101,7 +129,8 @@ def test_stages_come_one_after_the_other_each_with_its_table(bench, tmp_path):
 def test_a_failing_cell_is_a_record_and_exit_code_3(bench, tmp_path, radon_fails):
     result = bench("run", "--task", "broken", "--task", "blur")
     assert result.returncode == 3
-    assert "2 of 4 cells failed" in one_sentence(result.stderr)
+    *_, counted, _, _, last = result.stderr.splitlines()
+    assert counted == "bench: 4 results (4 memory), 2 failed" and "2 of 4 cells failed" in last
     assert "failed" in result.stdout
     by_task = [json.loads(content) for content in records(tmp_path).values()]
     assert {(r["task"], r["status"]) for r in by_task} == {("broken", "failed"), ("blur", "ok")}
@@ -317,3 +346,36 @@ def test_a_record_of_a_newer_bench_ends_a_run_before_anything_is_measured(bench,
             "update bench, or run this one into another folder\n"
         )
         assert records(tmp_path) == before
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_help_has_every_description_whole(terminal, columns):
+    text = terminal(columns, "--help")
+    assert max(map(len, text.splitlines())) <= columns
+    verbs = [command for command in app.registered_commands if command.name]
+    assert len(verbs) > 10
+    for command in verbs:
+        first = " ".join(command.callback.__doc__.split("\n\n")[0].split())
+        assert first in " ".join(text.split())
+
+
+def test_help_is_as_wide_as_the_terminal(terminal):
+    assert max(map(len, terminal(120, "run", "--help").splitlines())) > 100
+
+
+def test_the_shell_completes_verbs(tmp_path):
+    environment = os.environ | {"_BENCH_COMPLETE": "complete_bash", "COMP_WORDS": "bench da", "COMP_CWORD": "1"}
+    done = subprocess.run([sys.executable, "-m", "bench"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["data"], "")
+
+
+def test_completion_can_be_shown(monkeypatch, bench):
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    done = bench("--show-completion", "bash")
+    assert done.returncode == 0 and "_BENCH_COMPLETE=complete_bash" in done.stdout and not done.stderr
+
+
+def test_python_m_bench_is_bench():
+    done = subprocess.run([sys.executable, "-m", "bench", "--version"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"bench {__version__}\n")

@@ -246,3 +246,12 @@ def test_data_that_are_not_fetched_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr(fetch, "is_complete", lambda place: "fetched-mri" not in str(place))
     (part,) = doctor.data()
     assert part.found == f"mri not in {tmp_path}"
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_no_remedy_is_cut(bench, terminal, columns):
+    parts = json.loads(bench("doctor", "--json").stdout)
+    text = terminal(columns, "doctor")
+    assert {word for part in parts for word in f"{part['name']} {part['found']} {part['adds']}".split()} <= set(
+        text.split()
+    )

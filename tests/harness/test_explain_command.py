@@ -125,3 +125,12 @@ def test_help_needs_neither_torch_nor_matplotlib():
         "sys.exit(bool({'torch', 'pandas', 'matplotlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_every_line_is_named_whatever_the_terminal(explain, terminal, columns):
+    rows = json.loads(explain(*CELL, "--batch", "2", "--json").stdout)["rows"]
+    text = terminal(columns, "explain", *CELL, "--batch", "2", "--top", "1000")
+    for row in rows:
+        assert set(row["place"].split()) <= set(text.split())
+    assert max(map(len, text.splitlines())) <= columns

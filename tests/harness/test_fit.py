@@ -493,3 +493,13 @@ def test_explain_of_nothing(run, bench, arguments, sentence):
     result = bench("explain", *arguments)
     assert (result.returncode, result.stdout) == (2, "")
     assert len(result.stderr.splitlines()) == 1 and sentence in result.stderr
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_terminal_shows_every_line_of_the_peak(run, terminal, columns):
+    made_of = answer_of(run("train.py:train", "--gpu", "RTX 3080", "--batch", "64", "--json"))["made_of"]
+    text = terminal(columns, "fit", "train.py:train", "--gpu", "RTX 3080", "--batch", "64")
+    largest = max(row["size_bytes"] for row in made_of["rows"])
+    (line,) = {row["place"] for row in made_of["rows"] if row["size_bytes"] == largest}
+    assert line and line in text
+    assert max(map(len, text.splitlines())) <= columns

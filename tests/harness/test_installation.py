@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -111,9 +112,27 @@ def test_the_wheel_has_bench_alone(wheels):
         "bench/models/architectures/luser.py",
         "bench/operators/mri.py",
         "bench/bench.toml",
+        "bench/py.typed",
     }
     assert parts <= set(names)
     assert len(names) == len(set(names))
+
+
+def test_the_sdist_is_small_and_makes_the_same_wheel(wheels, tmp_path):
+    build = "import hatchling.build as b; print(b.build_{}('{}'))"
+    run = {"check": True, "capture_output": True, "text": True}
+    made = subprocess.run([sys.executable, "-c", build.format("sdist", tmp_path)], cwd=ROOT, **run)
+    sdist = tmp_path / made.stdout.split()[-1]
+    assert sdist.stat().st_size < 1_000_000  # bytes
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path)  # our own
+    source = sdist.with_name(sdist.name.removesuffix(".tar.gz"))
+    assert not {"results", "tests"} & {path.name for path in source.iterdir()}
+    again = subprocess.run([sys.executable, "-c", build.format("wheel", tmp_path)], cwd=source, **run)
+    first, second = (zipfile.ZipFile(path) for path in (wheels["wheel"], tmp_path / again.stdout.split()[-1]))
+    assert {name: first.read(name) for name in first.namelist()} == {
+        name: second.read(name) for name in second.namelist()
+    }
 
 
 def test_bench_alone_can_be_imported(environment, tmp_path):

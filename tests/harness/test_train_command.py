@@ -241,8 +241,8 @@ def test_progress_is_heard_from_every_process(folder, jobs):
     assert [record.status for _, record, _ in done] == ["ok", "ok"]
     for place in (0, 1):
         steps = [what for where, what in heard if where == place]
-        assert [(what.done, what.total) for what in steps] == [(1, 4), (2, 4), (3, 4), (4, 4)]
-        assert "loss" in steps[0].status and "dB" in steps[-1].status
+        assert [(what.done, what.total) for what in steps] == [(0, None), (1, 4), (2, 4), (3, 4), (4, 4)]
+        assert "loss" in steps[1].status and "dB" in steps[-1].status
     progress.tell(1, 1, "nobody listens")
 
 
