@@ -106,6 +106,30 @@ def test_the_cache_of_outputs_changes_nothing():
     assert record_events(step, 2, META, cache=OutputCache()) == record_events(step, 2, META)
 
 
+def test_a_cache_that_others_filled_changes_nothing():
+    step, shared = training(unrolled), OutputCache()
+    for other, batch in ((training(), 2), (training(unrolled, 16), 2), (step, 3)):
+        record_events(other, batch, META, cache=shared)
+    assert record_events(step, 2, META, cache=shared) == record_events(step, 2, META)
+
+
+def test_views_at_other_offsets_are_other_arguments():
+    def make_step(batch, device):
+        numbers = torch.empty(4096 * batch + 3, device=device)
+
+        def step():
+            for offset in (0, 1, 3, 1):
+                numbers[offset : offset + 4096 * batch].sum()
+
+        return step
+
+    staged = [event.staged for event in record_events(make_step, 2, META, steps=1) if event.staged]
+    starts = [each.reduction.offset for each in staged]
+    each_call = len(starts) // 4
+    assert starts == [offset for offset in (0, 1, 3, 1) for _ in range(each_call)]
+    assert each_call
+
+
 def outside_reductions(events):
     """(key, bytes) without what reductions take, which is nothing where no card is named."""
     staged = {event.key for event in events if event.staged}

@@ -57,7 +57,8 @@ class OutputCache:
 
     def call(self, func: Any, args: Any, kwargs: Any) -> Called:
         """Call `func` on these arguments; views are not remembered."""
-        effect = self.effect(func)
+        entry = self._effects.get(id(func))
+        effect = entry[0] if entry else self.effect(func)
         if effect is Effect.VIEWS:
             return func(*args, **kwargs), (), ()
         if effect is Effect.UNKNOWN:

@@ -315,8 +315,9 @@ class Recorder(TorchDispatchMode):
             is_view = self._cache.effect(func) is Effect.VIEWS
             result, outputs, plan = (func(*args, **kwargs), (), ()) if is_view else run_now(func, args, kwargs)
         else:
+            known_storages = self._known
             for value in args:  # torch.tensor(...) bypasses dispatch: its storage appears at first use
-                if isinstance(value, Tensor) and value.untyped_storage()._cdata not in self._known:
+                if isinstance(value, Tensor) and value.untyped_storage()._cdata not in known_storages:
                     self._note(value, func)
             result, outputs, plan = self._cache.call(func, args, kwargs)
             if self._values is not None and self._cache.effect(func) is not Effect.VIEWS:
@@ -347,14 +348,15 @@ class Recorder(TorchDispatchMode):
             if type(item) is Output:
                 place, on_a_card = item
                 self._note(outputs[place], func, on_a_card)
+            elif type(item) is Take:
+                number, size_bytes = item
+                keys[number] = self._allocate(size_bytes, False, func)
+            elif type(item) is Give:
+                self.events.append(freed(keys[item.number]))
             elif isinstance(item, Temporary):
                 self._note_temporary(item, func)
             elif isinstance(item, Brackets):
                 self._note_staging(item, func)
-            elif isinstance(item, Take):
-                keys[item.number] = self._allocate(item.size_bytes, False, func)
-            elif isinstance(item, Give):
-                self.events.append(freed(keys[item.number]))
             else:
                 self._note_cublas_workspace(func)
 
@@ -390,8 +392,8 @@ class Recorder(TorchDispatchMode):
         key = self._allocate(size_bytes if on_a_card is None else on_a_card, False, func)
         if known is not None:  # resized in place: PyTorch allocates anew, copies, then frees
             self._free(address, known[0])
-        freed = weakref.ref(storage, lambda _: self._free(address, key))
-        self._known[address] = (key, size_bytes, freed, maker(func))
+        end = weakref.ref(storage, lambda _: self._free(address, key))
+        self._known[address] = (key, size_bytes, end, maker(func))
 
     def _note_temporary(self, temporary: Temporary, func: Any) -> None:
         key = self._allocate(temporary.most_bytes, True, func, temporary.call)
