@@ -75,7 +75,7 @@ class Found:
 
 
 _NO_VALUES = "transformers asks whether a mask is all ones: known to the recording, read as 0 on the virtual card"
-_NONE_SELECTED = "the virtual card selects no elements, the recording all that there can be"
+_NONE_SELECTED = "the virtual card selects no elements; the recording what a known mask tells, or else all"
 KNOWN = {
     **dict.fromkeys(
         [
