@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.memory import CARDS, record
 from bench.memory.recording.device_sorting import radix_sort_bytes, scan_bytes, unique_bytes
+from bench.memory.recording.recorder import events_of
 from bench.memory.trace import Workspace
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -66,3 +68,20 @@ def peak_bytes(events):
 )
 def test_storage_of_cub_on_the_virtual_rtx_3080(bytes_, expected):
     assert bytes_ == expected
+
+
+def test_layer_norm_copies_what_lies_scattered():
+    """As the virtual card does: the input, in both passes, beside each result; and the gradient of a sum."""
+
+    def make_step(batch, device):
+        norm = torch.nn.LayerNorm(64, device=device)
+        values = torch.zeros(batch, 64, 100, device=device, requires_grad=True)
+        return lambda: norm(values.transpose(1, 2)).sum().backward()
+
+    recorded = events_of(make_step, 2, 1)
+    copies = [
+        event.op.split(".")[1]
+        for event in recorded
+        if "layer_norm" in event.op and event.size_bytes == 2 * 64 * 100 * 4
+    ]
+    assert (copies.count("native_layer_norm"), copies.count("native_layer_norm_backward")) == (2, 3)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tools.any_step.__main__ import DOCUMENT, renewed
+from tools.any_step.__main__ import BEGIN, DOCUMENT, END, renewed, with_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,3 +27,10 @@ def test_the_document_has_transcripts():
     renewed(text, lambda command: asked.append(command) or "")
     assert len(asked) == 3
     assert text.count("\n(exit code 2)\n") == 2
+
+
+def test_the_table_is_put_between_its_marks():
+    text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    assert with_table(text, "new") == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+    document = (ROOT / DOCUMENT).read_text(encoding="utf-8")
+    assert document.count(BEGIN) == document.count(END) == 1

@@ -1,11 +1,13 @@
-"""Run every command that docs/ANY-STEP.md shows, and write down what it says: python -m tools.any_step [FILE].
+"""Run what docs/ANY-STEP.md shows, and write down what it says: python -m tools.any_step [--steps] [FILE].
 
 A transcript is a fenced block whose first line begins with "$ bench". Commands run in docs/examples with the installed
-PyTorch; what they print on stdout and on stderr follows, and an exit code that is not 0.
+PyTorch; what they print on stdout and on stderr follows, and an exit code that is not 0. With --steps, the table of
+real steps is made anew instead, which takes an hour: between its two marks, of those whose packages are installed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import subprocess
@@ -15,6 +17,7 @@ from pathlib import Path
 
 DOCUMENT = Path("docs/ANY-STEP.md")
 FOLDER = Path("docs/examples")
+BEGIN, END = "<!-- real steps -->", "<!-- end of real steps -->"
 _TRANSCRIPT = re.compile(r"```\n\$ (bench [^\n]+)\n.*?```", re.DOTALL)
 
 
@@ -31,9 +34,25 @@ def said(command: str) -> str:
     return done.stdout + done.stderr + code
 
 
+def with_table(text: str, table: str) -> str:
+    """A document with another table of real steps."""
+    before, rest = text.split(BEGIN, 1)
+    return f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.split(END, 1)[1]}"
+
+
 def main() -> None:
     """Renew the document."""
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCUMENT
+    arguments = [each for each in sys.argv[1:] if each != "--steps"]
+    path = Path(arguments[0]) if arguments else DOCUMENT
+    if "--steps" in sys.argv:
+        from tools.any_step import real_steps
+
+        found = []
+        for step in real_steps.names():
+            with contextlib.suppress(ModuleNotFoundError):
+                found.append(real_steps.asked(step))
+        path.write_text(with_table(path.read_text(encoding="utf-8"), real_steps.table(found)), encoding="utf-8")
+        return
     path.write_text(renewed(path.read_text(encoding="utf-8"), said), encoding="utf-8")
 
 

@@ -13,11 +13,11 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -27,11 +27,13 @@ from bench.fitting import Engine, OnDevice, Recorded, recorded_step
 from bench.memory import Boundary
 from bench.memory.gpus import CARDS
 from bench.named_step import NamedStep
+from bench.units import MiB
 from bench.virtual import VirtualEngine
 
 FOLDER = Path("tests/steps")
 CARD = CARDS["RTX 3080"]
 SECONDS = 560
+MOST = 0.01  # of the peaks, by which the engines may differ
 
 T = TypeVar("T")
 
@@ -70,6 +72,28 @@ class Found:
             return None
         assert ours.allocated_bytes and theirs.allocated_bytes
         return ours.allocated_bytes / theirs.allocated_bytes - 1, ours.reserved_bytes / theirs.reserved_bytes - 1
+
+
+_NO_VALUES = "transformers asks whether a mask is all ones: known to the recording, read as 0 on the virtual card"
+_NONE_SELECTED = "the virtual card selects no elements; the recording what a known mask tells, or else all"
+KNOWN = {
+    **dict.fromkeys(
+        [
+            *(f"transformers:{name}" for name in ("gpt2", "gpt2_checkpointed", "llama", "llama_bfloat16_padded")),
+            *(f"transformers:{name}" for name in ("qwen2", "whisper", "clip")),
+            *(f"peft:{name}" for name in ("lora_llama", "lora_llama_bfloat16_checkpointed", "lora_gpt2")),
+            "peft:lora_qwen2_all_linear",
+        ],
+        _NO_VALUES,
+    ),
+    **dict.fromkeys(["pyg:gcn", "pyg:gat", "torch:masked_loss"], _NONE_SELECTED),
+}
+"""Why the engines differ by more than a hundredth, by the step's short name."""
+
+
+def short(step: str) -> str:
+    """A step's name as the table has it: "timm:resnet18"."""
+    return step.split(".with_")[-1]
 
 
 def names(folder: Path = FOLDER) -> list[str]:
@@ -129,12 +153,50 @@ def asked(step: str) -> Found:
         raise RuntimeError(f"{step}: no answer within {SECONDS} s") from None
     if done.returncode:
         raise RuntimeError(f"{step}: {done.stderr.strip()[-2000:]}")
-    told = json.loads(done.stdout.splitlines()[-1])
-    virtual = Answered(**told.pop("virtual")) if told["virtual"] else told.pop("virtual")
-    found = Found(recorded=Answered(**told.pop("recorded")), virtual=virtual, **told)
+    found = read(json.loads(done.stdout.splitlines()[-1]))
     if "ModuleNotFoundError" in found.recorded.refusal:
         raise ModuleNotFoundError(found.recorded.refusal)
     return found
+
+
+def read(told: dict[str, Any]) -> Found:
+    """What `asdict` made plain data of."""
+    recorded, virtual = (each and Answered(**each) for each in (told["recorded"], told["virtual"]))
+    return Found(told["step"], told["batch"], recorded, virtual)
+
+
+def table(found: Sequence[Found]) -> str:
+    """One row per step, as Markdown."""
+    answered = sum(not each.recorded.refusal for each in found)
+    near = [each for each in found if each.differences and max(map(abs, each.differences)) <= MOST]
+    both = [each for each in found if each.differences]
+    heads = ["step", "batch, recorded", "batch, virtual card", "peak, recorded", "peak, virtual card", "difference"]
+    lines = [
+        f"{answered} of {len(found)} steps are answered by recording; of {len(both)} that both answer, {len(near)} "
+        f"peaks are within {MOST:.0%}. Peaks are reserved MiB of {CARD.name} at the smaller of the two batches.",
+        "",
+        f"| {' | '.join(heads)} |",
+        "|:---" * len(heads) + "|",
+        *(f"| {' | '.join(_row(each))} |" for each in found),
+    ]
+    notes = {short(each.step): what for each in found if (what := _note(each, each in near))}
+    lines += ["", *(f"* {name}: {what}" for name, what in notes.items())]
+    return "\n".join(lines)
+
+
+def _row(found: Found) -> list[str]:
+    answers = [found.recorded, found.virtual or Answered(refusal="not installed")]
+    batches = ["refused" if each.batch is None else f"{each.batch:,}" for each in answers]
+    peaks = [f"{each.reserved_bytes / MiB:,.0f}" if each.reserved_bytes else "" for each in answers]
+    return [short(found.step), *batches, *peaks, f"{found.differences[1]:+.2%}" if found.differences else ""]
+
+
+def _note(found: Found, is_near: bool) -> str:
+    refusals = [found.recorded.refusal, found.virtual.refusal if found.virtual else ""]
+    if any(refusals):
+        who = ("recording", "virtual card")
+        return "; ".join(f"{name}: {what}" for name, what in zip(who, refusals, strict=True) if what)
+    return "" if is_near else KNOWN.get(short(found.step), "not yet explained")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ oracle of each:
 | native_dropout | mask, output |
 | products of matrices | output; a copy of each operand whose strides cuBLAS does not take |
 | backward of softmax of float16 with a result in float32 | output; as much as the gradient |
-| backward of log_softmax, layer_norm, pooling, padding, upsampling | output; a copy of a scattered gradient |
+| backward of log_softmax, pooling, padding, upsampling | output; a copy of a scattered gradient |
 | softmax backward | output; the gradient times the result |
 | logsumexp | the largest, twice; exponentials; output |
 | embedding | a copy of the indices where they are not contiguous; output |
@@ -94,7 +94,6 @@ _COPY_AFTER = {
     aten._adaptive_avg_pool2d_backward.default,
     aten._fused_rms_norm_backward.default,
     aten._log_softmax_backward_data.default,
-    aten.native_layer_norm_backward.default,
     aten.max_pool2d_with_indices_backward.default,
     aten.avg_pool2d_backward.default,
     aten.upsample_nearest2d_backward.default,

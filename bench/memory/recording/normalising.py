@@ -59,6 +59,20 @@ def _of_group_norm_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequ
     return *takes, *outputs, *inside, *after, *back
 
 
+def _of_layer_norm(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
+    copy = [] if args[0].is_contiguous() else [_bytes(args[0])]
+    takes = _nested(copy)
+    return *takes[: len(copy)], *outputs, *takes[len(copy) :]
+
+
+def _of_layer_norm_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
+    gradient, source = args[:2]
+    of_source = _nested([] if source.is_contiguous() else [_bytes(source)], 1)
+    of_gradient = _nested([] if gradient.is_contiguous() else [_bytes(gradient)])
+    middle = len(of_source) // 2
+    return *of_source[:middle], *outputs, *of_gradient, *of_source[middle:]
+
+
 def _of_batch_norm(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     source, weight, bias = args[:3]
     if source.is_contiguous() or not source.numel() or _is_channels_last(source):
@@ -117,6 +131,8 @@ def _bytes(tensor: Tensor) -> int:
 
 
 RULES = {
+    aten.native_layer_norm.default: _of_layer_norm,
+    aten.native_layer_norm_backward.default: _of_layer_norm_backward,
     aten.native_group_norm.default: _of_group_norm,
     aten.native_group_norm_backward.default: _of_group_norm_backward,
     aten.native_batch_norm.default: _of_batch_norm,
