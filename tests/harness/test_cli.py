@@ -348,15 +348,21 @@ def test_a_record_of_a_newer_bench_ends_a_run_before_anything_is_measured(bench,
         assert records(tmp_path) == before
 
 
+def windows(words, length):
+    return [words[place : place + length] for place in range(len(words))]
+
+
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_help_has_every_description_whole(terminal, columns):
     text = terminal(columns, "--help")
     assert max(map(len, text.splitlines())) <= columns
     verbs = [command for command in app.registered_commands if command.name]
     assert len(verbs) > 10
-    for command in verbs:
-        first = " ".join(command.callback.__doc__.split("\n\n")[0].split())
-        assert first in " ".join(text.split())
+    first = [command.callback.__doc__.split("\n\n")[0] for command in verbs]
+    groups = [group.typer_instance.info.help for group in app.registered_groups]
+    assert len(groups) == 2
+    for sentence in (*first, *groups):
+        assert sentence.split() in windows(text.split(), len(sentence.split()))
 
 
 def test_help_is_as_wide_as_the_terminal(terminal):
