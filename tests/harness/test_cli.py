@@ -385,3 +385,12 @@ def test_completion_can_be_shown(monkeypatch, bench):
 def test_python_m_bench_is_bench():
     done = subprocess.run([sys.executable, "-m", "bench", "--version"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"bench {__version__}\n")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("arguments", [("list",), ("list", "cards")])
+def test_list_keeps_names_and_numbers_whole(bench, terminal, arguments, columns):
+    plain = bench(*arguments).stdout
+    text = terminal(columns, *arguments)
+    assert text.split() == plain.split()
+    assert max(map(len, text.splitlines())) <= columns
