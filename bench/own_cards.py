@@ -22,8 +22,9 @@ Megahertz = Annotated[int, Field(ge=1, le=100_000)]
 class OwnCard(BaseModel):
     """A card that CARDS does not have, or has otherwise.
 
-    Without `capability` and `multiprocessors` it is a capacity with a name: workspaces are bounded. With them, what
-    else is not given is that of the known card of this capability whose number of multiprocessors is nearest.
+    Without `capability` and `multiprocessors` it is a capacity with a name, which does not identify a GPU: cuDNN's
+    workspace is unknown, and has a lower and an upper bound. With them, other figures that are not given are those of
+    the known card of this capability whose number of multiprocessors is nearest.
 
     Attributes:
         total: memory as CUDA reports it, such as "23.52GiB".

@@ -35,7 +35,7 @@ class Died:
 
     def __str__(self) -> str:
         if self.exit_code == -signal.SIGKILL:
-            return f"its process was killed (signal {-self.exit_code}), perhaps for want of memory"
+            return f"its process was killed (signal {-self.exit_code}), perhaps because memory ran out"
         if self.exit_code is not None and self.exit_code < 0:
             return f"its process died (signal {-self.exit_code}, {signal.Signals(-self.exit_code).name})"
         return f"its process died (exit code {self.exit_code})"

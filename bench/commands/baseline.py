@@ -1,4 +1,4 @@
-"""bench baseline: what `bench check` takes for given."""
+"""bench baseline: the numbers that `bench check` compares with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.commands.check import Jobs
 from bench.commands.common import ConfigFile, Verbs, busy, import_torch, say
 from bench.commands.conclusion import Force, refuse_existing
 
-app = Verbs(help="What `bench check` takes for given.", no_args_is_help=True)
+app = Verbs(help="The numbers that `bench check` compares with.", no_args_is_help=True)
 
 
 @app.callback()

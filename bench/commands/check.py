@@ -30,7 +30,7 @@ def check(
     ] = False,
     jobs: Jobs = None,
 ) -> None:
-    """Simulate the baseline's cells afresh and compare, to the byte; where memory changed, say what grew and where.
+    """Simulate the baseline's cells again and compare, to the byte; if memory changed, show what grew, and where.
 
     Exits with 0 if nothing changed, 1 if something is worse or better, 4 if something that the baseline has cannot be
     compared.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from bench import streams
 
@@ -44,15 +44,27 @@ class Verb(TyperCommand):
 
     def get_short_help_str(self, limit: int = 0) -> str:
         """The first paragraph of its help, whole, for the list of commands."""
-        first, *_ = (self.help or "").strip().split("\n\n")
-        return " ".join(first.split())
+        return _first_paragraph(self.help)
+
+
+class Group(TyperGroup):
+    """A command with commands of its own."""
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """The first paragraph of its help, whole, for the list of commands."""
+        return _first_paragraph(self.help)
+
+
+def _first_paragraph(text: str | None) -> str:
+    first, *_ = (text or "").strip().split("\n\n")
+    return " ".join(first.split())
 
 
 class Verbs(typer.Typer):
     """Commands of this kind, with help that is as wide as the terminal and cuts nothing."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(context_settings={"max_content_width": HELP_COLUMNS}, **settings)
+        super().__init__(cls=Group, context_settings={"max_content_width": HELP_COLUMNS}, **settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
         """As typer's."""

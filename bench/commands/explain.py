@@ -27,11 +27,13 @@ def explain(
     task: Annotated[str | None, typer.Option(help="The task: see `bench list`.")] = None,
     gpu_cap: Annotated[str | None, typer.Option(help="The card's memory, such as 8GB (= 8 GiB) or 8000MB.")] = None,
     gpu: Annotated[str | None, typer.Option(help="A named card: see `bench list`.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Images. [default: as many as fit, or 1]")] = None,
+    batch: Annotated[int | None, typer.Option(help="The batch size. [default: the largest that fits, or 1]")] = None,
     config: ConfigFile = None,
     engine: Annotated[
         Literal["simulated", "virtual"],
-        typer.Option(help="What tells: a recording, or PyTorch's own CUDA code on a card that is not there."),
+        typer.Option(
+            help="What the explanation comes from: a recording, or PyTorch's own CUDA code on a virtual card."
+        ),
     ] = "simulated",
     top: Annotated[int, typer.Option(help="Rows of the breakdown by module and line; 0 for none.")] = 10,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of the tables.")] = False,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import textwrap
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -34,22 +36,23 @@ def list_known(
     if what == "cards":
         for card in cards:
             print("\n".join(_described(card)))
-        print("\nAny capacity, such as 8GB, stands for the known cards that are sold with it.")
+        print()
+        print("\n".join(_wrapped("Any capacity, such as 8GB, stands for the known cards that are sold with it.", 0)))
         return
-    print("architectures:", ", ".join(models.names()))
-    print("operators:    ", ", ".join(operators.names()))
+    print("\n".join(_wrapped(f"architectures: {', '.join(models.names())}", indent=15)))
+    print("\n".join(_wrapped(f"operators:     {', '.join(operators.names())}", indent=15)))
     print("tasks:")
     for name, task in settings.task.items():
         options = ", ".join(f"{key}={value}" for key, value in task.options.items())
-        print(f"  {name:12} {task.operator}({options})")
-    print("cards (or any capacity, such as 8GB; `bench list cards` has figures and sources):")
+        print("\n".join(_wrapped(f"  {name:12} {task.operator}({options})", indent=15)))
+    print("\n".join(_wrapped("cards (or any capacity, such as 8GB; `bench list cards` has figures and sources):", 2)))
     for card in cards:
         usable = "refused" if card.refusal else f"{format_bytes(card.usable_bytes)} usable"
         print(f"  {card.name:18} {format_bytes(card.total_bytes)}, {usable}")
 
 
 def _described(card: Card) -> list[str]:
-    """A card's figures on a line or two, and their source, in lines of at most 80 columns."""
+    """A card's figures on a line or two, and their source."""
     from bench.memory.gpus import ASSUMED_CONTEXT_BYTES
     from bench.units import format_bytes
 
@@ -68,6 +71,10 @@ def _described(card: Card) -> list[str]:
 
 
 def _indented(text: str) -> list[str]:
-    return textwrap.wrap(
-        text, _COLUMNS, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-    )
+    return _wrapped(f"  {text}", indent=4)
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    """Text in lines as wide as the terminal, or of 80 columns; names and numbers stay whole."""
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else _COLUMNS
+    return textwrap.wrap(text, columns, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)

@@ -18,7 +18,7 @@ def plot(
     output: Annotated[
         Path | None, typer.Option(help="Folder for the plots. [default: plots, beside the records]")
     ] = None,
-    formats: Annotated[Names, typer.Option(help="Of the files: png,svg,pdf. [default: png]")] = None,
+    formats: Annotated[Names, typer.Option(help="File formats: png,svg,pdf. [default: png]")] = None,
     select: Annotated[Names, typer.Option(help="Only these plots, with commas between them. [default: all]")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace plots that are there.")] = False,
 ) -> None:

@@ -29,9 +29,9 @@ def report(
         typer.Option(help="A folder of records, such as a run's output. May be repeated. [default: results/runs]"),
     ] = None,
     formats: Annotated[
-        Names, typer.Option(help="Of terminal,markdown,csv,parquet,latex,html. [default: terminal,html]")
+        Names, typer.Option(help="Some of terminal,markdown,csv,parquet,latex,html. [default: terminal,html]")
     ] = None,
-    select: Annotated[Names, typer.Option(help="Of table2,table3,table4,profile,timing. [default: all]")] = None,
+    select: Annotated[Names, typer.Option(help="Some of table2,table3,table4,profile,timing. [default: all]")] = None,
     output: Annotated[Path, typer.Option(help="Folder for the files.")] = DEFAULT_REPORT,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files of another report.")] = False,
 ) -> None:

@@ -59,7 +59,7 @@ def run(
         str | None, typer.Option(help="Only a part of the cells, such as 2/4, the second of four; see `bench merge`.")
     ] = None,
 ) -> None:
-    """Memory, what it is made of, time and accuracy of every architecture on every task; memory to the byte.
+    """Measure memory (to the byte), its composition, time and accuracy of every architecture on every task.
 
     Each stage of each cell is recorded in the output folder as soon as it is measured. An interrupted run goes on
     where it stopped when the same command is given again. Options that name several things may also be repeated.

@@ -8,7 +8,9 @@ import typer
 
 
 def schema(
-    what: Annotated[Literal["config", "record"], typer.Argument(help="Of bench.toml, or of one record.")] = "config",
+    what: Annotated[
+        Literal["config", "record"], typer.Argument(help="config: of bench.toml; record: of one record.")
+    ] = "config",
 ) -> None:
     """Print the JSON schema of bench.toml, for editors, or of a record."""
     from bench.report.terminal import print_json

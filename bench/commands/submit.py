@@ -14,7 +14,9 @@ from bench.commands.common import DEFAULT_OUTPUT, Verbs, check_folder, say
 
 
 def submit(
-    shards: Annotated[int, typer.Option(min=1, max=10_000, help="So many jobs, each with its share of the cells.")],
+    shards: Annotated[
+        int, typer.Option(min=1, max=10_000, help="The number of jobs; each has its share of the cells.")
+    ],
     options: Annotated[
         list[str] | None, typer.Argument(metavar="-- [RUN OPTIONS]", help="After --, options of `bench run`.")
     ] = None,
@@ -27,7 +29,7 @@ def submit(
     time: Annotated[
         int, typer.Option(min=5, max=366 * 24 * 60, metavar="MINUTES", help="Of each job, before it is queued again.")
     ] = 240,
-    partition: Annotated[str | None, typer.Option(help="SLURM's, for the jobs.")] = None,
+    partition: Annotated[str | None, typer.Option(help="The partition of SLURM.")] = None,
     gpus_per_task: Annotated[
         int | None, typer.Option(min=0, max=1024, help="GPUs of each job: one cell on each.")
     ] = None,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def train(
     architecture: Annotated[list[str], typer.Option(help="What to train; several with commas between them.")],
-    task: Annotated[list[str], typer.Option(help="On what; several with commas between them.")],
+    task: Annotated[list[str], typer.Option(help="The tasks to train on, separated by commas.")],
     preset: Annotated[
         str | None, typer.Option(help="Sizes and schedule. [default: demo on a CPU, paper on a GPU]")
     ] = None,
@@ -48,9 +48,11 @@ def train(
     jobs: Annotated[
         int | None, typer.Option(min=1, max=MOST_JOBS, help="Trainings side by side on a CPU. [default: one per core]")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Train from the start, whatever was trained before.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train from the start, even if there are checkpoints.")
+    ] = False,
 ) -> None:
-    """Train architectures and judge them on held-out images, beside what the training starts from.
+    """Train architectures and evaluate them on test images, next to the initialisation.
 
     The same as `bench run --stages accuracy`, but for classical methods, which it does on request; resumed in the same
     way: whatever stops a training, the same command goes on from its last checkpoint.

@@ -24,10 +24,10 @@ def validate(
     config: ConfigFile = None,
     engine: Annotated[
         Literal["cuda", "virtual"],
-        typer.Option(help="What the predictions are held against: a GPU, or PyTorch's own CUDA code without one."),
+        typer.Option(help="What predictions are compared with: a GPU, or PyTorch's own CUDA code without one."),
     ] = "cuda",
     output: Annotated[Path, typer.Option(help="Folder for the result.")] = Path("results/validation"),
-    time_limit: Annotated[float, typer.Option(min=1, help="Begin no row after so many seconds.")] = float("inf"),
+    time_limit: Annotated[float, typer.Option(min=1, help="Start no new row after this many seconds.")] = float("inf"),
     snapshot: Annotated[
         Path | None, typer.Option(help="A memory history of a card, as torch.cuda.memory._dump_snapshot writes it.")
     ] = None,
@@ -36,14 +36,14 @@ def validate(
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="With --snapshot: the batch that the card ran.")] = None,
 ) -> None:
-    """Hold every prediction against a GPU: B fits, B + 1 does not, and the peaks.
+    """Compare every prediction with a GPU: batch B fits, B + 1 does not, and the peaks are equal.
 
-    The GPU's allocator is capped, so that a large card stands in for smaller ones. The virtual card is each card
-    itself, and is compared event for event. Rows are stored as they are made; the same command goes on where the last
+    The GPU's allocator is capped, so that a large card can stand for smaller ones. With the virtual card, every
+    allocation is compared too. Each row is stored as soon as it is measured; the same command goes on where the last
     one stopped.
 
-    With --snapshot no GPU is needed: the recording of a step is held against a memory history that a card left, peaks
-    and events, and what differs is told by operation and line.
+    With --snapshot no GPU is needed: the recording of a step is compared with a memory history from a card, peaks and
+    events, and differences are listed by operation and line.
     """
     if snapshot is not None or step is not None or batch is not None:
         of_cells = (gpu_cap, architecture, task, engine, output, time_limit)

@@ -14,6 +14,7 @@ from bench.commands import data as data_command
 from bench.commands import doctor as doctor_command
 from bench.commands import explain as explain_command
 from bench.commands import fit as fit_command
+from bench.commands import history as history_command
 from bench.commands import list as list_command
 from bench.commands import merge as merge_command
 from bench.commands import plot as plot_command
@@ -47,6 +48,7 @@ app.command("doctor")(doctor_command.doctor)
 app.command("plot")(plot_command.plot)
 app.command("check")(check_command.check)
 app.command("compare")(compare_command.compare)
+app.command("history")(history_command.history)
 app.add_typer(baseline_command.app, name="baseline")
 app.command("report")(report_command.report)
 app.command("list")(list_command.list_known)

@@ -1,4 +1,4 @@
-"""The baseline: one JSON file of what the project takes for given, kept in version control.
+"""The baseline: one JSON file of accepted numbers, kept in version control.
 
 It holds no time and no commit: the same results give the same file, byte for byte, and git knows the rest.
 """

@@ -86,7 +86,7 @@ def why_it_does_not_fit(explanation: Explanation) -> str | None:
     return (
         f"batch {explanation.batch} does not fit: {source.short_op} at {source.place} (step {source.step}, "
         f"{source.phase.value}) asks for {format_bytes(request_bytes)} of {category.value}, and "
-        f"{format_bytes(explanation.categories[Category.FREE])} are free beside what is reserved"
+        f"{format_bytes(explanation.categories[Category.FREE])} are not reserved yet"
     )
 
 

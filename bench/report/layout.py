@@ -18,7 +18,7 @@ from bench.report.cells import is_numeric
 LEAST = {
     "timing": ("A + Aᵀ", "A + Aᵀ per step", "solver evaluations", "image", "images/s", "batch"),
     "breakdown": ("of the card", "blocks", "operation", "module"),
-    "verdicts": ("others",),
+    "verdicts": ("others", "stage"),
     "why": ("before", "now", "category"),
     "validation": ("recording alone", "card alone", "temporaries", "events of both", "allocated"),
     "data": ("origin", "licence", "validation", "test"),

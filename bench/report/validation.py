@@ -35,7 +35,11 @@ def caption(rows: Sequence[Row], device: str) -> str:
     errors = [abs(error) for row in rows if (error := row.error("reserved_bytes")) is not None]
     largest = f"; largest error of peak reserved {max(errors):.2%}" if errors else ""
     of_both, of_one = (sum(row.events.get(name, 0) for row in rows for name in names) for names in (_BOTH, _ONE))
-    alike = f" {of_both:,} events of both, {of_one:,} temporaries and allocations of one alone." if of_both else ""
+    alike = (
+        f" {of_both:,} events on both sides, {of_one:,} temporaries and allocations on one side only."
+        if of_both
+        else ""
+    )
     return (
         f"Largest batch predicted and measured on {device}, errors of the predicted peaks at the measured edge: "
         f"{equal} of {len(rows)} equal{largest}.{alike}"

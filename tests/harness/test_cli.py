@@ -348,15 +348,21 @@ def test_a_record_of_a_newer_bench_ends_a_run_before_anything_is_measured(bench,
         assert records(tmp_path) == before
 
 
+def windows(words, length):
+    return [words[place : place + length] for place in range(len(words))]
+
+
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_help_has_every_description_whole(terminal, columns):
     text = terminal(columns, "--help")
     assert max(map(len, text.splitlines())) <= columns
     verbs = [command for command in app.registered_commands if command.name]
     assert len(verbs) > 10
-    for command in verbs:
-        first = " ".join(command.callback.__doc__.split("\n\n")[0].split())
-        assert first in " ".join(text.split())
+    first = [command.callback.__doc__.split("\n\n")[0] for command in verbs]
+    groups = [group.typer_instance.info.help for group in app.registered_groups]
+    assert len(groups) == 2
+    for sentence in (*first, *groups):
+        assert sentence.split() in windows(text.split(), len(sentence.split()))
 
 
 def test_help_is_as_wide_as_the_terminal(terminal):
@@ -379,3 +385,12 @@ def test_completion_can_be_shown(monkeypatch, bench):
 def test_python_m_bench_is_bench():
     done = subprocess.run([sys.executable, "-m", "bench", "--version"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"bench {__version__}\n")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("arguments", [("list",), ("list", "cards")])
+def test_list_keeps_names_and_numbers_whole(bench, terminal, arguments, columns):
+    plain = bench(*arguments).stdout
+    text = terminal(columns, *arguments)
+    assert text.split() == plain.split()
+    assert max(map(len, text.splitlines())) <= columns

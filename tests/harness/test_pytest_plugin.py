@@ -114,7 +114,7 @@ def test_expected_to_fail(record_step):
             "the largest batch that fits 8GB is 7692, at least 7693 was asked for",
             "8GB is 8,589,934,592 bytes: 8,065,646,592 are usable, 524,288,000 taken by the CUDA context",
             "batch 7693 does not fit: empty.memory_format at test_it.py:5 (step 1, forward) asks for 7.51 GiB of "
-            "temporaries, and 7.51 GiB are free beside what is reserved",
+            "temporaries, and 7.51 GiB are not reserved yet",
             "the largest batch that fits 9GB is 8716, at least 9000 was asked for",
             "the largest batch that fits 8GB is 3846, at least 5000 was asked for",
             "FAILED test_it.py::test_one_too_many - Failed: the largest batch that fits 8GB is 7692, *",

@@ -35,7 +35,9 @@ def test_validation_compares_event_for_event(bench, card, tmp_path):
     assert "events of both" in header and "card alone" in header and "recording alone" in header
     assert f"| {row.events['same']:,} " in line and "| 3 " in line and "equal" in line
     assert "on the virtual card, errors of the predicted peaks at the measured edge: 1 of 1 equal; " in result.stdout
-    assert f"{row.events['same']:,} events of both, 3 temporaries and allocations of one alone." in result.stdout
+    assert (
+        f"{row.events['same']:,} events on both sides, 3 temporaries and allocations on one side only." in result.stdout
+    )
 
     trials = len(card.trials)
     again = bench("validate", *ON_CARD, *CELL)

@@ -56,7 +56,7 @@ def test_every_call_gives_its_result(processes):
 def test_a_killed_worker_costs_one_call(processes):
     found = dict(side_by_side(killed_at_2, calls(1, 2, 3, 4), processes))
     assert found == {"call 1": 1, "call 2": Died(-signal.SIGKILL), "call 3": 3, "call 4": 4}
-    assert str(found["call 2"]) == "its process was killed (signal 9), perhaps for want of memory"
+    assert str(found["call 2"]) == "its process was killed (signal 9), perhaps because memory ran out"
 
 
 def test_when_every_call_kills_its_worker_all_come_back():
@@ -142,7 +142,7 @@ def test_a_killed_cell_becomes_a_failed_record_and_the_others_are_kept(bench, tm
         patched.setattr(memory, "measure", killed_on_knee)
         result = bench("run", "--jobs", "2", "--architecture", "LUSER-SW")
     assert result.returncode == 3
-    reason = "its process was killed (signal 9), perhaps for want of memory"
+    reason = "its process was killed (signal 9), perhaps because memory ran out"
     assert f"1 of 2 cells failed: LUSER-SW on knee: {reason}" in result.stderr
     records = [json.loads(path.read_text()) for path in (tmp_path / "results/runs/records").glob("*.json")]
     assert {(record["task"], record["reason"]) for record in records} == {("blur", None), ("knee", reason)}

@@ -6,8 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bench.config import load
+from bench.regression.measured import Measured, Quantity
+from bench.regression.verdicts import compare
 from bench.report.layout import LEAST, drawn
 from bench.report.tables import TABLES, tables
+from bench.report.verdicts import table
 from bench.store import read_records
 
 WIDTHS = (60, 80, 120)
@@ -21,7 +25,10 @@ def made():
 
 def words_of(table):
     heading = table.columns[0]  # which a table without room for it leaves out: its groups are headings
-    texts = [*table[heading], *(text for name in table.columns[1:] for text in [name, *table[name]])]
+    texts = [
+        *table[heading],
+        *(text for name in table.columns[1:] if any(table[name]) for text in [name, *table[name]]),
+    ]
     return {word for text in texts for word in text.split()}
 
 
@@ -77,3 +84,21 @@ def test_text_breaks_at_spaces_alone():
         "                   models/layers.py:113",
     ]
     assert "models/luser_block.py:73" in drawn(pd.DataFrame({"line": [line]}), (), 10)  # longer than the terminal
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_verdicts_are_whole(columns):
+    cells = [Measured(task=task, architecture=name, stage="memory", conditions={}) for task, name in CELLS]
+    batch = {"name": "largest_batch", "of": "RTX 3060 12GB, exact", "at": {"card": "RTX 3060 12GB"}}
+    before, after = (
+        [cell.model_copy(update={"quantities": (Quantity(value=value, **batch),)}) for cell in cells]
+        for value in (1_234_567, 1_034_567)
+    )
+    shown = table(compare(before, after, load(None).check))
+    assert list(shown["verdict"]) == ["worse", "worse"]
+    text = drawn(shown, LEAST["verdicts"], columns)
+    assert words_of(shown.drop(columns=left_out(text))) <= set(text.split())
+    assert max(map(len, text.splitlines())) <= columns
+
+
+CELLS = [("deblurring", "LUSER-SW"), ("deblurring", "LUSER-DW")]
