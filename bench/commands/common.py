@@ -79,8 +79,9 @@ def say(message: str) -> None:
 def busy(what: str) -> AbstractContextManager[object]:
     """Show what goes on, where stderr is a terminal."""
     from rich.console import Console
+    from rich.text import Text
 
-    return Console(stderr=True).status(what) if sys.stderr.isatty() else nullcontext()
+    return Console(stderr=True).status(Text(what)) if sys.stderr.isatty() else nullcontext()
 
 
 def import_torch() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.commands.common import ConfigFile, check_file, import_torch, say
+from bench.commands.common import ConfigFile, busy, check_file, import_torch, say
 
 if TYPE_CHECKING:  # torch, pandas and matplotlib take over a second to import: only an explanation pays for them
     from bench.cell import Cell
@@ -74,7 +74,8 @@ def explain(
         if engine == "virtual":
             raise UsageError("--engine virtual: a step of one's own is explained by its recording; leave --engine out")
         what: dict[str, object] = {"step": step}
-        explanation, name = _explain_step(step, card, batch, settings.memory.alloc_conf), step
+        with busy(f"recording {step}"):
+            explanation, name = _explain_step(step, card, batch, settings.memory.alloc_conf), step
     else:
         (cell,) = suite.cells(settings)
         if engine == "virtual":
@@ -82,7 +83,8 @@ def explain(
         what = {"architecture": cell.architecture, "task": cell.task, "settings": cell.settings}
         name = f"{cell.architecture} on {cell.task}"
         try:
-            explanation = _explain(cell, card, batch, engine)
+            with busy(f"recording {name}"):
+                explanation = _explain(cell, card, batch, engine)
         except ProbeFailedError as error:
             raise UsageError(str(error)) from error
         except NotRecordableError as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands.common import Names, import_torch
+from bench.commands.common import Names, busy, import_torch
 
 if TYPE_CHECKING:  # torch takes over a second to import: only an answer pays for it
     from bench.fitting import Answer
@@ -65,7 +65,7 @@ def fit(
     asked = _asked(step, model, sample, loss, optimizer, amp)
     settings = load(None, with_environment(None, {"suite": cards_given(gpu_cap, gpu)}))
     cards = chosen_cards(settings, [], [])
-    with steps_errors_told(asked):
+    with busy(f"recording {asked}"), steps_errors_told(asked):
         answer = answered(str(asked), engine_of(asked, engine, cards, settings.memory.alloc_conf), cards, batch)
     if strict:
         _refuse_assumed_values(answer)

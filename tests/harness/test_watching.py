@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from bench.commands.common import import_torch
+from bench.commands.common import busy, import_torch
 from bench.commands.watching import Bars, watched
 from bench.progress import Progress
 from bench.report import summary
@@ -53,6 +53,15 @@ def test_a_terminal_hears_that_pytorch_is_imported(is_terminal, monkeypatch, cap
     monkeypatch.setenv("FORCE_COLOR", "1")
     import_torch()
     assert ("importing PyTorch" in capsys.readouterr().err) is is_terminal
+
+
+def test_what_goes_on_may_have_brackets(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with busy("recording a[/b].py:step"):
+        pass
+    assert "recording a[/b].py:step" in capsys.readouterr().err
 
 
 def test_the_summary_of_times_and_of_accuracies():
