@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import own_cards
 from bench.errors import UsageError
-from bench.memory import Card, NotRecordableError, Probe, SimulatedEngine, card_of_capacity
+from bench.memory import Card, NotRecordableError, Probe, SimulatedEngine, Trace, card_of_capacity
 from bench.memory.by_card import StepByCard
 from bench.memory.cudnn.envelope import Envelope
 from bench.memory.cudnn.heuristics import workspaces
@@ -56,6 +56,13 @@ class StepMemory:
             self._step = StepByCard(make_step, steps)
         except NotRecordableError as error:
             raise _placed(error) from error
+
+    @property
+    def trace(self) -> Trace:
+        """The events of the step, with the kernels of an ordinary card: at a batch that was asked about those there."""
+        return self._step.on(None).trace
+
+    _trace = trace  # by its earlier name
 
     def largest_batch(self, *, cap: str | None = None, gpu: str | None = None) -> int:
         """The largest batch that fits a card; 0 if batch 1 does not.

@@ -390,3 +390,13 @@ def test_the_mark_is_documented(run):
 def test_pytest_finds_it_where_bench_is_installed():
     declared = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     assert '[project.entry-points.pytest11]\nbench = "bench.pytest_plugin"\n' in declared
+
+
+def test_the_trace_of_a_step_is_that_of_its_recording():
+    def make_step(batch, device):
+        return lambda: torch.rand(batch, 256, device=device).sum()
+
+    step = StepMemory(make_step)
+    assert step.trace.sizes(7).max() == 7 * 256 * 4
+    step.peak(9)
+    assert step.trace.of(9) is step.trace  # the fit holds there
