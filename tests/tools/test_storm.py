@@ -13,6 +13,7 @@ from tools.storm import kills, rules
 from tools.storm.__main__ import storm
 from tools.storm.cases import Case, Content, tried
 from tools.storm.command import End, Running
+from tools.storm.drawn import Drawn
 from tools.storm.kills import Kill, Undisturbed, difference, results
 from tools.storm.sandbox import Sandbox
 
@@ -181,3 +182,7 @@ def test_a_killed_command_ends_by_its_signal(tmp_path, monkeypatch):
     assert isinstance(running, Running)
     running.signal(signal.SIGKILL)
     assert running.end(30).code == -9
+
+
+def test_every_verb_has_its_exit_codes(tmp_path):
+    assert set(rules.CODES) == set(Drawn(tmp_path).verbs)
