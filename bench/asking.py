@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.fitting import Answer, engine_of, fit
-from bench.report import fit as report
+from bench.report.terminal import fit as report
 from bench.step_memory import chosen_card
 
 Step = str | Callable[..., Any]

@@ -33,7 +33,7 @@ LEFT_OUT = {
     "bench.names": "what names of files are made of",
     "bench.progress": "how it is told how far a measurement is",
     "bench.records": "how results are written down, which has a version of its own",
-    "bench.store": "how results are kept",
+    "bench.records.store": "how results are kept",
     "bench.workers": "in which process a result is made",
 }
 """Modules that decide how results are told and kept, not what they are; and why."""

@@ -11,7 +11,7 @@ from bench.accuracy.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from bench.cell import Cell
-    from bench.store import RecordStore
+    from bench.records.store import RecordStore
 
 
 def told(cells: Iterable[Cell], store: RecordStore) -> str | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import own_cards
+from bench.config import own_cards
 from bench.errors import UsageError
 from bench.memory import Card, NotRecordableError, Probe, SimulatedEngine, Trace, card_of_capacity
 from bench.memory.by_card import StepByCard
@@ -27,7 +27,7 @@ from bench.memory.recording import places
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import STEPS
 from bench.memory.simulated import ENDLESS_BYTES
-from bench.report import composition
+from bench.report.terminal import composition
 from bench.units import format_bytes, parse_bytes
 
 FILE_NAME = "bench.toml"

@@ -21,7 +21,7 @@ from bench.memory.measuring.cuda import ProbeFailedError
 from bench.progress import Progress, tell, told_to
 from bench.provenance import provenance
 from bench.records import FULL_SIZE, Record, Stage
-from bench.store import RecordStore
+from bench.records.store import RecordStore
 from bench.units import format_bytes
 from bench.workers import Died, message, side_by_side
 

@@ -10,9 +10,9 @@ import pytest
 from cold import cold
 
 from bench.records import Record
+from bench.records.store import RecordStore, read_records
 from bench.regression import baseline
 from bench.regression.measured import reduced
-from bench.store import RecordStore, read_records
 
 DEMO = Path(__file__).parents[1] / "results" / "demo"
 RECORDS = 1000

@@ -41,11 +41,11 @@ def check(
     from bench.config import load
     from bench.errors import NotComparableError
     from bench.pool import available_cores
+    from bench.records.store import read_records
     from bench.regression import fresh
     from bench.regression.baseline import read
     from bench.regression.measured import all_reduced
     from bench.regression.verdicts import compare
-    from bench.store import read_records
 
     refuse_existing(junit, force)
     say_that_environment_is_ignored()

@@ -63,7 +63,7 @@ def conclude(
     """
     from bench.files import write_atomically
     from bench.regression.gate import levels
-    from bench.report import junit as junit_report
+    from bench.report.verdicts import junit as junit_report
 
     found = levels(verdicts, allow_improvement=allow_improvement, allow_incomparable=allow_incomparable)
     refusal = _refusal(verdicts, found, renewal)
@@ -114,8 +114,8 @@ def _print(verdicts: Sequence[Verdict], json: bool) -> None:
     from json import dumps
 
     from bench.report import verdicts as report
-    from bench.report.layout import LEAST
     from bench.report.terminal import print_table
+    from bench.report.terminal.layout import LEAST
 
     if json:
         print(dumps({"format": 1, "verdicts": [report.as_dict(verdict) for verdict in verdicts]}, indent=1))
@@ -130,7 +130,7 @@ def _print(verdicts: Sequence[Verdict], json: bool) -> None:
 def _tell_github(verdicts: Sequence[Verdict], levels: Sequence[Level], title: str, refusal: BenchError | None) -> None:
     """Inside a step of GitHub Actions: annotations on stderr, and the step's summary."""
     from bench.errors import UsageError
-    from bench.report import github
+    from bench.report.verdicts import github
 
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for command in github.workflow_commands(verdicts, levels, title):

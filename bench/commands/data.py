@@ -19,8 +19,8 @@ def list_sets(
     """The sets of images: what they are, how many images of how many subjects, licence, and whether they are here."""
     from bench.data.base import data_folder
     from bench.data.overview import overview
-    from bench.report.layout import LEAST
     from bench.report.terminal import print_table
+    from bench.report.terminal.layout import LEAST
 
     folder = folder or data_folder()
     table, reasons = overview(folder)

@@ -61,9 +61,8 @@ def explain(
     from bench.config import load
     from bench.memory import NotRecordableError
     from bench.memory.measuring.cuda import ProbeFailedError
-    from bench.report import composition
-    from bench.report.layout import LEAST
-    from bench.report.terminal import print_table
+    from bench.report.terminal import composition, print_table
+    from bench.report.terminal.layout import LEAST
 
     card_given = cards_given([gpu_cap] if gpu_cap is not None else None, [gpu] if gpu is not None else None)
     cell_given = {} if step else {"architectures": [architecture], "tasks": [task]}
@@ -124,7 +123,7 @@ def _check_what(step: str | None, architecture: str | None, task: str | None) ->
 def _check(gpu_cap: str | None, gpu: str | None, batch: int | None, top: int, timeline: Path | None) -> None:
     from bench.errors import UsageError
     from bench.memory.search import LARGEST_BATCH
-    from bench.report.timeline import SUFFIXES
+    from bench.report.plots.timeline import SUFFIXES
 
     if gpu_cap is not None and gpu is not None:
         raise UsageError("got both --gpu-cap and --gpu: an explanation is of one card, so give one of them")
@@ -192,7 +191,7 @@ def _as_json(what: dict[str, object], workspace: str, explanation: Explanation, 
 
 def _draw(explanation: Explanation, title: str, path: Path) -> None:
     """The step of the moment explained, as a picture."""
-    from bench.report.timeline import EVENTS, draw
+    from bench.report.plots.timeline import EVENTS, draw
     from bench.stages.profile import timeline
     from bench.units import format_bytes
 

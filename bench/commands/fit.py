@@ -54,9 +54,9 @@ def fit(
     from bench.fitting import ENGINES, engine_of
     from bench.fitting import fit as answered
     from bench.memory.search import LARGEST_BATCH
-    from bench.report import fit as report
-    from bench.report.layout import LEAST
+    from bench.report.terminal import fit as report
     from bench.report.terminal import print_json, print_parts
+    from bench.report.terminal.layout import LEAST
 
     if batch is not None and not 1 <= batch <= LARGEST_BATCH:
         raise UsageError(f"--batch: got {batch}, expected at least 1 and at most {LARGEST_BATCH:,}")
@@ -102,7 +102,7 @@ def _asked(
 
 def _refuse_assumed_values(answer: Answer) -> None:
     from bench.errors import UsageError
-    from bench.report.fit import assumptions
+    from bench.report.terminal.fit import assumptions
 
     values = tuple(each for each in answer.assumed if each.is_value)
     if values:

@@ -40,7 +40,7 @@ def history(
     """
     from bench.errors import UsageError
     from bench.regression.baseline import read_set
-    from bench.report import history as report
+    from bench.report.terminal import history as report
     from bench.report.terminal import print_json, print_table
 
     if bool(sets) == (commits is not None):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # torch takes over a second to import: only a measurement pay
     from bench.memory import Card
     from bench.model_step import ModelStep
     from bench.records import Record, Stage
-    from bench.store import RecordStore
+    from bench.records.store import RecordStore
 
 
 def chosen_cards(settings: Config, gpu_caps: list[str], gpus: list[str]) -> list[Card]:

@@ -34,9 +34,9 @@ def merge(
     Records of the same cell have to agree; what else belongs to a record, such as reconstructions, comes with it. The
     output folder may be one of those merged.
     """
-    from bench import merging
     from bench.commands.tables import report, report_all
     from bench.config import load
+    from bench.records import merging
     from bench.report.chosen import cards_of
 
     settings = load(config)

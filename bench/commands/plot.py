@@ -29,9 +29,9 @@ def plot(
     from bench.errors import NotComparableError
     from bench.files import write_atomically
     from bench.pool import available_cores, pool
+    from bench.records.store import read_records
     from bench.report.plots import PLOTS, files, shown
-    from bench.report.style import FORMATS
-    from bench.store import read_records
+    from bench.report.plots.style import FORMATS
 
     suffixes = known("--formats", "format", formats, FORMATS) or ["png"]
     names = known("--select", "plot", select, PLOTS) or list(PLOTS)

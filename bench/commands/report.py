@@ -55,8 +55,8 @@ def report(
 
 
 def _read(folders: Sequence[Path]) -> list[Record]:
+    from bench.records.store import read_records
     from bench.report.chosen import joined
-    from bench.store import read_records
 
     return joined(*map(read_records, folders))
 
@@ -166,8 +166,8 @@ def _write(files: dict[str, bytes], folder: Path, *, force: bool) -> None:
 
 
 def _print(made: Report) -> None:
-    from bench.report.layout import LEAST
     from bench.report.terminal import print_table
+    from bench.report.terminal.layout import LEAST
 
     for place, table in enumerate(made.tables):
         print("\n" * bool(place) + table.title + "\n")

@@ -81,11 +81,11 @@ def run(
     from bench.commands.train import check_images
     from bench.config import load
     from bench.records import FULL_SIZE
+    from bench.records.store import RecordStore, to_json
     from bench.report import summary
     from bench.report.terminal import print_json
     from bench.sharding import Shard
     from bench.stale import told
-    from bench.store import RecordStore, to_json
 
     part = Shard.parse(shard) if shard is not None else None
     given: dict[str, dict[str, object]] = {

@@ -23,7 +23,7 @@ def report(
     note: str = "",
 ) -> None:
     """Write a stage's table into the output folder, if there is one, and print it, with a note below."""
-    from bench.report import profile, table2, table3, timing
+    from bench.report.tables import profile, table2, table3, timing
 
     if stage == "memory":
         _show(table3, table3.tidy(records, cards, settings.memory.workspace), output, printed, note)
@@ -34,15 +34,15 @@ def report(
 
 def report_all(records: list[Record], output: Path | None, *, printed: bool = True) -> None:
     """Write Table 4, which is made of all stages, into the output folder, if there is one, and print it."""
-    from bench.report import table4
+    from bench.report.tables import table4
 
     _show(table4, table4.tidy(records), output, printed)
 
 
 def _show(module: Any, frame: pd.DataFrame, output: Path | None, printed: bool, note: str = "") -> None:
     """Write and print one of the tables of bench.report; its module's name is the files'."""
-    from bench.report.layout import LEAST
     from bench.report.terminal import print_table, write_table
+    from bench.report.terminal.layout import LEAST
 
     name = module.__name__.rpartition(".")[2]
     table, caption = module.arranged(frame), module.caption(frame)

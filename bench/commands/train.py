@@ -62,10 +62,10 @@ def train(
     from bench.accuracy.checkpoint import Checkpoint
     from bench.commands.measuring import at_preset, check_none_failed, measured, say_what_diverged
     from bench.config import load
-    from bench.report import table2
+    from bench.records.store import RecordStore
+    from bench.report.tables import table2
     from bench.report.terminal import print_table
     from bench.stale import told
-    from bench.store import RecordStore
 
     given: dict[str, dict[str, object]] = {
         "suite": {
@@ -128,8 +128,8 @@ def check_data(cells: Iterable[Cell]) -> None:
         UsageError: it is not.
     """
     from bench import operators
+    from bench.config.task_options import data_faults
     from bench.errors import UsageError
-    from bench.task_options import data_faults
 
     found = []
     for cell in cells:

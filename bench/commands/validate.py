@@ -56,9 +56,9 @@ def validate(
     from bench.commands.run import cards_given
     from bench.config import load
     from bench.errors import CellsFailedError, UsageError
-    from bench.report import validation as report
-    from bench.report.layout import LEAST
     from bench.report.terminal import print_table
+    from bench.report.terminal import validation as report
+    from bench.report.terminal.layout import LEAST
 
     if not time_limit >= 1:
         raise UsageError(f"--time-limit: got {time_limit}, expected at least 1 second")
@@ -120,7 +120,7 @@ def _validate_history(
     from bench.memory.gpus import card_named
     from bench.memory.recording.on_cuda import on_cuda
     from bench.memory.simulated import ENDLESS_BYTES
-    from bench.report import histories as report
+    from bench.report.terminal import histories as report
     from bench.report.terminal import print_table
     from bench.user_step import load_step
 

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from bench.errors import BenchError
 from bench.fitting import Answer, Recorded, fit
-from bench.report.fit import sentences
+from bench.report.terminal.fit import sentences
 from bench.step_memory import chosen_card
 
 

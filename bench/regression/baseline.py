@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import NotComparableError, UsageError
 from bench.files import read_regular
+from bench.records.store import read_records
 from bench.regression.measured import Measured, all_reduced
-from bench.store import read_records
 from bench.units import MiB
 
 

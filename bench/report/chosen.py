@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from bench.ages import oldest_first
 from bench.records import Record, Stage, united
+from bench.records.ages import oldest_first
 from bench.report.methods import in_order
 
 

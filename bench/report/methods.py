@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from bench.ages import by_clock
 from bench.records import Record, Stage
-from bench.report.table3 import paper_tables
+from bench.records.ages import by_clock
+from bench.report.paper import paper_tables
 
 INITIALISATION = "initialisation"
 CLASSICAL = (INITIALISATION, "gradient descent", "total variation")

@@ -16,11 +16,9 @@ ALLOWED = {
     "bench/memory": ("bench.memory", "bench.units"),
     "bench/report": (
         "bench.report",
-        "bench.ages",
         "bench.fitting",
         "bench.files",
         "bench.records",
-        "bench.store",
         "bench.module_names",
         "bench.histories.matching",
         "bench.memory.explaining.explain",
@@ -28,6 +26,7 @@ ALLOWED = {
         "bench.units",
         *PURE,
     ),
+    "bench/records": ("bench.records", "bench.errors", "bench.files", "bench.names", "bench.units"),
     "bench/data": ("bench.data", "bench.errors", "bench.extras", "bench.operators"),
 }
 

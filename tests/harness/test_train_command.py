@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from bench import config, models, progress, suite
 from bench.config import load
 from bench.errors import StorageError
-from bench.store import RecordStore
+from bench.records.store import RecordStore
 
 TINY = """
 [suite]

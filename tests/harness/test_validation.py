@@ -7,7 +7,7 @@ from bench import config, suite, validation
 from bench.errors import UsageError
 from bench.memory import CARDS as NAMED
 from bench.memory import card_of_capacity, record
-from bench.report import validation as report
+from bench.report.terminal import validation as report
 from bench.stages.memory import simulated_engine
 
 CARDS = [card_of_capacity("1GB"), card_of_capacity("2GB")]

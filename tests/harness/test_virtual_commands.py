@@ -6,7 +6,7 @@ import pytest
 from stand_in import VirtualStandIn
 
 from bench.records import Row, Validation
-from bench.report.validation import table
+from bench.report.terminal.validation import table
 
 CELL = ("--architecture", "LU-DnCNN", "--task", "blur")
 ON_CARD = ("--engine", "virtual", "--gpu", "RTX 3080")

@@ -10,8 +10,8 @@ import pytest
 from bench.regression.gate import Level
 from bench.regression.growth import Growth, Why
 from bench.regression.verdicts import Change, Outcome, Verdict
-from bench.report import github, junit
 from bench.report import verdicts as report
+from bench.report.verdicts import github, junit
 
 OK, WARNING, ERROR, FAILURE = Level
 GROWN = Growth("saved activations", "net, relu", 0, 3 * 2**20, ("models/net.py:7 > models/layers.py:9",))

@@ -1,0 +1,234 @@
+"""The sections of bench.toml: their keys, and the values that these take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from bench import models
+from bench.choices import refusal
+from bench.config.own_cards import OwnCard, cards_of
+from bench.memory.allocator.caching import AllocatorConfig
+from bench.memory.gpus import Card, card_of_capacity
+from bench.memory.search import LARGEST_BATCH
+from bench.models.architectures.base import ModelOptions
+from bench.models.implicit import gradient_called
+from bench.names import Name
+from bench.records import Metric, Stage
+
+Classical = Literal["initialisation", "gradient descent", "total variation"]
+"""What stands beside the trained architectures, untrained."""
+
+Engine = Literal["simulated", "cuda", "virtual"]
+Device = Literal["auto", "cpu", "cuda"]
+Loss = Literal["final", "auxiliary"]
+Bound = Literal["high", "low"]
+Schedule = Literal["constant", "cosine"]
+PaperTask = Literal["deblurring", "ct", "mri"]
+
+# Bounds: far beyond what anybody measures, and near enough that a slip of the keyboard is found before the work.
+Count = Annotated[int, Field(ge=1, le=10**9)]
+"""Of steps or images."""
+Batch = Annotated[int, Field(ge=1, le=LARGEST_BATCH)]
+Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+"""What torch.manual_seed takes and a table holds."""
+MOST_TASKS = 1000
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SuiteSection(_Section):
+    """[suite]: what a run measures, of which cells, and on which cards.
+
+    `preset` changes the sizes of the stages timing and accuracy; "auto" is "demo" on a CPU and "paper" on a GPU.
+    """
+
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    preset: str
+    architectures: tuple[str, ...] = Field(min_length=1)
+    tasks: tuple[str, ...] = Field(min_length=1)
+    gpu_caps: tuple[str, ...] = Field(default=(), max_length=100)
+    gpus: tuple[str, ...] = Field(default=(), max_length=100)
+
+    @field_validator("architectures")
+    @classmethod
+    def _are_registered(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in models.names():
+                raise ValueError(refusal("architecture", name, models.names()))
+        return names
+
+    @field_validator("gpu_caps")
+    @classmethod
+    def _are_capacities(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(card_of_capacity(text).name for text in texts))
+
+
+class TrainingSection(_Section):
+    """[training]: the loss and the optimiser of a step, the same in every stage.
+
+    Gradients are clipped at a norm of `clip_gradient_norm`; 0 leaves them as they are.
+    """
+
+    loss: Loss
+    learning_rate: float = Field(gt=0)
+    clip_gradient_norm: float = Field(ge=0)
+
+
+class MemorySection(_Section):
+    """[memory]: what answers, how a step is recorded, and which bound the table shows."""
+
+    engine: Engine
+    steps: int = Field(ge=2, le=100)
+    workspace: Bound
+    alloc_conf: str = Field(max_length=1000)
+    allow_tf32: bool
+    deterministic: bool
+
+    @field_validator("alloc_conf")
+    @classmethod
+    def _is_pytorchs(cls, text: str) -> str:
+        AllocatorConfig.parse(text)
+        return text
+
+
+class TimingSection(_Section):
+    """[timing]: where steps are timed, on how many images, how often.
+
+    A quantity is measured `repeats` times after `warmup` runs that do not count; no more are begun after
+    `seconds_per_quantity`, but three are made in any case.
+    """
+
+    device: Device
+    batch: Batch | Literal["largest"]
+    warmup: int = Field(ge=1, le=10_000)
+    repeats: int = Field(ge=3, le=1_000_000)
+    seconds_per_quantity: float = Field(gt=0, le=7 * 24 * 3600)
+
+
+class AccuracySection(_Section):
+    """[accuracy]: how an architecture is trained and evaluated.
+
+    Attributes:
+        device: "auto" is a GPU where there is one.
+        threads: of one training on a CPU; the same number gives the same result bit for bit.
+        steps: optimiser steps of a training.
+        batch: images of a step.
+        schedule: of the learning rate over the steps.
+        gradient: through fixed points, if it is not that of [model].
+        seeds: one training each; the first one's reconstructions are kept.
+        validate_every: steps between two looks at the validation images.
+        checkpoint_every: steps between two checkpoints.
+        validation_images: how many of them, at most.
+        test_images: how many of them, at most.
+        classical: methods without training that get a row of their own.
+    """
+
+    device: Device
+    threads: int = Field(ge=1, le=1024)
+    steps: Count
+    batch: Batch
+    schedule: Schedule
+    gradient: str | None = None
+    seeds: tuple[Seed, ...] = Field(min_length=1, max_length=1000)
+    validate_every: Count
+    checkpoint_every: Count
+    validation_images: Count
+    test_images: Count
+    classical: tuple[Classical, ...]
+
+    @field_validator("gradient")
+    @classmethod
+    def _is_known(cls, name: str | None) -> str | None:
+        if name is not None:
+            gradient_called(name)
+        return name
+
+
+class Limit(_Section):
+    """How far a number may move, either way, before that counts as a change."""
+
+    absolute: float = Field(default=0.0, ge=0)
+    relative: float = Field(default=0.0, ge=0)
+
+    def allows(self, before: float, after: float) -> float:
+        """The larger of the two limits; the relative one is of the smaller number, so that both ways are alike."""
+        return max(self.absolute, self.relative * min(abs(before), abs(after)))
+
+
+class LimitsSection(_Section):
+    """[check.limits]: one limit for each number that is compared; without an entry, every change counts."""
+
+    largest_batch: Limit = Limit()
+    peak_allocated_bytes: Limit = Limit()
+    peak_reserved_bytes: Limit = Limit()
+    peak_bytes_per_image: Limit = Limit()
+    parameters: Limit = Limit()
+    training_step_seconds: Limit = Limit()
+    evaluation_seconds: Limit = Limit()
+    psnr_db: Limit = Limit()
+    diverged_trainings: Limit = Limit()
+
+
+class CheckSection(_Section):
+    """[check]: the baseline's file, and what counts as a change.
+
+    Seconds change where their medians differ beyond the limit and a rank test gives p <= `significance`.
+    """
+
+    baseline: Path
+    significance: float = Field(gt=0, lt=1)
+    limits: LimitsSection
+
+
+class NoiseSection(_Section):
+    """Noise of the measurements: standard deviation, and photons per detector cell (Radon only; 0: no such noise)."""
+
+    sigma: float = Field(default=0.0, ge=0)
+    photons: float | None = Field(default=None, ge=0)
+
+    @field_validator("photons")
+    @classmethod
+    def _none_is_none(cls, photons: float | None) -> float | None:
+        return photons or None
+
+
+class Task(_Section):
+    """[task.NAME]: an operator with its options, the paper's name for it; noise and images of the accuracy stage.
+
+    `metric` is what PSNR and SSIM are taken of: "real" and "magnitude" are for complex images (mri).
+    `stands_for` names tasks that memory and time do not tell apart: the accuracy stage has them in this one's place.
+    """
+
+    operator: str
+    options: dict[str, Any] = {}
+    paper: PaperTask | None = None
+    stands_for: tuple[str, ...] = ()
+    noise: NoiseSection = NoiseSection()
+    data: str | None = None
+    metric: Metric = "image"
+    data_options: dict[str, Any] = {}
+
+
+class Config(_Section):
+    """A whole bench.toml."""
+
+    suite: SuiteSection
+    model: ModelOptions
+    training: TrainingSection
+    memory: MemorySection
+    timing: TimingSection
+    accuracy: AccuracySection
+    check: CheckSection
+    task: dict[Name, Task] = Field(max_length=MOST_TASKS)
+    cards: dict[Name, OwnCard] = Field(default={}, max_length=MOST_TASKS)
+    preset: dict[str, dict[str, Any]] = Field(default={}, max_length=MOST_TASKS)
+
+    @property
+    def own_cards(self) -> list[Card]:
+        """The cards that [cards] describes."""
+        return cards_of(self.cards)
