@@ -15,6 +15,7 @@ class Convolution(NamedTuple):
 
     Shapes are (N, C, H, W) of the input, (K, C / groups, R, S) of the weight and (N, K, P, Q) of the output, whichever
     of the three the call computes; strides are in elements. `dtype` is torch's name without its module: "float32".
+    A transposed convolution is the gradient "dgrad" of another, and its gradient for the input that other's "fprop".
     """
 
     direction: Direction
@@ -29,6 +30,7 @@ class Convolution(NamedTuple):
     dilation: Ints
     groups: int
     dtype: str
+    is_transposed: bool = False
 
     def with_images(self, images: int) -> Convolution:
         """The same call on another number of images N."""

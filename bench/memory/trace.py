@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from bench.memory.allocator.caching import FREE
 from bench.memory.convolution import Convolution
+from bench.memory.convolution import Ints as Numbers
 from bench.memory.gpus import Card
 from bench.memory.reductions import Multiprocessors
 from bench.memory.staging import AffineStaged, Staged, affine_staged, constant_staged, in_turn
@@ -60,19 +61,37 @@ def freed(key: int) -> Event:
 
 
 class Images(NamedTuple):
-    """A convolution of a trace, whose number of images is affine in the batch.
+    """A convolution of a trace, whose shapes and strides are affine in the batch.
 
-    `in_backward` tells the thread that calls it: PyTorch remembers how to run a convolution for each thread apart.
+    `base` is the call at batch 0 and `more` what each sample adds to its shapes and strides, by the names of those that
+    it adds to: the number of images mostly, of a gradient's gradient others. `in_backward` tells the thread that calls
+    it: PyTorch remembers how to run a convolution for each thread apart.
     """
 
-    call: Convolution
-    base: int
-    slope: int
+    base: Convolution
+    more: tuple[tuple[str, Numbers], ...]
     in_backward: bool
 
     def at(self, batch: int) -> Convolution:
         """The call at one batch size."""
-        return self.call.with_images(self.base + self.slope * batch)
+        sums: dict[str, Any] = {name: _moved(getattr(self.base, name), more, batch) for name, more in self.more}
+        return self.base._replace(**sums)
+
+    @classmethod
+    def through(cls, call: Convolution, next_call: Convolution, in_backward: bool, batch: int) -> Images | None:
+        """Through a call at `batch` and at `batch + 1`; None if they are of different kinds."""
+        pairs = [(name, getattr(call, name), getattr(next_call, name)) for name in _AFFINE]
+        more = {name: _moved(other, one, -1) for name, one, other in pairs if one != other}
+        before: dict[str, Any] = {name: _moved(getattr(call, name), each, -batch) for name, each in more.items()}
+        found = cls(call._replace(**before), tuple(more.items()), in_backward)
+        return found if found.at(batch + 1) == next_call else None
+
+
+_AFFINE = tuple(f"{tensor}_{what}" for tensor in ("input", "weight", "output") for what in ("shape", "stride"))
+
+
+def _moved(numbers: Numbers, more: Numbers, times: int) -> Numbers:
+    return tuple(number + each * times for number, each in zip(numbers, more, strict=True))
 
 
 class Call(NamedTuple):
@@ -256,7 +275,7 @@ def fitted(batch: int, recordings: Sequence[list[Event]]) -> Trace:
     base = sizes[0] - slope * batch - curve * batch**2
     pairs = list(zip(events, next_events, strict=True))
     images = _once_each(
-        lambda one, other, in_backward: _affine_images(one, other, in_backward, batch),
+        lambda one, other, in_backward: Images.through(one, other, in_backward, batch),
         [(event.call, next_event.call, event.in_backward) for event, next_event in pairs],
     )
     staged = _once_each(
@@ -264,14 +283,6 @@ def fitted(batch: int, recordings: Sequence[list[Event]]) -> Trace:
         [(event.staged, next_event.staged) for event, next_event in pairs],
     )
     return _trace(events, (base, slope, curve), images, staged)
-
-
-def _affine_images(call: Convolution, next_call: Convolution, in_backward: bool, batch: int) -> Images | None:
-    """Through the same convolution at `batch` and `batch + 1`; None if they differ in more than images."""
-    if call.with_images(1) != next_call.with_images(1):
-        return None
-    more = next_call.input_shape[0] - call.input_shape[0]
-    return Images(call.with_images(0), call.input_shape[0] - more * batch, more, in_backward)
 
 
 def _once_each(function: Callable[..., Item | None], calls: Iterable[tuple[Any, ...]]) -> list[Item | None]:
@@ -292,10 +303,7 @@ def _once_each(function: Callable[..., Item | None], calls: Iterable[tuple[Any, 
 def constant(events: list[Event]) -> Trace:
     """The trace of one recording, for its own batch size only."""
     size = _sizes(events)
-    images = [
-        Images(event.call.with_images(0), event.call.input_shape[0], 0, event.in_backward) if event.call else None
-        for event in events
-    ]
+    images = [Images(event.call, (), event.in_backward) if event.call else None for event in events]
     staged = [constant_staged(event.staged) if event.staged else None for event in events]
     nothing = np.zeros_like(size)
     return _trace(events, (size, nothing, nothing), images, staged)

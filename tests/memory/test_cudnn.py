@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from bench import config, suite
-from bench.memory import SimulatedEngine, record
+from bench.memory import SimulatedEngine, record, routing
 from bench.memory.convolution import Convolution
 from bench.memory.cudnn import backend, cache, devices, heuristics
 from bench.memory.cudnn.backend import Configuration, CudnnError, NotAtHandError, UnknownCardError
-from bench.memory.cudnn.heuristics import CachedCudnn, LiveCudnn, as_handed_over, tried, uses_cudnn, workspaces
+from bench.memory.cudnn.heuristics import CachedCudnn, LiveCudnn, tried, workspaces
 from bench.memory.gpus import CARDS, card_of_capacity
+from bench.memory.routing import as_handed_over, uses_cudnn
 from bench.memory.search import NEIGHBOURS
 from bench.memory.trace import Workspace
 
@@ -271,12 +272,12 @@ def test_what_counts_as_channels_last_is_pytorch_s_own_answer():
                     stride[dimension], step = step, step * shape[dimension]
                 image = torch.empty_strided(shape, stride)
                 resized = torch.nn.functional.interpolate(image, size=(5, 7))
-                is_channels_last = resized.stride() == heuristics._channels_last(tuple(resized.shape))
-                assert heuristics._is_channels_last(shape, tuple(stride)) is is_channels_last, (shape, stride)
+                is_channels_last = resized.stride() == routing.channels_last(tuple(resized.shape))
+                assert routing.is_channels_last(shape, tuple(stride)) is is_channels_last, (shape, stride)
                 seen.add(is_channels_last)
     assert seen == {True, False}
-    assert not heuristics._is_channels_last((2, 3, 4, 4), (1, 0, 1, 1))  # expanded along the channels
-    assert not heuristics._is_channels_last((0, 3, 4, 4), (48, 1, 12, 3))
+    assert not routing.is_channels_last((2, 3, 4, 4), (1, 0, 1, 1))  # expanded along the channels
+    assert not routing.is_channels_last((0, 3, 4, 4), (48, 1, 12, 3))
 
 
 def test_the_blur_takes_no_workspace_and_an_unknown_call_has_no_answer(monkeypatch):

@@ -24,8 +24,9 @@ from bench.memory.cudnn import cache
 from bench.memory.cudnn.backend import Configuration, load
 from bench.memory.cudnn.devices import kind
 from bench.memory.cudnn.envelope import envelope_name, largest, stands_for
-from bench.memory.cudnn.heuristics import LiveCudnn, as_handed_over, uses_cudnn
+from bench.memory.cudnn.heuristics import LiveCudnn
 from bench.memory.gpus import CARDS, Card
+from bench.memory.routing import as_handed_over, uses_cudnn
 from bench.memory.search import NEIGHBOURS
 from bench.memory.trace import Trace, Workspace
 from bench.units import GiB

@@ -6,10 +6,11 @@ answer). Its lines are JSON: the first names the cards, and each of the others h
     {"format": 2, "cards": ["A100 40GB", ...]}
     [[call, runs], ...]
 
-`call` is a Convolution without its images, field by field; `runs` has the answers for 1, 2, 3, ... images, each with
-the number of times that it comes in a row: [times, *answer]. An answer is the list of Configurations, three numbers
-each: the workspace as whole planes per image (a plane: one channel of the input), the bytes beyond them, and the notes
-(1 tensor core, 2 nondeterministic). In these numbers most answers are the same for most batches, and the file is small.
+`call` is a Convolution without its images, field by field but for the last, of which cuDNN knows nothing. `runs` has
+the answers for 1, 2, 3, ... images, each with the number of times that it comes in a row: [times, *answer]. An answer
+is the list of Configurations, three numbers each: the workspace as whole planes per image (a plane: one channel of
+the input), the bytes beyond them, and the notes (1 tensor core, 2 nondeterministic). In these numbers most answers
+are the same for most batches, and the file is small.
 
 Make the file of the installed cuDNN with
 
@@ -100,7 +101,7 @@ def read(version: str, card_name: str, folder: Path = SHIPPED) -> Answers:
 def write(version: str, answers: Mapping[str, Answers], folder: Path = SHIPPED) -> Path:
     """Write a file that `read` reads, in one piece; the same answers give the same bytes."""
     names = sorted(answers)
-    contents = [[[call, _runs(batches)] for call, batches in sorted(answers[name].calls.items())] for name in names]
+    contents = [[[call[:-1], _runs(of)] for call, of in sorted(answers[name].calls.items())] for name in names]
     lines = [json.dumps(each, separators=(",", ":")) for each in ({"format": FORMAT, "cards": names}, *contents)]
     path = folder / FILES[version]
     new = path.with_suffix(".new")

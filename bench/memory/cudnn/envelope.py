@@ -28,11 +28,11 @@ from bench.memory.cudnn.heuristics import (
     LiveCudnn,
     WorkspaceSource,
     at_hand,
-    has_own_kernel,
     tried,
     version_of_torch,
 )
 from bench.memory.gpus import CARDS, Card
+from bench.memory.routing import has_own_kernel
 from bench.units import GiB
 
 

@@ -34,12 +34,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from bench.memory.convolution import Convolution, Ints
+from bench.memory.convolution import Convolution
 from bench.memory.cudnn import backend, cache, devices
 from bench.memory.cudnn.backend import Configuration, CudnnError, NotAtHandError, RefusedError, UnknownCardError
 from bench.memory.gpus import CARDS, Card
-
-INT32_MAX = 2**31 - 1
+from bench.memory.routing import as_handed_over, has_own_kernel, uses_cudnn
 
 # The cuDNN that PyTorch's CUDA wheels of a release require.
 CUDNN_OF_TORCH = {
@@ -206,48 +205,6 @@ def version_of_torch() -> str | None:
     return CUDNN_OF_TORCH.get((int(major), int(minor)))
 
 
-def is_depthwise(call: Convolution) -> bool:
-    """One filter or several per input channel (ConvParams::is_depthwise in aten/src/ATen/native/Convolution.cpp)."""
-    channels = call.input_shape[1]
-    return channels == call.groups > 1 and call.weight_shape[0] % channels == 0
-
-
-def has_own_kernel(call: Convolution) -> bool:
-    """Whether PyTorch runs a call with a kernel of its own, which takes no workspace."""
-    return is_depthwise(call) and call.dtype in ("float32", "float64") and not uses_cudnn(call)
-
-
-def uses_cudnn(call: Convolution) -> bool:
-    """Whether PyTorch hands a call to cuDNN (use_cudnn, use_cudnn_depthwise in aten/src/ATen/native/Convolution.cpp).
-
-    A depthwise convolution goes there only channels last, or in NCHW if 32 bits cannot index it. In float16 NCHW some
-    more do, by a list of measured cases that is not followed here: False, and their candidates are not known. bfloat16
-    goes there from compute capability 8.0 on.
-    """
-    if call.dtype not in ("float16", "bfloat16", "float32", "float64") or len(call.input_shape) not in (4, 5):
-        return False
-    if 0 in (*call.input_shape, *call.output_shape):
-        return False
-    if not is_depthwise(call):
-        return True
-    fits = _fits_32_bits(call.input_shape, call.input_stride) and _fits_32_bits(call.weight_shape, call.weight_stride)
-    channels_last = _is_handed_over_channels_last(call)
-    return channels_last if fits else not channels_last
-
-
-def as_handed_over(call: Convolution) -> Convolution:
-    """The call with the strides that PyTorch gives cuDNN: all three tensors channels last, or all contiguous.
-
-    Channels last if the input or the weight is (cudnn_conv_suggest_memory_format in aten/src/ATen/native/ConvUtils.h).
-    """
-    strides = _channels_last if _is_handed_over_channels_last(call) else _contiguous
-    return call._replace(
-        input_stride=strides(call.input_shape),
-        weight_stride=strides(call.weight_shape),
-        output_stride=strides(call.output_shape),
-    )
-
-
 def at_hand(kind: type[Source], card: Card, **asked: Any) -> Source | None:
     """The source, if there is one."""
     try:
@@ -267,45 +224,3 @@ def _up_to_certain(configurations: Iterable[Configuration]) -> tuple[Configurati
         if configuration == (0, False, False):
             break
     return tuple(found)
-
-
-def _is_handed_over_channels_last(call: Convolution) -> bool:
-    return call.dtype != "float64" and (
-        _is_channels_last(call.input_shape, call.input_stride)
-        or _is_channels_last(call.weight_shape, call.weight_stride)
-    )
-
-
-def _is_channels_last(shape: Ints, stride: Ints) -> bool:
-    """As TensorImpl decides it (is_channels_last_strides_2d_s4 in c10/core/MemoryFormat.h)."""
-    if stride[1] == 0:
-        return False
-    least = 0
-    for dimension in (1, *range(len(shape) - 1, 1, -1), 0):
-        if shape[dimension] == 0 or stride[dimension] < least:
-            return False
-        if dimension == 0 and least == stride[1]:  # N,1,1,1 and N,C,1,1 in NCHW
-            return False
-        least = stride[dimension] * max(shape[dimension], 1)
-    return True
-
-
-def _contiguous(shape: Ints) -> Ints:
-    strides = [1]
-    for size in shape[:0:-1]:
-        strides.insert(0, strides[0] * size)
-    return tuple(strides)
-
-
-def _channels_last(shape: Ints) -> Ints:
-    batch, *space, channel = _contiguous((shape[0], *shape[2:], shape[1]))
-    return batch, channel, *space
-
-
-def _fits_32_bits(shape: Ints, stride: Ints) -> bool:
-    """As canUse32BitIndexMath decides it: the number of elements and the largest offset."""
-    elements, offset = 1, 0
-    for size, step in zip(shape, stride, strict=True):
-        elements *= size
-        offset += (size - 1) * step
-    return elements <= INT32_MAX and offset <= INT32_MAX

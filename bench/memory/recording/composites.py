@@ -17,9 +17,8 @@ from torch import Tensor
 from torch._C import DispatchKey
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.memory.recording.layouts import called
 from bench.memory.recording.products import CUBLAS_OPS
-
-aten = torch.ops.aten
 
 
 class Take(NamedTuple):
@@ -56,8 +55,6 @@ class Multiplies(NamedTuple):
 Composition = tuple[Take | Give | Output | Multiplies, ...]
 """What the operations allocate and free, in order, that another is written by."""
 
-_ARITHMETIC = {aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor}
-_LOWER = (torch.float16, torch.bfloat16)
 _COMPOSITES = (DispatchKey.CompositeExplicitAutograd, DispatchKey.CompositeImplicitAutograd)
 
 
@@ -65,46 +62,14 @@ def run(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Co
     """Call `func`; if it is written by others, what these take, unless nothing is taken beside the outputs."""
     key = _written_by_others(func)
     if key is None:
-        return _called(func, args, kwargs), None
+        return called(func, args, kwargs), None
     inside = _Inside()
     try:
         result = inside.call(func, key, args, kwargs)
     except (NotImplementedError, RuntimeError):  # it asks for values: the kernel without data knows better
-        return func(*args, **kwargs), None
+        return called(func, args, kwargs), None
     outputs = result if isinstance(result, (list, tuple)) else (result,)
     return result, inside.composition(outputs)
-
-
-def _called(func: Any, args: Any, kwargs: Any) -> Any:
-    """The result of a kernel; a buffer that a card does not use has nothing in it, and layouts are a card's."""
-    result = func(*args, **kwargs)
-    if func is aten.log_sigmoid_forward.default:
-        return result[0], result[1].new_empty(0)
-    if func is aten.native_batch_norm_backward.default and _is_scattered(args[1]) and result[0] is not None:
-        return result[0].new_empty(result[0].shape), *result[1:]
-    return _laid_out(func, args, kwargs, result) if func in _ARITHMETIC else result
-
-
-def _laid_out(func: Any, args: Any, kwargs: Any, result: Tensor) -> Tensor:
-    """The result of arithmetic in the layout that a kernel gives it.
-
-    Without data, PyTorch converts arguments of a lower precision first, and loses how one lies that is expanded.
-    """
-    if not any(isinstance(value, Tensor) and value.dtype in _LOWER for value in args):
-        return result
-    full = [
-        torch.empty_strided(value.shape, value.stride(), device=value.device)
-        if isinstance(value, Tensor) and value.dtype in _LOWER
-        else value
-        for value in args
-    ]
-    return torch.empty_strided(result.shape, func(*full, **kwargs).stride(), dtype=result.dtype, device=result.device)
-
-
-def _is_scattered(image: Tensor) -> bool:
-    """Whether batch normalisation's kernels on a card have none for this layout, and give another."""
-    channels_last = image.dim() == 4 and image.is_contiguous(memory_format=torch.channels_last)
-    return not (image.is_contiguous() or channels_last)
 
 
 @functools.cache
@@ -139,7 +104,7 @@ class _Inside(TorchDispatchMode):
         if key is not None:
             return self.call(func, key, args, kwargs or {})
         given = {value.untyped_storage()._cdata for value in args if isinstance(value, Tensor)}
-        result = _called(func, args, kwargs or {})
+        result = called(func, args, kwargs or {})
         for output in result if isinstance(result, (list, tuple)) else (result,):
             if isinstance(output, Tensor) and output.is_meta and output.untyped_storage()._cdata not in given:
                 self._note(output)

@@ -7,8 +7,7 @@ that its temporaries take. The least is always zero; a replay uses one bound or 
 
 | operation | allocates, in this order | most, in bytes | why |
 |---|---|---|---|
-| convolution | output, workspace | input + output | cuDNN turns NCHW into NHWC and back |
-| convolution_backward | grad_input, workspace, grad_weight, workspace, grad_bias | grad_output + input each | |
+| convolution, its backward | convolving.py | input + output each | cuDNN turns NCHW into NHWC and back |
 | _fft_c2c, _fft_r2c, _fft_c2r | output, workspace | 2 x the larger of the two | copy of the input, cuFFT work area |
 | _embedding_bag, its forward_only | bag_size, offset2bag, output, max_indices | nothing | cuda/EmbeddingBag.cu |
 | _linalg_svd | U, Vh, S | nothing | BatchLinearAlgebra.cpp, by the virtual card |
@@ -45,25 +44,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bench.memory.convolution import Convolution, Direction
-from bench.memory.recording import attention, batches, device_sorting, indexing, normalising
+from bench.memory.recording import attention, batches, convolving, device_sorting, indexing, normalising
 from bench.memory.recording.composites import Composition, Give, Kept, Multiplies, Output, Take
+from bench.memory.recording.convolving import Temporary
 from bench.memory.recording.products import CUBLAS_OPS
-from bench.memory.recording.reducing import REDUCTIONS, of_dims, reduced, summed, whole
+from bench.memory.recording.reducing import REDUCTIONS, of_dims, reduced, whole
 from bench.memory.reductions import Reduction
 from bench.memory.staging import Part, Staged
 
 aten = torch.ops.aten
-
-
-class Temporary(NamedTuple):
-    """Memory that a kernel takes and gives back before it returns: at most `most_bytes`.
-
-    `call` tells which convolution takes it, so that cuDNN can be asked how much it is.
-    """
-
-    most_bytes: int
-    call: Convolution | None = None
 
 
 Item = Tensor | Temporary | Take | Give | Kept | Reduction | None
@@ -167,22 +156,8 @@ def allocations(
         return attention.allocations(op, args, outputs)
     if op is aten.embedding.default and not args[1].is_contiguous():
         return Take(0, _bytes(args[1])), *outputs, Give(0)
-    if op is aten.convolution.default:
-        image, weight, _, *options = args
-        (output,) = outputs
-        assert output is not None
-        return output, _workspace("fprop", image, weight, output, options)
-    if op is aten.convolution_backward.default:
-        grad_output, image, weight, _, *options = args
-        grad_input, grad_weight, grad_bias = outputs
-        sequence: list[Tensor | Temporary | None] = []
-        if grad_input is not None:
-            sequence += [grad_input, _workspace("dgrad", image, weight, grad_output, options)]
-        if grad_weight is not None:
-            sequence += [grad_weight, _workspace("wgrad", image, weight, grad_output, options)]
-        if grad_bias is None:
-            return sequence
-        return [*sequence, grad_bias, summed(grad_output, (0, *range(2, grad_output.dim())), grad_bias)]
+    if op in convolving.OPS:
+        return convolving.allocations(op, args, outputs)
     if op in (aten._fft_c2c.default, aten._fft_r2c.default, aten._fft_c2r.default):
         (output,) = outputs
         return output, Temporary(2 * max(_bytes(args[0]), _bytes(output)))
@@ -268,26 +243,6 @@ def _cublas_takes(matrix: Tensor) -> bool:
     if not matrix.numel() or (matrix.dim() == 2 and matrix.is_contiguous()):
         return True
     return (across == 1 and down >= max(1, columns)) or (down == 1 and across >= max(1, rows))
-
-
-def _workspace(
-    direction: Direction, image: Tensor, weight: Tensor, output: Tensor, options: Sequence[Any]
-) -> Temporary:
-    """The workspace of a convolution; `options` as in aten::convolution, from `stride` on."""
-    most_bytes = _bytes(image) + _bytes(output)
-    stride, padding, dilation, transposed, _, groups = options[:6]
-    if transposed:
-        return Temporary(most_bytes)
-    call = Convolution(
-        direction,
-        *(tuple(image.shape), tuple(image.stride())),
-        *(tuple(weight.shape), tuple(weight.stride())),
-        *(tuple(output.shape), tuple(output.stride())),
-        *(tuple(padding), tuple(stride), tuple(dilation)),
-        groups,
-        str(image.dtype).removeprefix("torch."),
-    )
-    return Temporary(most_bytes, call)
 
 
 def _bytes(tensor: Tensor | None) -> int:

@@ -22,6 +22,8 @@ from bench.memory.recording.reducing import moments
 
 aten = torch.ops.aten
 
+_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
 
 def _of_group_norm(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     source, weight, bias, images, channels, pixels, groups = args[:7]
@@ -117,7 +119,8 @@ def _is_read_as_it_is(tensor: Tensor) -> bool:
 
 
 def _is_channels_last(tensor: Tensor) -> bool:
-    return tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    layout = _LAST.get(tensor.dim())
+    return layout is not None and tensor.is_contiguous(memory_format=layout)
 
 
 def _nested(sizes: Sequence[int], first: int = 0) -> list[Any]:

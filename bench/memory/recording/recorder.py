@@ -27,7 +27,8 @@ from bench.memory.convolution import Convolution
 from bench.memory.gpus import cublas_workspace_bytes
 from bench.memory.recording.autograd import CANDIDATES, Maker, in_place, maker, references_of_a_formula
 from bench.memory.recording.composites import Give, Output, Take
-from bench.memory.recording.kernels import Brackets, Plan, Temporary
+from bench.memory.recording.convolving import Temporary
+from bench.memory.recording.kernels import Brackets, Plan
 from bench.memory.recording.metadata import Effect, OutputCache, run_now
 from bench.memory.recording.moving import parameters_kept
 from bench.memory.recording.not_recorded import compilation_said, recurrence_said
