@@ -1,0 +1,75 @@
+"""Which engine answers about a step: by name, or whatever this machine has."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from typing import Any
+
+import torch
+
+from bench.errors import UsageError
+from bench.fitting.answer import Engine
+from bench.fitting.on_device import OnDevice
+from bench.fitting.recorded import Recorded
+from bench.memory import Card
+from bench.memory.forms import as_make_step
+from bench.memory.measuring.cuda import CudaEngine, NoGpuError, require_gpu
+from bench.memory.recording.on_cuda import on_cuda
+from bench.model_step import ModelStep
+from bench.named_step import named
+from bench.user_step import load_step
+from bench.virtual import NoVirtualCardError, VirtualDevice, VirtualEngine
+
+Step = str | ModelStep | Callable[..., Any]
+"""A step as such, by its name, or around a network."""
+
+ENGINES = ("auto", "virtual", "simulated", "cuda")
+
+
+def engine_of(step: Step, name: str, cards: Sequence[Card], alloc_conf: str = "") -> Engine:
+    """What answers about a step, given as such or by its name (bench.user_step).
+
+    `name` is one of ENGINES; "auto" is the virtual card where a CUDA build of PyTorch is installed and the step can
+    be imported in another process, else the recording.
+
+    Raises:
+        UsageError: that cannot be had here, or not for this step.
+        NotRecordableError: the step cannot be recorded, and was to be.
+    """
+    sent = named(step)
+    if name == "auto":
+        name = "virtual" if torch.version.cuda and sent else "simulated"
+    if name == "simulated":
+        return recorded_step(step, alloc_conf)
+    if sent is None:
+        raise UsageError(
+            f"the {name} engine runs steps in another process, which has to import them: write it in a file"
+        )
+    try:
+        if name == "cuda":
+            require_gpu(max(card.usable_bytes for card in cards))
+        else:
+            for card in cards:
+                VirtualDevice(card)
+    except (NoGpuError, NoVirtualCardError) as error:
+        raise UsageError(str(error)) from error
+    engine = CudaEngine if name == "cuda" else VirtualEngine
+    return OnDevice(engine, sent, alloc_conf=alloc_conf, recorded=_recorded_if_it_can(step, alloc_conf))
+
+
+def recorded_step(step: Step, alloc_conf: str = "") -> Recorded:
+    """A step given as such or by its name, recorded."""
+    if isinstance(step, str):
+        with on_cuda(), redirect_stdout(io.StringIO()):
+            step = load_step(step)
+    return Recorded(as_make_step(step), alloc_conf=alloc_conf)
+
+
+def _recorded_if_it_can(step: Step, alloc_conf: str) -> Recorded | None:
+    """The recording, for where a search starts and what a peak is made of; None where the step cannot be recorded."""
+    try:
+        return recorded_step(step, alloc_conf)
+    except (Exception, SystemExit):  # noqa: BLE001 - whatever it raises, the engine that was asked for raises it too
+        return None

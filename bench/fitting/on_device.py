@@ -1,0 +1,100 @@
+"""A step run as it is: what engines `virtual` and `cuda` answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+
+from bench.fitting.answer import Assumption, contexts_assumed
+from bench.fitting.recorded import Recorded
+from bench.memory import Boundary, Card, MakeStep, Probe, largest_batch
+from bench.memory.explaining.explain import Explanation
+from bench.memory.measuring.cuda import CudaEngine
+from bench.memory.recording.recorder import STEPS
+from bench.memory.search import where_room_ends
+from bench.memory.simulated import ENDLESS_BYTES
+from bench.virtual import VirtualEngine, VirtualMeasurement
+from bench.virtual.figures import kernels_of
+
+
+class OnDevice:
+    """A step run as it is: on the virtual card, or on a GPU whose allocator is capped.
+
+    `first_guess` tells where the search for a card starts; None: at what two small batches take.
+    """
+
+    def __init__(
+        self,
+        engine: type[CudaEngine],
+        make_step: MakeStep,
+        steps: int = STEPS,
+        alloc_conf: str = "",
+        recorded: Recorded | None = None,
+    ) -> None:
+        self.name = engine.name
+        self._recorded = recorded
+        self._seen: list[CudaEngine] = []
+        self._of = lambda card, guess: engine(make_step, card, first_guess=guess, steps=steps, alloc_conf=alloc_conf)
+
+    def largest(self, card: Card) -> Boundary:
+        """The largest batch, every probe of which is a run; where the recording says the same, two runs show it."""
+        guess = self._guess(card)
+        is_others = self._recorded is not None and self.name != CudaEngine.name
+        return largest_batch(self._engine(card, guess), trusted=guess if is_others else None)
+
+    def probe(self, card: Card, batch: int) -> Probe:
+        """One run."""
+        return self._engine(card).probe(batch)
+
+    def needed(self, card: Card, batch: int) -> Probe:
+        """One run on a card of the same kernels with memory without a limit; on a GPU, with all that it has."""
+        if self.name == CudaEngine.name:
+            return self.probe(card, batch)
+        return self._engine(_endless(card)).probe(batch)
+
+    def made_of(self, card: Card, batch: int) -> Explanation | None:
+        """What the recording says of it, where there is one."""
+        return self._recorded.made_of(card, batch) if self._recorded else None
+
+    def assumed(self, cards: Sequence[Card]) -> tuple[Assumption, ...]:
+        """The values that the step read or selected by, sizes that are not known, and what stands for what."""
+        seen = [each for engine in self._seen for each in engine.measurements.values()]
+        virtual = [each for each in seen if isinstance(each, VirtualMeasurement)]
+        read = max((each.values_read for each in virtual), default=0)
+        selections = max((each.selections for each in virtual), default=0)
+        assumed = contexts_assumed(cards)
+        if self.name == VirtualEngine.name:
+            capacities = [card for card in cards if card.compute_capability is None]
+            assumed += [Assumption(f"{card.name} has the kernels of an {kernels_of(card).name}") for card in capacities]
+        if read:
+            what = f"the {read} values that the step reads back from the card are taken as 0"
+            assumed.append(Assumption(what, is_value=True))
+        if selections:
+            what = f"the {selections} times that the step selects elements by value, it selects none"
+            assumed.append(Assumption(what, is_value=True))
+        unknown = sorted({name for each in virtual for name in each.lower_bounds})
+        if unknown:
+            assumed.append(Assumption(f"{', '.join(unknown)} ask for buffers of unknown size: taken as 0 bytes"))
+        return tuple(assumed)
+
+    def _engine(self, card: Card, guess: int = 1) -> CudaEngine:
+        self._seen.append(self._of(card, guess))
+        return self._seen[-1]
+
+    def _guess(self, card: Card) -> int:
+        if self._recorded:
+            return self._recorded.largest(card).batch
+        if self.name == CudaEngine.name:
+            return 1
+        endless = self._engine(_endless(card))
+
+        @cache
+        def room_bytes(batch: int) -> int:
+            return card.usable_bytes - endless.probe(batch).peak_reserved_bytes
+
+        return where_room_ends(room_bytes, 8)
+
+
+def _endless(card: Card) -> Card:
+    return replace(card, total_bytes=ENDLESS_BYTES, context_bytes=0)

@@ -1,0 +1,132 @@
+"""A step recorded on tensors without data: what engine `simulated` answers."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
+
+from bench.fitting.answer import Assumption, contexts_assumed
+from bench.memory import Boundary, Card, MakeStep, Probe, SimulatedEngine, Trace
+from bench.memory.allocator.caching import AllocatorConfig
+from bench.memory.by_card import StepByCard
+from bench.memory.cudnn.envelope import Envelope, with_most_cublas
+from bench.memory.cudnn.heuristics import workspaces
+from bench.memory.explaining.explain import Category, Explanation, explain
+from bench.memory.explaining.sources import locate
+from bench.memory.recording.attention import ORDINARY
+from bench.memory.recording.not_recorded import NotRecordedWarning
+from bench.memory.recording.on_cuda import on_cuda
+from bench.memory.recording.recorder import STEPS
+from bench.memory.recording.values import AssumedValue
+from bench.memory.simulated import installed_release
+
+
+class Recorded:
+    """A step recorded on tensors without data, replayed through PyTorch's allocator.
+
+    Raises:
+        NotRecordableError: it cannot be recorded, or does not do the same each time.
+    """
+
+    name = "simulated"
+
+    def __init__(self, make_step: MakeStep, steps: int = STEPS, alloc_conf: str = "") -> None:
+        self._make_step = make_step
+        self._steps = steps
+        self._config = AllocatorConfig.parse(alloc_conf, installed_release())
+        self._said: list[Assumption] = []
+        self._not_known: list[str] = []  # cards, some of whose workspaces are bounds
+        with self._listening(None):
+            self._recorded = StepByCard(make_step, steps)
+
+    def largest(self, card: Card) -> Boundary:
+        """The largest batch, of which that and the next are recorded as they are."""
+        with self._listening(card):
+            step = self._recorded.on(card)
+            found = step.largest_batch(lambda trace: self._engine(card, trace))
+        if workspaces(card) is not None and not self._engine(card, step.trace).knows_workspaces(max(found.batch, 1)):
+            self._not_known.append(card.name)
+        return found
+
+    def probe(self, card: Card, batch: int) -> Probe:
+        """One batch, recorded as it is."""
+        return self._at(card, batch).probe(batch)
+
+    def needed(self, card: Card, batch: int) -> Probe:
+        """One batch where memory has no limit."""
+        return self._at(card, batch).without_limit().probe(batch)
+
+    def made_of(self, card: Card, batch: int) -> Explanation | None:
+        """What the peak of a batch is made of; of one that does not fit, what it would be made of."""
+        with self._listening(card):
+            step = self._recorded.on(card)
+            if not step.runs_at(batch):
+                return None
+            sources = locate(self._make_step, step.trace, batch, self._steps)
+        engine = self._engine(card, step.trace)
+        if not engine.probe(batch).fits:
+            engine = engine.without_limit()
+        explained = explain(engine, batch, sources)
+        left_bytes = card.usable_bytes - explained.peak_reserved_bytes  # below zero, what it lacks
+        beside = {Category.FREE: left_bytes, Category.CONTEXT: card.context_bytes}
+        return replace(explained, card=card, categories=explained.categories | beside)
+
+    def assumed(self, cards: Sequence[Card]) -> tuple[Assumption, ...]:
+        """Bounds of workspaces, the context, and what the recording said."""
+        unknown = [card.name for card in cards if card.compute_capability is None]
+        convolves = self._recorded.on(cards[0]).trace.convolutions
+        bounded = [card.name for card in cards if workspaces(card) is None] if convolves else []
+        return (
+            *contexts_assumed(cards),
+            *(Assumption(_most_of_any(name)) for name in bounded),
+            *(Assumption(_most_possible(name)) for name in dict.fromkeys(self._not_known)),
+            *(
+                Assumption(f"attention on {name} is as on an {ORDINARY}")
+                for name in unknown
+                if self._recorded.has_attention
+            ),
+            *dict.fromkeys(self._said),
+        )
+
+    def _at(self, card: Card, batch: int) -> SimulatedEngine:
+        with self._listening(card):
+            step = self._recorded.on(card)
+            step.runs_at(batch)
+        return self._engine(card, step.trace)
+
+    def _engine(self, card: Card, trace: Trace) -> SimulatedEngine:
+        source = workspaces(card)
+        if source is None:
+            return SimulatedEngine(trace, with_most_cublas(card), config=self._config, workspaces=Envelope(card))
+        return SimulatedEngine(trace, card, config=self._config, workspaces=source)
+
+    @contextmanager
+    def _listening(self, card: Card | None) -> Iterator[None]:
+        """Run the step as on a GPU, and note what the recording warns of.
+
+        What the user's program prints and warns of has been seen by its author.
+        """
+        with warnings.catch_warnings(record=True) as heard, redirect_stdout(io.StringIO()), on_cuda(card):
+            warnings.simplefilter("always")
+            try:
+                yield
+            finally:
+                for message in (each.message for each in heard):
+                    if isinstance(message, AssumedValue):
+                        self._said.append(Assumption(message.what, message.place, is_value=True))
+                    elif isinstance(message, NotRecordedWarning):
+                        self._said.append(Assumption(str(message)))
+
+
+def _most_of_any(name: str) -> str:
+    return f"convolutions on {name} take the most workspace that they take on any known card of that size"
+
+
+def _most_possible(name: str) -> str:
+    return (
+        f"convolutions on {name} whose workspace is not among the shipped answers take the most that they could; "
+        "cuDNN itself is asked where it is installed: pip install 'nvidia-cudnn-cu13>=9.19,<9.27'"
+    )
