@@ -306,6 +306,8 @@ class Timing(_Part):
 
     `solver_evaluations` is the mean over a training step's fixed points and images, `backward_evaluations` that of
     the solves for the gradient; None where there are none. `batch_chosen` says how the batch came about.
+    `peak_bytes_per_image` is what one more image adds to the step's peak on a GPU, recorded of the very network that is
+    timed; None in records from before it was.
     """
 
     device: str
@@ -318,6 +320,7 @@ class Timing(_Part):
     evaluation_calls: Calls
     solver_evaluations: float | None
     backward_evaluations: float | None
+    peak_bytes_per_image: dict[Bound, Count] | None = None
 
 
 class DataSets(_Part):
