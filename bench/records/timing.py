@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bench.records.values import Count, Part, Positive, Repeats
+from bench.records.values import Bound, Count, Part, Positive, Repeats
 
 
 class Calls(Part):
@@ -19,6 +19,8 @@ class Timing(Part):
 
     `solver_evaluations` is the mean over a training step's fixed points and images, `backward_evaluations` that of
     the solves for the gradient; None where there are none. `batch_chosen` says how the batch came about.
+    `peak_bytes_per_image` is what one more image adds to the step's peak on a GPU, recorded of the very network that is
+    timed; None in records from before it was.
     """
 
     device: str
@@ -31,3 +33,4 @@ class Timing(Part):
     evaluation_calls: Calls
     solver_evaluations: float | None
     backward_evaluations: float | None
+    peak_bytes_per_image: dict[Bound, Count] | None = None

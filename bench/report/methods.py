@@ -87,15 +87,21 @@ def _conditions(record: Record) -> tuple[object, ...]:
     return record.preset, record.image_shape, device, engine, record.settings.get("card"), problem(record)
 
 
-def beside(record: Record, others: Iterable[Record]) -> Record | None:
-    """The same method on the same task among `others`, which are of another stage.
+def network(record: Record) -> tuple[object, ...]:
+    """What makes a network and its training step: architecture, options, sizes, loss; not what it is trained on."""
+    model = json.dumps(record.settings["model"], sort_keys=True)
+    return record.architecture, loss(record), record.image_shape, model
 
-    A task stands for itself, or else for one of the same row of the paper: the memory of mri is that of mri-4x.
+
+def beside(record: Record, others: Iterable[Record]) -> Record | None:
+    """The very same network on the same task among `others`, which are of another stage; None if there is none.
+
+    A task stands for itself, or else for one of the same row of the paper: the time of mri is that of mri-4x.
     """
     wanted = [
         other
         for other in others
-        if (other.architecture, loss(other)) == (record.architecture, loss(record))
+        if network(other) == network(record)
         and (other.task == record.task or (other.paper_task is not None and other.paper_task == record.paper_task))
     ]
     return max(wanted, key=lambda other: other.task == record.task, default=None)

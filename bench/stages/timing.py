@@ -1,7 +1,7 @@
 """The stage timing: seconds of a training step and of an evaluation, and what one of each does.
 
 Every quantity is measured after runs that do not count, each time with the device synchronised before and after.
-Memory is measured apart: nothing here looks at it.
+What the step would take on a GPU is recorded beside it, without data, so that a point of a plot is one network's.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import torch
 
 from bench import devices
 from bench.errors import UsageError
-from bench.memory import largest_batch, record
+from bench.memory import Trace, largest_batch, record
+from bench.memory.trace import Workspace
 from bench.pool import available_cores
-from bench.records import Calls, Record, Timing
-from bench.stages.memory import simulated_engine
+from bench.records import Calls, Parameters, Record, Timing
+from bench.stages.memory import REFERENCE_BATCH, simulated_engine
 
 if TYPE_CHECKING:
     from bench.cell import Cell
@@ -31,7 +32,7 @@ Result = TypeVar("Result")
 
 
 def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, object]:
-    """The record's parts `timing` and `image_shape`.
+    """The record's parts `timing`, `parameters` and `image_shape`.
 
     Raises:
         UsageError: no batch fits on the card, or a GPU is asked for and there is none.
@@ -41,8 +42,9 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
     if threads:
         torch.set_num_threads(threads)
     stated = cell.timing.batch
-    batch = _largest(cell) if stated == "largest" else stated
     workload = cell.workload
+    trace = record(workload.for_recording().make_step, cell.memory.steps)
+    batch = _largest(cell, trace) if stated == "largest" else stated
     model = workload.build(device)
     optimizer = workload.optimizer(model)
     image = torch.rand(batch, *model.operator.image_shape, device=device)
@@ -75,8 +77,10 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
         evaluation_calls=evaluation_calls,
         solver_evaluations=mean_evaluations(solves),
         backward_evaluations=mean_evaluations([solve.backward for solve in solves if solve.backward]),
+        peak_bytes_per_image={w.value: trace.peak_bytes_per_image(REFERENCE_BATCH, w) for w in Workspace},
     )
-    return {"image_shape": model.operator.image_shape, "timing": timing}
+    parameters = Parameters(trainable=model.trainable_parameters, paper=model.paper_parameters)
+    return {"image_shape": model.operator.image_shape, "parameters": parameters, "timing": timing}
 
 
 def repeated_seconds(run: Callable[[], object], device: torch.device, options: TimingSection) -> list[float]:
@@ -114,9 +118,8 @@ def mean_evaluations(solves: Sequence[SolveStatistics]) -> float | None:
     return float(torch.stack([solve.evaluations for solve in solves]).double().mean())
 
 
-def _largest(cell: Cell) -> int:
+def _largest(cell: Cell, trace: Trace) -> int:
     """The largest batch that fits on the cell's first card, by simulation."""
-    trace = record(cell.workload.for_recording().make_step, cell.memory.steps)
     batch = largest_batch(simulated_engine(cell, trace, cell.cards[0])).batch
     if not batch:
         raise UsageError(

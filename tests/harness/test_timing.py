@@ -63,6 +63,9 @@ def test_a_step_is_counted_to_the_call(cell, tmp_path, architecture):
     assert (record.stage, record.image_shape, found.batch, found.batch_chosen) == ("timing", (3, 16, 16), 2, "stated")
     assert len(found.training_step_seconds) == len(found.evaluation_seconds) == OPTIONS.repeats
     assert all(seconds > 0 for seconds in found.training_step_seconds + found.evaluation_seconds)
+    of_memory = measured(replace(cell(architecture), stage="memory", cards=(card_of_capacity("8GB"),)), tmp_path)
+    assert found.peak_bytes_per_image == of_memory.memory.peak_bytes_per_image  # of the same network, recorded twice
+    assert record.parameters == of_memory.parameters
     calls = {
         "evaluation": (found.evaluation_calls.forward, found.evaluation_calls.adjoint),
         "training": (found.training_calls.forward, found.training_calls.adjoint),

@@ -111,7 +111,17 @@ def points(norms, *, loss=1.0, evaluations=None, residual=None):
     ]
 
 
-def timing(architecture, step_seconds, evaluation_seconds, *, task="ct", batch=1, **given):
+def timing(
+    architecture,
+    step_seconds=1.0,
+    evaluation_seconds=1.0,
+    *,
+    task="ct",
+    batch=1,
+    per_image=None,
+    parameters=None,
+    **given,
+):
     result = Timing(
         device="cpu",
         threads=2,
@@ -123,8 +133,10 @@ def timing(architecture, step_seconds, evaluation_seconds, *, task="ct", batch=1
         evaluation_calls=Calls(forward=1, adjoint=1),
         solver_evaluations=None,
         backward_evaluations=None,
+        peak_bytes_per_image={"low": per_image - 1, "high": per_image} if per_image else None,
     )
-    return record("timing", architecture, task, timing=result, **given)
+    counted = Parameters(trainable=parameters, paper=parameters) if parameters else None
+    return record("timing", architecture, task, timing=result, parameters=counted, **given)
 
 
 def edge(batch, per_image):

@@ -43,8 +43,8 @@ def pareto(points: Sequence[Point], *, more_is_better: bool) -> list[Point]:
 
 def psnr_against_memory(records: Sequence[Record]) -> Figure | None:
     """PSNR of the test images against the memory that an image adds to a training step."""
-    accuracy, memory = newest(records, "accuracy"), newest(records, "memory")
-    figure = _draw(accuracy, lambda record: _mebibytes(beside(record, memory)), _psnr_db, more_is_better=True)
+    accuracy, timing = newest(records, "accuracy"), newest(records, "timing")
+    figure = _draw(accuracy, lambda record: _mebibytes(beside(record, timing)), _psnr_db, more_is_better=True)
     return _labelled(figure, "peak memory per image, MiB", f"test PSNR, dB\n({conditions(accuracy)})")
 
 
@@ -59,13 +59,15 @@ def psnr_against_time(records: Sequence[Record]) -> Figure | None:
 
 def time_against_memory(records: Sequence[Record]) -> Figure | None:
     """The time that an image takes in a training step against the memory that it adds to it."""
-    timing, memory = newest(records, "timing"), newest(records, "memory")
-    figure = _draw(timing, lambda record: _mebibytes(beside(record, memory)), _seconds, more_is_better=False)
+    timing = newest(records, "timing")
+    figure = _draw(timing, _mebibytes, _seconds, more_is_better=False)
     return _labelled(figure, "peak memory per image, MiB", f"training step per image, s\n({conditions(timing)})")
 
 
 def _mebibytes(record: Record | None) -> float | None:
-    return record.memory.peak_bytes_per_image["high"] / MiB if record and record.memory else None
+    """Of the network that is timed: a point is one network's, or there is none."""
+    peak_bytes = record.timing.peak_bytes_per_image if record and record.timing else None
+    return peak_bytes["high"] / MiB if peak_bytes else None
 
 
 def _seconds(record: Record | None) -> float | None:

@@ -28,10 +28,12 @@ def tidy(records: Iterable[Record]) -> pd.DataFrame:
     """
     learned = [record for record in in_order(records) if record.architecture not in CLASSICAL]
     memory, timing, accuracy = (newest(learned, stage) for stage in ("memory", "timing", "accuracy"))
+    if any(record.timing and record.timing.peak_bytes_per_image for record in timing):
+        memory = []  # bytes and parameters are of the networks that are timed
     rows = []
     for record in (*memory, *timing, *accuracy):
         common = {"method": label(record, learned), "task": record.task, **_conditions(record)}
-        for name, quantities in _quantities(record, memory).items():
+        for name, quantities in _quantities(record, timing).items():
             rows += [{"property": name, **common, "quantity": q, "value": value} for q, value in quantities.items()]
     return pd.DataFrame(rows)
 
@@ -47,12 +49,13 @@ def _conditions(record: Record) -> dict[str, Any]:
     }
 
 
-def _quantities(record: Record, memory: Sequence[Record]) -> dict[str, dict[str, float]]:
-    """What one record tells, by property; `memory` has what an accuracy is held against."""
+def _quantities(record: Record, timed: Sequence[Record]) -> dict[str, dict[str, float]]:
+    """What one record tells, by property; `timed` has what an accuracy is held against."""
     quantities: dict[str, dict[str, float]] = {}
-    if record.memory and record.parameters:
+    peak_bytes = _peak_bytes_per_image(record)
+    if peak_bytes is not None and record.parameters:
         quantities["network_size"] = {"parameters": record.parameters.paper}
-        quantities["training_memory_usage"] = {"peak_bytes_per_image": record.memory.peak_bytes_per_image["high"]}
+        quantities["training_memory_usage"] = {"peak_bytes_per_image": peak_bytes}
     if record.timing:
         batch = record.timing.batch
         quantities["training_time"] = {"seconds_per_image": median(record.timing.training_step_seconds) / batch}
@@ -60,11 +63,18 @@ def _quantities(record: Record, memory: Sequence[Record]) -> dict[str, dict[str,
     if record.accuracy:
         quantities["training_stability"] = _stability(record.accuracy.trainings)
         psnr_db = [training.psnr_db for training in record.accuracy.trainings if training.status == "ok"]
-        needs = beside(record, memory)
-        if psnr_db and needs and needs.memory:
-            peak_bytes = needs.memory.peak_bytes_per_image["high"]
+        needs = beside(record, timed)
+        peak_bytes = _peak_bytes_per_image(needs) if needs else None
+        if psnr_db and peak_bytes is not None:
             quantities["expressiveness"] = {"psnr_db": float(np.mean(psnr_db)), "peak_bytes_per_image": peak_bytes}
     return quantities
+
+
+def _peak_bytes_per_image(record: Record) -> int | None:
+    """What one more image adds to the peak of this network's training step, with the most that kernels can take."""
+    part = record.memory or record.timing
+    peak_bytes = part.peak_bytes_per_image if part else None
+    return peak_bytes["high"] if peak_bytes else None
 
 
 def _stability(trainings: Sequence[Training]) -> dict[str, float]:

@@ -13,7 +13,7 @@ def folder(tmp_path):
     stored(
         tmp_path / "records",
         *(memory(name, 400 * MiB) for name in ARCHITECTURES),
-        *(timing(name, 1, 1) for name in ARCHITECTURES),
+        *(timing(name, 1, 1, per_image=400 * MiB) for name in ARCHITECTURES),
     )
     return tmp_path
 
@@ -128,7 +128,7 @@ def test_the_same_records_give_the_same_bytes():
     records = [
         memory("DEQ4IP", 400 * MiB),
         profile("DEQ4IP"),
-        timing("DEQ4IP", 1, 1),
+        timing("DEQ4IP", 1, 1, per_image=400 * MiB),
         accuracy("DEQ4IP", training(curve=curve)),
     ]
     for name in ("largest-batch", "timeline", "psnr-against-memory", "training-curves"):

@@ -20,7 +20,7 @@ def points_of(axes, *methods):
 def test_psnr_against_memory_joins_the_stages_and_leaves_out_what_diverged():
     records = [
         *(
-            memory(name, size * MiB, task="mri")
+            timing(name, per_image=size * MiB, task="mri")
             for name, size in (("LU-DnCNN", 600), ("DEQ4IP", 100), ("LUSER-SW", 200))
         ),
         accuracy("LU-DnCNN", training((30.0, 32.0)), training((33.0, 33.0), seed=1), task="mri-4x"),
@@ -38,7 +38,7 @@ def test_psnr_against_memory_joins_the_stages_and_leaves_out_what_diverged():
 
 
 def test_times_are_per_image():
-    records = [timing("DEQ4IP", 8.0, 1.0, batch=4), memory("DEQ4IP", 100 * MiB), accuracy("DEQ4IP", training())]
+    records = [timing("DEQ4IP", 8.0, 1.0, batch=4, per_image=100 * MiB), accuracy("DEQ4IP", training())]
     with style.style():
         against_memory, psnr = tradeoffs.time_against_memory(records), tradeoffs.psnr_against_time(records)
     assert points_of(against_memory.axes[0], "DEQ4IP") == [(100, 2)]
@@ -51,12 +51,24 @@ def test_times_are_per_image():
 def test_nothing_is_drawn_where_a_stage_is_missing(draw):
     assert draw([memory("DEQ4IP", MiB)]) is None
     assert draw([accuracy("DEQ4IP", training())]) is None
-    assert draw([timing("DEQ4IP", 1.0, 1.0), memory("LU-DnCNN", MiB)]) is None
+    assert draw([timing("DEQ4IP", 1.0, 1.0), memory("DEQ4IP", MiB)]) is None
+
+
+def test_a_point_is_one_networks():
+    """The memory of a network of other sizes, options or loss makes no point, and without points there is no front."""
+    larger = {"image_shape": (1, 64, 64)}
+    small = timing("DEQ4IP", per_image=MiB, **larger), accuracy("DEQ4IP", training())
+    assert tradeoffs.psnr_against_memory(small) is None and tradeoffs.psnr_against_time(small) is None
+    records = [timing("DEQ4IP", per_image=MiB, **larger), accuracy("DEQ4IP", training(), **larger)]
+    with style.style():
+        assert points_of(tradeoffs.psnr_against_memory(records).axes[0], "DEQ4IP") == [(1, 31)]
+    other = records[1].model_copy(update={"settings": records[1].settings | {"model": {"stages": 2}}})
+    assert tradeoffs.psnr_against_memory([records[0], other]) is None
 
 
 def test_an_infinite_psnr_stands_on_the_upper_edge():
     inf = float("inf")
-    records = [memory(name, MiB) for name in ("LU-DnCNN", "DEQ4IP")]
+    records = [timing(name, per_image=MiB) for name in ("LU-DnCNN", "DEQ4IP")]
     records += [accuracy("LU-DnCNN", training((inf, 30.0))), accuracy("DEQ4IP", training((30.0, 30.0)))]
     records += [accuracy("initialisation", training((inf, inf)))]
     with style.style():

@@ -124,12 +124,24 @@ def test_a_lag_that_rounds_to_nothing_has_no_sign():
 
 
 def test_accuracy_of_mri_4x_is_held_against_the_memory_of_mri():
-    records = [memory("LU-DnCNN", GiB, task="mri"), memory("DEQ4IP", 10 * MiB, task="mri")]
+    records = [timing("LU-DnCNN", per_image=GiB, task="mri"), timing("DEQ4IP", per_image=10 * MiB, task="mri")]
     records += [accuracy("LU-DnCNN", training((30.0, 30.0)), task="mri-4x")]
     records += [accuracy("DEQ4IP", training((29.0, 29.0)), task="mri-4x")]
     table = cells(*records)
     assert table["LU-DnCNN"]["expressiveness"] == "High (+0.00 dB, +0.00 dB) / Low"
     assert table["DEQ4IP"]["expressiveness"] == "Moderate (+0.00 dB, -1.00 dB) / Moderate"
+
+
+def test_size_and_memory_are_those_of_the_networks_that_are_timed():
+    """A small preset's words are about its own networks, whose order in memory may be another one."""
+    full = [memory("DEQ4IP", GiB, 557_000), memory("LUSER-DW", 2 * GiB, 760_000)]
+    timed = [timing("DEQ4IP", per_image=9 * MiB, parameters=557_000)]
+    timed += [timing("LUSER-DW", per_image=3 * MiB, parameters=192_000)]
+    table = cells(*full, *timed)
+    assert table["LUSER-DW"]["network size"] == "Small (1.00x, 192,000) / Small"
+    assert table["LUSER-DW"]["training memory usage"] == "Small (1.00x, 3.00 MiB) / Moderate"
+    assert table["DEQ4IP"]["training memory usage"] == "Moderate (3.00x, 9.00 MiB) / Small"
+    assert cells(*full, timing("DEQ4IP"))["LUSER-DW"]["network size"] == "Small (1.36x, 760,000) / Small"
 
 
 def test_both_losses_are_methods_of_their_own():
