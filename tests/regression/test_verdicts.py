@@ -103,6 +103,17 @@ def test_a_condition_that_is_null_is_as_one_that_is_not_there():
     assert only([cell(batch(4), preset=None)], [cell(batch(4))]).outcome is SAME
 
 
+def test_conditions_stand_in_the_order_of_their_keys():
+    made = conditions("timing", {"seed": 1, "options": {"b": [2], "a": 1}}, "demo", "2.13.0+cpu")
+    assert list(made.items()) == [
+        ("options", {"a": 1, "b": [2]}),
+        ("preset", "demo"),
+        ("seed", 1),
+        ("torch", "2.13.0+cpu"),
+    ]
+    assert list(made["options"]) == ["a", "b"]
+
+
 def test_cells_of_one_name_are_paired_by_their_conditions():
     before = [cell(batch(4), stages=8), cell(batch(9), stages=4)]
     after = [cell(batch(9), stages=4), cell(batch(3), stages=8), cell(batch(1), stages=2)]
