@@ -120,6 +120,12 @@ def test_cells_of_one_name_are_paired_by_their_conditions():
     assert [verdict.outcome for verdict in compare(before, after, EXACT)] == [SAME, WORSE, NEW]
 
 
+def test_conditions_are_the_same_in_any_order():
+    before = [cell(batch(4), stages=8, seed=1), cell(batch(9), stages=8, seed=2)]
+    after = [cell(batch(9), seed=2, stages=8), cell(batch(4), seed=1, stages=8)]
+    assert [verdict.outcome for verdict in compare(before, after, EXACT)] == [SAME, SAME]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "reason"),
     [
@@ -468,11 +474,11 @@ def test_what_is_compared_of_timing_and_accuracy():
     ]
     without = made.model_copy(update={"timing": made.timing.model_copy(update={"training_step_seconds": []})})
     assert [q.name for q in reduced(without).quantities] == ["evaluation_seconds"]
-    trainings = handmade.training(psnr_db=(30.0, 32.0)), handmade.diverged(seed=1)
+    trainings = handmade.training(psnr_db=(30.0, 32.0)), handmade.diverged(seed=1), handmade.diverged(seed=2)
     measured = reduced(handmade.accuracy("LU-DnCNN", *trainings))
     assert [(q.name, q.value, q.at["data"]["name"]) for q in measured.quantities] == [
         ("psnr_db", (30.0, 32.0), "ct-phantoms"),
-        ("diverged_trainings", 1, "ct-phantoms"),
+        ("diverged_trainings", 2, "ct-phantoms"),
     ]
 
 
