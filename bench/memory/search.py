@@ -106,8 +106,9 @@ def where_room_ends(room_bytes: Callable[[int], int], start: int) -> int:
     below, batch = start // 2, start
     for _ in range(_SECANTS):
         left_bytes = room_bytes(batch)
-        more_bytes = room_bytes(below) - left_bytes
-        after = batch + (left_bytes * (batch - below) // more_bytes if more_bytes > 0 else batch)
+        more_bytes, more_images = room_bytes(below) - left_bytes, batch - below
+        grows = more_bytes * more_images > 0
+        after = batch + (left_bytes * more_images // more_bytes if grows else batch)
         after = min(max(after, 1), LARGEST_BATCH)
         if after in (batch, below):
             break

@@ -1,11 +1,14 @@
 """The tool that changes the code to see whether a test notices: python -m tools.mutation."""
 
 import ast
+import gc
 import subprocess
+from types import FunctionType, SimpleNamespace
 
 import pytest
 
 from tools.mutation import packages, survivors
+from tools.mutation.in_place import put
 from tools.mutation.mutants import mutants
 
 SOURCE = '''\
@@ -87,6 +90,62 @@ def test_a_file_can_be_accepted_in_part_or_whole(tmp_path):
         accepted = survivors.read(tmp_path / "accepted.toml")
         told = [survivors.reason(accepted, mutant, is_covered=is_covered) for is_covered in (True, False)]
         assert told == [covered, uncovered]
+
+
+IN_PLACE = """\
+def twice(function):
+    return lambda n: function(n) + function(n)
+
+
+@twice
+def third(n):
+    return n // 3
+
+
+def closed(a):
+    def inner(b):
+        return a + b
+    return inner
+
+
+pair = (lambda n: n + 1, lambda n: n + 2)
+"""
+
+
+def imported(path):
+    names = {}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    return SimpleNamespace(**names)
+
+
+def test_changes_take_the_place_of_functions_that_exist(tmp_path):
+    path = tmp_path / "imported.py"
+    path.write_text(IN_PLACE)
+    module = imported(path)
+    made = {mutant.change: mutant for mutant in mutants(tmp_path, "imported.py") if mutant.is_local}
+    functions = [one for one in gc.get_objects() if type(one) is FunctionType]
+
+    assert module.third(9) == 6
+    assert put(functions, made["n // 3 -> n * 3"], str(path)) and module.third(9) == 54
+    assert put(functions, made["function(n) + function(n) -> function(n) - function(n)"], str(path))
+    assert module.third(9) == 0
+    assert put(functions, made["a + b -> a - b"], str(path)) and module.closed(5)(3) == 2
+    elsewhere = tmp_path / "elsewhere.py"
+    assert put(functions, made["return inner -> return None"], str(elsewhere)) and module.closed(5) is not None
+
+
+def test_a_change_that_cannot_take_the_place_of_a_function_is_told(tmp_path):
+    """Another set of outer variables, or two functions that begin in one line."""
+    path = tmp_path / "imported.py"
+    path.write_text(IN_PLACE)
+    module = imported(path)
+    *_, first = (mutant for mutant in mutants(tmp_path, "imported.py") if mutant.change == "1 -> 2")
+    assert not put(module.pair, first, str(path))
+    inner = module.closed(5)
+    (dropped,) = (
+        mutant for mutant in mutants(tmp_path, "imported.py") if mutant.change == "return a + b -> return None"
+    )
+    assert not put([inner], dropped, str(path)) and inner(3) == 8
 
 
 def test_what_no_test_notices_is_printed(tmp_path, monkeypatch, capsys):

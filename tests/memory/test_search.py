@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.memory.search import LARGEST_BATCH, NEIGHBOURS, Probe, largest_batch
+from bench.memory.search import LARGEST_BATCH, NEIGHBOURS, Probe, largest_batch, last_of, where_room_ends
 
 
 class Table:
@@ -71,3 +71,38 @@ def test_a_trusted_answer_that_does_not_hold_is_searched_around(edge, trusted):
     engine = Table(range(1, edge + 1), trusted)
     assert largest_batch(engine, trusted=trusted).batch == edge
     assert {edge + 1, edge + NEIGHBOURS} <= set(engine.asked)
+
+
+@pytest.mark.parametrize("edge", range(0, 20))
+@pytest.mark.parametrize("guess", [1, 2, 7, 16, 40])
+def test_the_last_that_fits_is_found_exactly(edge, guess):
+    assert last_of(lambda batch: batch <= edge, guess) == edge
+
+
+@pytest.mark.parametrize(
+    ("room_bytes", "start", "asked", "found"),
+    [
+        # A line, 7 bytes an image: 2 + 986 // 7 is where it ends, and is found again from there.
+        (lambda batch: 1000 - 7 * batch, 2, [2, 1, 142, 2], 142),
+        # The same from beyond the end: 301 - 1107 // 7, and back from 142 along the same line.
+        (lambda batch: 1000 - 7 * batch, 301, [301, 150, 142, 301], 142),
+        (lambda batch: 40 - 7 * batch, 8, [8, 4, 5, 8], 5),
+        # Nothing grows: twice as many, eight times, or up to the limit.
+        (lambda batch: 5, 2, [2, 1, 4, 2, 8, 4, 16, 8, 32, 16, 64, 32, 128, 64, 256, 128], 512),
+        (lambda batch: 5, 2**19, [2**19, 2**18, 2**20, 2**19], LARGEST_BATCH),
+        # Not even one: no batch below 1 is asked about.
+        (lambda batch: -5 - batch, 4, [4, 2, 1, 4], 1),
+    ],
+)
+def test_where_room_ends_is_looked_for_along_lines(room_bytes, start, asked, found):
+    batches = []
+
+    def room(batch):
+        batches.append(batch)
+        return room_bytes(batch)
+
+    assert (where_room_ends(room, start), batches) == (found, asked)
+
+
+def test_a_probe_has_no_fallbacks_unless_it_says_so():
+    assert Probe(1, True, 0, 0, 0).fallbacks == 0

@@ -48,7 +48,22 @@ def test_variance_is_not_the_standard_deviation():
     assert (kernel[4, 5] / kernel[4, 4]).item() == pytest.approx(math.exp(-1 / (2 * 5.0)))
 
 
-@pytest.mark.parametrize("options", [{"kernel_size": 4}, {"kernel_size": 0}, {"variance": 0.0}])
+def test_defaults_are_the_papers():
+    blur = GaussianBlur(device="meta")
+    assert blur.image_shape == blur.measurement_shape == (3, 128, 128)
+    assert blur.kernel.shape == (3, 1, 9, 9)
+
+
+def test_kernels_at_the_limits_are_made():
+    x = torch.randn(1, 1, 3, 4)
+    assert torch.equal(GaussianBlur((1, 3, 4), kernel_size=1)(x), x)
+    assert GaussianBlur((1, 1, 1), kernel_size=999, device="meta").kernel.shape == (1, 1, 999, 999)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"kernel_size": 4}, {"kernel_size": -1}, {"kernel_size": 1001}, {"variance": 0.0}, {"variance": math.inf}],
+)
 def test_impossible_kernels_are_refused(options):
     with pytest.raises(ValueError, match=r"GaussianBlur got .*, expected"):
         GaussianBlur(**options)

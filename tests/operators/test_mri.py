@@ -73,6 +73,20 @@ def test_defaults_are_fastmri_knees():
     assert torch.equal(mri.mask, column_mask(320, 4, 0.08, seed=0).float())
 
 
+@pytest.mark.parametrize("acceleration", [1, 8])
+def test_accelerations_at_the_limits(acceleration):
+    mri = MRI((2, 3, 8), acceleration, center_fraction=0)
+    assert torch.equal(mri.mask, column_mask(8, acceleration, 0, seed=0).float())
+
+
+def test_noise_is_where_columns_are_measured():
+    mri = MRI((2, 3, 8), acceleration=2)
+    measured = mri.mask.bool()
+    noise = mri.where_measured(torch.full((5, *mri.measurement_shape), 1.5))
+    assert 0 < measured.sum() < 8
+    assert (noise[..., measured] == 1.5).all() and not noise[..., ~measured].any()
+
+
 def test_mask_is_the_seeds_and_the_projection_is_idempotent():
     assert torch.equal(MRI(seed=3).mask, MRI(seed=3).mask)
     assert not torch.equal(MRI(seed=3).mask, MRI(seed=4).mask)
@@ -90,7 +104,12 @@ def test_conversion_keeps_the_phase():
 
 @pytest.mark.parametrize(
     "options",
-    [{"image_shape": (1, 8, 8)}, {"acceleration": 0.5}, {"acceleration": 4, "center_fraction": 0.5}],
+    [
+        {"image_shape": (1, 8, 8)},
+        {"acceleration": 0.5},
+        {"acceleration": 321},
+        {"acceleration": 4, "center_fraction": 0.5},
+    ],
 )
 def test_impossible_settings_are_refused(options):
     with pytest.raises(ValueError, match=r"MRI got .*, expected"):

@@ -140,9 +140,39 @@ def test_scale_turns_measurements_into_line_integrals(full_size):
     assert middle.item() == pytest.approx(0.26, rel=1e-5)
 
 
-def test_impossible_sizes_are_refused():
-    with pytest.raises(ValueError, match=r"Radon got angles 0, expected at least 1 and at most 4,096"):
-        Radon(angles=0)
+def test_defaults_are_the_papers():
+    radon = Radon(device="meta")
+    assert radon.image_shape == Radon.image_shape_of() == (1, 362, 362)
+    assert radon.measurement_shape == (1, 200, 513)
+
+
+def test_attenuation_is_the_scale_of_line_integrals():
+    assert Radon(8, 11, 5, normalize=False).attenuation_scale == 1.0
+    radon = Radon(8, 11, 5)
+    assert radon.attenuation_scale == radon.scale != 1.0
+
+
+def test_sizes_at_the_limit():
+    assert Radon.image_shape_of(image_size=2, detectors=4096, angles=4096, channels=2) == (2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"angles": 0}, r"Radon got angles 0, expected at least 1 and at most 4,096"),
+        ({"detectors": 4097}, r"Radon got detectors 4097, expected at least 1 and at most 4,096"),
+        ({"extent": 0.0}, r"Radon got extent 0.0, expected a positive number of metres"),
+        ({"extent": math.inf}, r"Radon got extent inf, expected a positive number of metres"),
+        (
+            {"image_size": 4096, "channels": 3},
+            r"Radon got image_shape \[3, 4096, 4096\], expected .* 33,554,432 numbers",
+        ),
+    ],
+)
+def test_impossible_sizes_are_refused(options, message):
+    for make in (Radon, Radon.image_shape_of):
+        with pytest.raises(ValueError, match=message):
+            make(**options)
 
 
 def test_without_values_there_are_the_same_constants_and_nothing_is_worked_out(monkeypatch):

@@ -1,5 +1,7 @@
 """Which cells are measured anew, on which cards, and which are explained at which batch; nothing is simulated here."""
 
+import os
+
 import pytest
 
 from bench import suite
@@ -97,6 +99,16 @@ def test_side_by_side_is_as_map(jobs):
     assert fresh.side_by_side(pow, jobs, [2, 3, 5], [5, 2, 1]) == [32, 9, 5]
     assert fresh.side_by_side(abs, jobs, [-1]) == [1]
     assert fresh.side_by_side(abs, jobs, []) == []
+
+
+def process_of(_):
+    return os.getpid()
+
+
+def test_two_jobs_are_other_processes_and_one_job_or_one_argument_is_not():
+    assert os.getpid() not in fresh.side_by_side(process_of, 2, [0, 1])
+    assert fresh.side_by_side(process_of, 1, [0, 1]) == [os.getpid()] * 2
+    assert fresh.side_by_side(process_of, 2, [0]) == [os.getpid()]
 
 
 def test_an_interruption_is_said_in_our_words():

@@ -36,6 +36,11 @@ def test_what_grew_and_where():
     assert why(after, before).largest(grew=False).what == "net, relu"
 
 
+def test_one_byte_is_growth():
+    told = why(composition({"batch": {"rand": 8}}), composition({"batch": {"rand": 9}}))
+    assert told.largest(grew=True) == told.growths[0] and told.largest(grew=False) is None
+
+
 def test_modules_that_differ_in_numbers_grow_together():
     before = composition({"saved activations": {"blocks.0, relu": 10, "blocks.1, relu": 10, "blocks.2, relu": 10}})
     after = composition(

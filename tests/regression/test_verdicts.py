@@ -103,10 +103,27 @@ def test_a_condition_that_is_null_is_as_one_that_is_not_there():
     assert only([cell(batch(4), preset=None)], [cell(batch(4))]).outcome is SAME
 
 
+def test_conditions_stand_in_the_order_of_their_keys():
+    made = conditions("timing", {"seed": 1, "options": {"b": [2], "a": 1}}, "demo", "2.13.0+cpu")
+    assert list(made.items()) == [
+        ("options", {"a": 1, "b": [2]}),
+        ("preset", "demo"),
+        ("seed", 1),
+        ("torch", "2.13.0+cpu"),
+    ]
+    assert list(made["options"]) == ["a", "b"]
+
+
 def test_cells_of_one_name_are_paired_by_their_conditions():
     before = [cell(batch(4), stages=8), cell(batch(9), stages=4)]
     after = [cell(batch(9), stages=4), cell(batch(3), stages=8), cell(batch(1), stages=2)]
     assert [verdict.outcome for verdict in compare(before, after, EXACT)] == [SAME, WORSE, NEW]
+
+
+def test_conditions_are_the_same_in_any_order():
+    before = [cell(batch(4), stages=8, seed=1), cell(batch(9), stages=8, seed=2)]
+    after = [cell(batch(9), seed=2, stages=8), cell(batch(4), seed=1, stages=8)]
+    assert [verdict.outcome for verdict in compare(before, after, EXACT)] == [SAME, SAME]
 
 
 @pytest.mark.parametrize(
@@ -457,11 +474,11 @@ def test_what_is_compared_of_timing_and_accuracy():
     ]
     without = made.model_copy(update={"timing": made.timing.model_copy(update={"training_step_seconds": []})})
     assert [q.name for q in reduced(without).quantities] == ["evaluation_seconds"]
-    trainings = handmade.training(psnr_db=(30.0, 32.0)), handmade.diverged(seed=1)
+    trainings = handmade.training(psnr_db=(30.0, 32.0)), handmade.diverged(seed=1), handmade.diverged(seed=2)
     measured = reduced(handmade.accuracy("LU-DnCNN", *trainings))
     assert [(q.name, q.value, q.at["data"]["name"]) for q in measured.quantities] == [
         ("psnr_db", (30.0, 32.0), "ct-phantoms"),
-        ("diverged_trainings", 1, "ct-phantoms"),
+        ("diverged_trainings", 2, "ct-phantoms"),
     ]
 
 

@@ -7,11 +7,15 @@ where the list has a change that cannot be made any more.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
+import math
 import random
 import sys
 import tempfile
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tools.mutation import packages, survivors
@@ -31,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument(
         "--most-seconds", type=float, default=30, metavar="S", help="of tests that a change is held against"
+    )
+    parser.add_argument(
+        "--most-minutes", type=float, metavar="M", help="of trying: changes at random until then; totals are of those"
     )
     parser.add_argument("--survivors", type=Path, default=survivors.PATH, metavar="FILE", help="accepted changes")
     options = parser.parse_args(arguments)
@@ -61,10 +68,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         most = options.most_seconds
         tasks = [reached.task(mutant, folders[packages.package_of(mutant.file)], most) for mutant in chosen]
-        wrong = report(run(tasks, tree, options.jobs), accepted)
+        if options.most_minutes is not None:
+            random.Random(options.seed).shuffle(tasks)
+        with contextlib.closing(run(tasks, tree, options.jobs)) as outcomes:
+            wrong = report(until(outcomes, options.most_minutes), accepted)
     for survivor in stale:
         print(f"{survivor.file}: accepted, but cannot be made any more: {survivor.change} in {survivor.text!r}")
     return 1 if wrong or stale else 0
+
+
+def until(outcomes: Iterable[tuple[Mutant, Outcome]], minutes: float | None) -> Iterator[tuple[Mutant, Outcome]]:
+    """What is known after some minutes; all if None."""
+    end = time.monotonic() + 60 * (math.inf if minutes is None else minutes)
+    return itertools.takewhile(lambda _: time.monotonic() < end, outcomes)
 
 
 def report(outcomes: Iterable[tuple[Mutant, Outcome]], accepted: survivors.Accepted) -> int:

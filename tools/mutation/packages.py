@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TESTS = {
-    "bench/memory": ("tests/memory/",),
+    "bench/memory": ("tests/memory/", "tests/virtual/test_steps.py"),
     "bench/regression": ("tests/regression/", "tests/harness/test_check_command.py"),
     "models": ("tests/models/",),
     "operators": ("tests/operators/",),

@@ -29,12 +29,14 @@ class Reach:
     Attributes:
         seconds: Of every test that passed, by its id.
         of_line: Tests by file and line. A line that runs once for several tests, in a fixture, counts for all of them.
-        of_file: Tests that run any line of a file: they and their neighbours can notice a change outside functions.
+        of_file: Tests that run any line of a file: they and their neighbours can notice a change of what imports run.
+        before: Lines that run before the first test, as decorators do when modules are imported.
     """
 
     seconds: dict[str, float]
     of_line: dict[tuple[str, int], set[str]]
     of_file: dict[str, set[str]]
+    before: set[tuple[str, int]]
 
     def task(self, mutant: Mutant, folders: Sequence[str], most_seconds: float) -> Task:
         """A change with the tests of some folders that run it, as many as `most_seconds` allows.
@@ -42,8 +44,10 @@ class Reach:
         They stand file by file: first the file named after the changed one, then the quick ones.
         """
         first, last = mutant.lines
-        tests = set().union(*(self.of_line.get((mutant.file, line), ()) for line in range(first, last + 1)))
-        if not mutant.is_local:
+        lines = [(mutant.file, line) for line in range(first, last + 1)]
+        tests = set().union(*(self.of_line.get(line, ()) for line in lines))
+        is_imported = not mutant.is_local or not self.before.isdisjoint(lines)
+        if is_imported:
             modules = {_module(test) for test in self.of_file.get(mutant.file, ())}
             tests |= {test for test in self.seconds if _module(test) in modules}
         tests = {test for test in tests if test.startswith(tuple(folders))}
@@ -61,7 +65,7 @@ class Reach:
             if not chosen or seconds + self.seconds[test] <= most_seconds:
                 chosen.append(test)
                 seconds += self.seconds[test]
-        return Task(mutant, chosen, seconds)
+        return Task(mutant, chosen, seconds, is_in_place=not is_imported)
 
 
 def reach(tree: Path, folders: Sequence[str], packages: Sequence[str]) -> Reach:
@@ -94,6 +98,7 @@ def read(tree: Path, data_file: Path, notes: Path) -> Reach:
     noted = json.loads(notes.read_text())
     of_line: dict[tuple[str, int], set[str]] = {}
     of_file: dict[str, set[str]] = defaultdict(set)
+    before: set[tuple[str, int]] = set()
     data = coverage.CoverageData(str(data_file))
     data.read()
     for path in data.measured_files():
@@ -103,7 +108,9 @@ def read(tree: Path, data_file: Path, notes: Path) -> Reach:
             tests &= noted["seconds"].keys()
             of_line[file, line] = tests
             of_file[file] |= tests
-    return Reach(noted["seconds"], of_line, of_file)
+            if "" in contexts:
+                before.add((file, line))
+    return Reach(noted["seconds"], of_line, of_file, before)
 
 
 def _module(test: str) -> str:

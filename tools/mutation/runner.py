@@ -1,12 +1,12 @@
 """Run tests on a changed file, each time in a copy of the repository and in a fresh process.
 
 A process that has imported torch and pytest, and nothing of ours, forks a child for every change: the child imports
-the changed file as any run would, without the seconds that torch takes.
+the changed file as any run would, without the seconds that torch takes. A change inside a function needs even that
+seldom (in_place.py).
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
 import multiprocessing
@@ -16,14 +16,16 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from enum import Enum
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
 import hypothesis
 import pytest
 
+from tools.mutation.in_place import CANNOT, Selection, Server, Trial, wait
 from tools.mutation.mutants import Mutant
 
 WARM = (
@@ -47,11 +49,15 @@ class Outcome(str, Enum):
 
 
 class Task(NamedTuple):
-    """A change, the tests that can notice it, in order, and the seconds that they take without it."""
+    """A change, the tests that can notice it, in order, and the seconds that they take without it.
+
+    `is_in_place`: whether it only matters when a function is called, and none calls it before the tests begin.
+    """
 
     mutant: Mutant
     tests: list[str]
     seconds: float
+    is_in_place: bool
 
 
 def copy_repository(root: Path, to: Path) -> None:
@@ -84,6 +90,11 @@ def in_child(tree: Path, function: Callable[[], int], log: Path, timeout_s: int 
 
     It is ended after `timeout_s` seconds (SIGALRM), and compiles no file to disk; 0: neither. It prints to `log`.
     """
+    return wait(start_child(tree, function, log, timeout_s))
+
+
+def start_child(tree: Path, function: Callable[[], int], log: Path, timeout_s: int = 0) -> int:
+    """The same, not waited for: the number of the process."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -105,15 +116,13 @@ def in_child(tree: Path, function: Callable[[], int], log: Path, timeout_s: int 
         finally:
             sys.stdout.flush()
             os._exit(code)
-    _, status = os.waitpid(child, 0)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # what it started
-    return os.waitstatus_to_exitcode(status)
+    return child
 
 
-def run(tasks: Sequence[Task], tree: Path, jobs: int) -> Iterator[tuple[Mutant, Outcome]]:
+def run(tasks: Sequence[Task], tree: Path, jobs: int) -> Generator[tuple[Mutant, Outcome]]:
     """What becomes of each change, in their order."""
-    with multiprocessing.get_context("fork").Pool(jobs, _own_copy, [tree]) as pool:
+    modules = sorted({_module(test) for task in tasks if task.is_in_place for test in task.tests})
+    with multiprocessing.get_context("fork").Pool(jobs, _own_copy, [tree, modules]) as pool:
         yield from pool.imap(_outcome, tasks)
         pool.close()
         pool.join()  # not by SIGTERM, which a process that ignores it would outlive
@@ -121,26 +130,42 @@ def run(tasks: Sequence[Task], tree: Path, jobs: int) -> Iterator[tuple[Mutant, 
 
 _tree: Path
 """The copy that a process of the pool may change."""
+_server: Connection
+"""To the process that has collected the tests in it."""
 
 
-def _own_copy(tree: Path) -> None:
-    global _tree
+def _own_copy(tree: Path, modules: Sequence[str]) -> None:
+    global _tree, _server
     _tree = tree.with_name(f"{tree.name}-{os.getpid()}")
     shutil.copytree(tree, _tree, symlinks=True)
+    _server, other = multiprocessing.Pipe()
+
+    def serve() -> int:
+        _server.close()
+        return int(pytest.main([*_arguments(), *modules], plugins=[Server(other)]))
+
+    start_child(_tree, serve, Path(os.devnull))
+    other.close()
+
+
+def _arguments() -> list[str]:
+    return ["-x", "--tb=no", "-p", "no:cacheprovider", f"--basetemp={_tree}-temporary"]
 
 
 def _outcome(task: Task) -> tuple[Mutant, Outcome]:
-    mutant, tests, seconds = task
+    mutant, tests, seconds, is_in_place = task
     if not tests:
         return mutant, Outcome.NOT_COVERED
     path = _tree / mutant.file
     original, before = path.read_bytes(), path.stat()
-    arguments = ["-x", "--tb=no", "-p", "no:cacheprovider", *sorted({test.partition("::")[0] for test in tests})]
     path.write_text(mutant.source)
     os.utime(path, (before.st_atime, before.st_mtime + 1000))  # so that the compiled original is not taken for it
-    status = in_child(
-        _tree, lambda: pytest.main(arguments, plugins=[_Selection(tests)]), Path(os.devnull), int(5 * seconds) + 20
-    )
+    status = _in_place(task, path) if is_in_place else CANNOT
+    if status == CANNOT:
+        arguments = [*_arguments(), *sorted({_module(test) for test in tests})]
+        status = in_child(
+            _tree, lambda: pytest.main(arguments, plugins=[Selection(tests)]), Path(os.devnull), int(5 * seconds) + 20
+        )
     path.write_bytes(original)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     if status == -signal.SIGALRM:
@@ -148,12 +173,12 @@ def _outcome(task: Task) -> tuple[Mutant, Outcome]:
     return mutant, Outcome.KILLED if status else Outcome.SURVIVED
 
 
-class _Selection:
-    """A pytest plugin that keeps some tests, in an order."""
+def _in_place(task: Task, path: Path) -> int:
+    """The exit code of the tests, or CANNOT."""
+    _server.send(Trial(task.mutant, str(path), task.tests, int(5 * task.seconds) + 10))
+    status: int = _server.recv()
+    return status
 
-    def __init__(self, tests: Sequence[str]) -> None:
-        self._place = {test: place for place, test in enumerate(tests)}
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = sorted((i for i in items if i.nodeid in self._place), key=lambda i: self._place[i.nodeid])
+def _module(test: str) -> str:
+    return test.partition("::")[0]
