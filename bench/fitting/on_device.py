@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 from bench.fitting.answer import Assumption, contexts_assumed
 from bench.fitting.recorded import Recorded
@@ -33,9 +33,10 @@ class OnDevice:
         recorded: Recorded | None = None,
     ) -> None:
         self.name = engine.name
+        self._is_virtual = issubclass(engine, VirtualEngine)
         self._recorded = recorded
         self._seen: list[CudaEngine] = []
-        self._of = lambda card, guess: engine(make_step, card, first_guess=guess, steps=steps, alloc_conf=alloc_conf)
+        self._of: Callable[..., CudaEngine] = partial(engine, make_step, steps=steps, alloc_conf=alloc_conf)
 
     def largest(self, card: Card) -> Boundary:
         """The largest batch, every probe of which is a run; where the recording says the same, two runs show it."""
@@ -61,12 +62,16 @@ class OnDevice:
         """The values that the step read or selected by, sizes that are not known, and what stands for what."""
         seen = [each for engine in self._seen for each in engine.measurements.values()]
         virtual = [each for each in seen if isinstance(each, VirtualMeasurement)]
-        read = max((each.values_read for each in virtual), default=0)
-        selections = max((each.selections for each in virtual), default=0)
+        as_recorded = [each for each in virtual if self._recorded and not each.strays]
+        alone = [each for each in virtual if each not in as_recorded]
+        read = max((each.values_read for each in alone), default=0)
+        selections = max((each.selections for each in alone), default=0)
         assumed = contexts_assumed(cards)
-        if self.name == VirtualEngine.name:
+        if self._is_virtual:
             capacities = [card for card in cards if card.compute_capability is None]
             assumed += [Assumption(f"{card.name} has the kernels of an {kernels_of(card).name}") for card in capacities]
+        if as_recorded and self._recorded:
+            assumed += [each for each in self._recorded.said if each.is_value]
         if read:
             what = f"the {read} values that the step reads back from the card are taken as 0"
             assumed.append(Assumption(what, is_value=True))
@@ -79,7 +84,8 @@ class OnDevice:
         return tuple(assumed)
 
     def _engine(self, card: Card, guess: int = 1) -> CudaEngine:
-        self._seen.append(self._of(card, guess))
+        reads = {"reads_at": partial(self._recorded.reads, card)} if self._recorded and self._is_virtual else {}
+        self._seen.append(self._of(card, first_guess=guess, **reads))
         return self._seen[-1]
 
     def _guess(self, card: Card) -> int:

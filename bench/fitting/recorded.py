@@ -19,8 +19,8 @@ from bench.memory.explaining.sources import locate
 from bench.memory.recording.attention import ORDINARY
 from bench.memory.recording.not_recorded import NotRecordedWarning
 from bench.memory.recording.on_cuda import on_cuda
-from bench.memory.recording.recorder import STEPS
-from bench.memory.recording.values import AssumedValue
+from bench.memory.recording.recorder import BATCH, STEPS, FailsAtBatchError, events_beside
+from bench.memory.recording.values import AssumedValue, Read, reads_noted
 from bench.memory.simulated import installed_release
 
 
@@ -39,6 +39,7 @@ class Recorded:
         self._config = AllocatorConfig.parse(alloc_conf, installed_release())
         self._said: list[Assumption] = []
         self._not_known: list[str] = []  # cards, some of whose workspaces are bounds
+        self._reads_at_small: list[tuple[Read, ...] | None] = []
         with self._listening(None):
             self._recorded = StepByCard(make_step, steps)
 
@@ -74,6 +75,13 @@ class Recorded:
         beside = {Category.FREE: left_bytes, Category.CONTEXT: card.context_bytes}
         return replace(explained, card=card, categories=explained.categories | beside)
 
+    def reads(self, card: Card, batch: int) -> tuple[Read, ...] | None:
+        """What the step brings to the host at a batch, known or assumed; None if it does not run there."""
+        if not self._reads_at_small:
+            self._reads_at_small = [self._reads_of(card, each) for each in (BATCH, BATCH + 1)]
+        one, other = self._reads_at_small
+        return one if one == other else self._reads_of(card, batch)
+
     def assumed(self, cards: Sequence[Card]) -> tuple[Assumption, ...]:
         """Bounds of workspaces, the context, and what the recording said."""
         unknown = [card.name for card in cards if card.compute_capability is None]
@@ -88,8 +96,21 @@ class Recorded:
                 for name in unknown
                 if self._recorded.has_attention
             ),
-            *dict.fromkeys(self._said),
+            *self.said,
         )
+
+    @property
+    def said(self) -> tuple[Assumption, ...]:
+        """What recordings said so far."""
+        return tuple(dict.fromkeys(self._said))
+
+    def _reads_of(self, card: Card, batch: int) -> tuple[Read, ...] | None:
+        with self._listening(card), reads_noted() as reads:
+            try:
+                events_beside(self._make_step, batch, self._steps)
+            except FailsAtBatchError:
+                return None
+        return tuple(reads)
 
     def _at(self, card: Card, batch: int) -> SimulatedEngine:
         with self._listening(card):

@@ -30,8 +30,10 @@ START_SECONDS = 300.0  # to import PyTorch from a slow disk
 class VirtualMeasurement(Measurement):
     """What one trial saw on the virtual card.
 
-    `values_read` counts the copies to the host in the last step: they are zeros. `selections` counts its kernels that
-    select elements by value (nonzero, unique, x[mask]): they select none, and what follows is empty. `lower_bounds` are
+    `values_read` counts the copies to the host in the last step that are zeros, as nobody knows them. `selections`
+    counts its kernels that select elements by value (nonzero, unique, x[mask]): where nobody told how many, they select
+    none, and what follows is empty. `strays` counts all copies to the host that were not told of: where the trial has
+    `reads` and this is 0, the step went as the recording did. `lower_bounds` are
     the functions whose buffers' sizes are not known and were taken as 0. `events`, if asked for, are the bytes of each
     allocation, and -k for the free of the k-th last, `setup` of them before the first step; `failures` are allocations
     that failed: how many events came before, and bytes. `host_bytes` is the most memory of the process that ran it.
@@ -44,6 +46,7 @@ class VirtualMeasurement(Measurement):
     setup: int = 0
     failures: tuple[tuple[int, int], ...] = ()
     host_bytes: int = 0
+    strays: int = 0
 
 
 @dataclass(frozen=True)

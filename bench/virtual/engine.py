@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from bench.memory.gpus import Card
-from bench.memory.measuring.cuda import CudaEngine, Device
+from bench.memory.measuring.cuda import CudaEngine, Device, Measurement
 from bench.memory.recording.recorder import STEPS, MakeStep
+from bench.memory.recording.values import Read
 from bench.virtual.device import VirtualDevice, VirtualMeasurement
 
 
 class VirtualEngine(CudaEngine):
     """One training step on one virtual card: CudaEngine's protocol and probes.
+
+    `reads_at` tells what the step brings to the host at a batch, as a recording knows it; without it, the card reads
+    zeros and selects nothing.
 
     Raises:
         NoVirtualCardError: there can be no such virtual card on this system.
@@ -28,7 +35,9 @@ class VirtualEngine(CudaEngine):
         allow_tf32: bool = True,
         deterministic: bool = False,
         device: Device | None = None,
+        reads_at: Callable[[int], tuple[Read, ...] | None] = lambda batch: None,
     ) -> None:
+        self._reads_at = reads_at
         super().__init__(
             make_step,
             card,
@@ -49,3 +58,6 @@ class VirtualEngine(CudaEngine):
         seen = self._measure(batch, with_events=True)
         assert isinstance(seen, VirtualMeasurement)
         return seen
+
+    def _measure(self, batch: int, **options: Any) -> Measurement:
+        return super()._measure(batch, reads=self._reads_at(batch), **options)

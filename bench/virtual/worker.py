@@ -78,7 +78,11 @@ def tell(figures: Figures) -> ctypes.CDLL:
     ]
     if refused or library.virtual_card_describe(figures.name.encode(), figures.cudnn_json.encode()):
         raise RuntimeError(f"the virtual card cannot be told {', '.join(refused) or 'its name'}")
-    for function in (library.virtual_card_values_read, library.virtual_card_selections):
+    for function in (
+        library.virtual_card_values_read,
+        library.virtual_card_selections,
+        library.virtual_card_strays,
+    ):
         function.restype = ctypes.c_int64
     library.virtual_card_lower_bounds.restype = ctypes.c_char_p
     return library
@@ -90,6 +94,8 @@ def _carry_out(content: bytes, connection: Connection, unknown: mmap.mmap) -> No
         begin(os.getppid())
         task: Task = pickle.loads(content)
         library = tell(task.figures)
+        for read in task.trial.reads or ():
+            library.virtual_card_tell(read.content, ctypes.c_size_t(read.size_bytes))
         library.virtual_card_report_to((ctypes.c_char * _NAME_BYTES).from_buffer(unknown), _NAME_BYTES)
         answer: VirtualMeasurement | Failed = _measured(task, library)
     except Exception as error:  # noqa: BLE001 - whatever it is goes to the parent, which raises it as IsolatedError
@@ -131,6 +137,7 @@ def _measured(task: Task, library: ctypes.CDLL) -> VirtualMeasurement:
         events=events[: ends[-1]] if seen.fits else events,
         setup=ends[0] if ends else len(events),
         failures=failures,
+        strays=library.virtual_card_strays(),
         host_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
 

@@ -12,8 +12,10 @@ import torch
 
 from bench.fitting import OnDevice, Recorded, fit
 from bench.memory import Card, card_of_capacity
+from bench.memory.forms import as_make_step
 from bench.memory.measuring.cuda import CudaEngine, Measurement
 from bench.units import GiB, MiB
+from bench.virtual import VirtualEngine, VirtualMeasurement
 
 USABLE_MIB = 8 * 1024 - 500  # of 8GB, beside the assumed CUDA context
 
@@ -295,6 +297,55 @@ def test_a_device_is_asked_as_it_is(recorded, most):
     assert found.asked_left_bytes == 8 * GiB - 10000 * MiB
     assert len(device.batches) <= most
     assert (answer.made_of is None) == (recorded is None)
+
+
+class Reads:
+    """A virtual card with room for all, that does as it was told, or strays; it notes what trials tell it."""
+
+    def __init__(self, strays):
+        self.strays, self.told = strays, {}
+
+    def measure(self, trial):
+        self.told[trial.batch] = trial.reads
+        peaks = trial.batch * MiB
+        seen = [True, peaks, peaks, 0, 0, trial.limit_bytes, None, None, "", torch.__version__, None]
+        return VirtualMeasurement(*seen, values_read=7, selections=3, lower_bounds=(), strays=self.strays)
+
+
+def reads_some(batch):
+    def step():
+        rows = torch.rand(batch, 3, device="cuda")
+        if bool((torch.arange(batch, device="cuda") >= 0).all()):
+            rows[torch.arange(batch, device="cuda") % 2 == 0].sum().item()
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("strays", "assumed"),
+    [
+        (0, ["a value that the step reads is taken as 0.0"]),
+        (
+            1,
+            [
+                "the 7 values that the step reads back from the card are taken as 0",
+                "the 3 times that the step selects elements by value, it selects none",
+            ],
+        ),
+    ],
+)
+def test_a_virtual_card_is_told_what_is_known(strays, assumed):
+    device = Reads(strays)
+
+    class Engine(VirtualEngine):
+        def __init__(self, make_step, card, **options):
+            super().__init__(make_step, card, **options, device=device)
+
+    card = Card("a card", 8 * GiB, 0, (8, 6), 68, "made up")
+    engine = OnDevice(Engine, reads_some, recorded=Recorded(as_make_step(reads_some)))
+    assert engine.probe(card, 9).fits
+    assert device.told == {9: ((1, b"\1"), (4, b"\5\0\0\0"), (4, None)) * 2}
+    assert [each.what for each in engine.assumed([card]) if each.is_value] == assumed
 
 
 def test_a_capacity_is_bounded_and_said_to_be():

@@ -54,6 +54,15 @@ def by_value(batch, device):
     x = torch.rand(1000, device=device)
     return lambda: x[x > 0.5].sum()
 
+def by_mask(batch, device):
+    weight = torch.rand(256, device="cuda", requires_grad=True)
+    def step():
+        rows = torch.rand(batch, 64, 256, device="cuda")
+        mask = (torch.arange(64, device="cuda") % 4 > 0).expand(batch, 64)
+        if torch.ones(5, device="cuda").all():
+            (rows * weight)[mask].square().mean().backward()
+    return step
+
 def reduction(batch, device):
     x = torch.empty(10000, 2048, device=device).t()
     return lambda: x.max(dim=-1)
@@ -173,6 +182,22 @@ def test_shapes_that_depend_on_values_are_noticed(asked):
         answer = engine.measurements[1].selections
     """)
     assert answer == 1  # in a step
+
+
+def test_the_card_is_told_what_a_recording_knows(asked):
+    """Of 64 rows 48 are selected, as a mask says, and a value of a tensor of ones is 1: the engines do the same."""
+    answer = asked("""
+        from bench.fitting import OnDevice, Recorded
+        from bench.memory.forms import as_make_step
+        from bench.named_step import NamedStep
+        recorded = Recorded(as_make_step(steps.by_mask))
+        card = CARDS["RTX 3080"]
+        told = OnDevice(VirtualEngine, NamedStep("steps.py:by_mask"), recorded=recorded)
+        probes = [engine.probe(card, 300) for engine in (recorded, told, OnDevice(VirtualEngine, steps.by_mask))]
+        answer = [(probe.peak_allocated_bytes, probe.peak_reserved_bytes) for probe in probes]
+    """)
+    assert answer[0] == answer[1]
+    assert answer[1][0] - answer[2][0] > 300 * 48 * 256 * 4
 
 
 def line_of(text):

@@ -98,6 +98,26 @@ def test_what_comes_from_the_device_is_zeros_and_counted(card):
     assert card.virtual_card_values_read() == 1
 
 
+def test_what_is_told_comes_from_the_device_until_the_step_goes_its_own_way(card):
+    _, device = malloc(card, 64)
+    card.virtual_card_tell(b"\x07\0\0\0", c_size_t(4))
+    card.virtual_card_tell(None, c_size_t(4))
+    card.virtual_card_tell(b"12345678", c_size_t(8))
+    card.virtual_card_tell(b"9", c_size_t(1))
+
+    def read(size_bytes):
+        host = (c_char * 8)(*[b"x"] * 8)
+        card.cudaMemcpyAsync(host, c_void_p(device), c_size_t(size_bytes), 2, None)
+        return host.raw[:size_bytes], card.virtual_card_values_read(), card.virtual_card_strays()
+
+    assert read(4) == (b"\x07\0\0\0", 0, 0)
+    assert read(4) == (bytes(4), 1, 0)
+    assert read(0) == (b"", 1, 0)
+    assert read(8) == (b"12345678", 1, 0)
+    assert read(2) == (bytes(2), 2, 1)
+    assert read(1) == (bytes(1), 3, 2)
+
+
 @pytest.mark.parametrize("where", ["device", "pinned", "plain"])
 def test_where_a_pointer_points(card, where):
     pinned, plain = c_void_p(), (c_char * 8)()

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 from bench.memory.gpus import Card
 from bench.memory.measuring.isolated import IsolatedError, run_isolated
 from bench.memory.recording.recorder import STEPS, MakeStep
+from bench.memory.recording.values import Read
 from bench.memory.search import Probe
 from bench.units import format_bytes
 
@@ -54,7 +55,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Trial:
-    """What one probe has to do; plain data, so that it can travel to another process."""
+    """What one probe has to do; plain data, so that it can travel to another process.
+
+    `with_events`, on the virtual card: every allocation and free is to be told. `reads`, there: what the step brings to
+    the host, in order, setup and steps, as far as a recording knows it; None if there is none.
+    """
 
     make_step: MakeStep
     batch: int
@@ -65,7 +70,8 @@ class Trial:
     allow_tf32: bool
     deterministic: bool
     cublas_workspace_config: str
-    with_events: bool = False  # every allocation and free is to be told, which the virtual card does
+    with_events: bool = False
+    reads: tuple[Read, ...] | None = None
 
 
 class Device(Protocol):
@@ -147,9 +153,9 @@ class CudaEngine:
         )
         return self.probes[batch]
 
-    def _measure(self, batch: int, *, with_events: bool = False) -> Measurement:
+    def _measure(self, batch: int, **options: Any) -> Measurement:
         try:
-            return self._device.measure(self._trial(batch=batch, with_events=with_events))
+            return self._device.measure(self._trial(batch=batch, **options))
         except IsolatedError as error:
             raise ProbeFailedError(f"the probe of batch {batch} under {self.card.name} failed: {error}") from error
 

@@ -21,6 +21,8 @@ from bench.memory.recording.values import AssumedValue, Values, place
 
 aten = torch.ops.aten
 
+COUNT_BYTES = 4  # of the number of places, which the host reads
+
 _MASKS = (torch.bool, torch.uint8)
 _INDEXES = {
     *(aten.index.Tensor, aten._unsafe_index.Tensor),
@@ -54,10 +56,11 @@ def places_of(mask: Tensor, values: Values) -> Selected:
     known = values.of(mask)
     if known is None:
         count = mask.numel()
-        what = f"of {count:,} elements that the step selects by value, all are taken"
+        what = "of elements that the step selects by value, all are taken"
         warnings.warn(AssumedValue(what, place()), stacklevel=2)
     else:
         count = int(known.count_nonzero())
+    values.note(COUNT_BYTES, count.to_bytes(COUNT_BYTES, "little"))
     made = torch.empty_strided((count, mask.dim()), (1, count), dtype=torch.int64, device=mask.device)
     found = None if known is None else known.nonzero()
     values.tell(made, found)

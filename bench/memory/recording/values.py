@@ -13,8 +13,10 @@ import math
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ from bench.memory.recording import places
 
 aten = torch.ops.aten
 
-MOST_ELEMENTS = 2**20  # of integers and booleans
+MOST_BYTES = 2**26  # of integers and booleans
 MOST_NUMBERS = 2**12  # of floating-point numbers
 
 _READS = {aten._local_scalar_dense.default, aten.is_nonzero.default, aten.equal.default}
@@ -55,10 +57,32 @@ class AssumedValue(UserWarning):
         self.place = place
 
 
+class Read(NamedTuple):
+    """Bytes that a step brings to the host: how many, and which; None if they are not known."""
+
+    size_bytes: int
+    content: bytes | None
+
+
+_noted: ContextVar[list[Read] | None] = ContextVar("reads", default=None)
+
+
+@contextmanager
+def reads_noted() -> Iterator[list[Read]]:
+    """What a recording made within this context reads, in order."""
+    reads: list[Read] = []
+    token = _noted.set(reads)
+    try:
+        yield reads
+    finally:
+        _noted.reset(token)
+
+
 class Values:
     """What is known of the tensors of one recording."""
 
     def __init__(self) -> None:
+        self._noted = _noted.get()
         self._twins: dict[int, Tensor] = {}  # by the storage's address: all of it, in one dimension
         self._finite: set[int] = set()  # addresses of storages that say that numbers are finite
 
@@ -75,8 +99,12 @@ class Values:
             if not metas:
                 return None
             if all(each is not None for each in known):
-                return (func(*known),)
-            return (_assumed_number(func, metas[0], metas[0].untyped_storage()._cdata in self._finite),)
+                number = func(*known)
+                self._note_number(func, args, number)
+                return (number,)
+            number = _assumed_number(func, metas[0], metas[0].untyped_storage()._cdata in self._finite)
+            self._note_number(func, args, number or None)
+            return (number,)
         if func is aten._to_copy.default:
             device = kwargs.get("device")
             if device is None or device.type != "cpu" or not _is_meta(args[0]):
@@ -86,8 +114,21 @@ class Values:
             return (args[0].copy_(self._on_host(args[1])),)
         return None
 
+    def note(self, size_bytes: int, content: bytes | None) -> None:
+        """The step brings bytes to the host."""
+        if self._noted is not None and size_bytes:
+            self._noted.append(Read(size_bytes, content))
+
+    def _note_number(self, func: Any, args: Sequence[Any], number: Any) -> None:
+        compares = func is aten.equal.default
+        if self._noted is None or (compares and (args[0].shape != args[1].shape or not args[0].numel())):
+            return
+        dtype = torch.bool if compares else args[0].dtype
+        self.note(dtype.itemsize, None if number is None else _bytes(torch.tensor([number], dtype=dtype)))
+
     def _on_host(self, tensor: Tensor) -> Tensor:
         known = self.of(tensor)
+        self.note(tensor.numel() * tensor.element_size(), None if known is None else _bytes(known))
         return _zeros(tensor) if known is None else known
 
     def of(self, tensor: Tensor) -> Tensor | None:
@@ -196,7 +237,12 @@ def _tensors(values: Any) -> list[Tensor]:
 
 def _is_small(tensor: Tensor) -> bool:
     inexact = tensor.is_floating_point() or tensor.is_complex()
-    return tensor.numel() <= (MOST_NUMBERS if inexact else MOST_ELEMENTS)
+    return tensor.numel() <= MOST_NUMBERS if inexact else tensor.numel() * tensor.element_size() <= MOST_BYTES
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    """A tensor's elements as they lie in memory once it is contiguous."""
+    return tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _fills(tensor: Tensor) -> bool:
@@ -214,7 +260,7 @@ def _assumed_number(func: Any, tensor: Tensor, is_finite: bool) -> Any:
 
 
 def _zeros(tensor: Tensor) -> Tensor:
-    what = f"the {tensor.numel():,} values that the step copies to the host are taken as 0"
+    what = "what the step copies to the host is taken as 0"
     warnings.warn(AssumedValue(what, place()), stacklevel=2)
     return torch.zeros(tensor.shape, dtype=tensor.dtype)
 

@@ -29,6 +29,7 @@ void *new_handle(void);
 void *device_address(size_t bytes);
 int is_on_device(const void *pointer);
 int64_t used_bytes(void);
+void read_from_device(void *to, size_t bytes);
 
 /* What the caller is told at the end: the first function that is not known, and where sizes are lower bounds. */
 int refuse(const char *function, int status);

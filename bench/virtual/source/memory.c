@@ -14,7 +14,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uintptr_t next_address = FIRST_ADDRESS;
-static int64_t used, values_read;
+static int64_t used;
 
 struct entry { uintptr_t address; size_t bytes; };
 static struct entry *device_table, *host_table; /* open addressing; bytes stay, address 1 marks what is removed */
@@ -66,7 +66,6 @@ void *device_address(size_t bytes) {
 }
 
 int64_t used_bytes(void) { return used + card.context_bytes; }
-int64_t virtual_card_values_read(void) { return values_read; }
 
 int cudaMalloc(void **pointer, size_t bytes) {
     pthread_mutex_lock(&lock);
@@ -168,16 +167,12 @@ int cudaPointerGetAttributes(struct { int type, device; void *on_device, *on_hos
     return 0;
 }
 
-/* Copies: what comes from the device is zeros, and counted; what goes there is dropped. */
+/* Copies: what comes from the device is what values.c gives; what goes there is dropped. */
 
 int cudaMemcpy(void *to, const void *from, size_t bytes, int kind) {
     if (is_on_device(to)) return 0;
-    if (is_on_device(from)) {
-        memset(to, 0, bytes);
-        __sync_fetch_and_add(&values_read, 1);
-    } else {
-        memmove(to, from, bytes);
-    }
+    if (is_on_device(from)) read_from_device(to, bytes);
+    else memmove(to, from, bytes);
     return 0;
 }
 
