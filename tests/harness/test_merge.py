@@ -75,6 +75,7 @@ def timing(step_seconds=0.5, key="t1", **changed):
         "evaluation_calls": {"forward": 2, "adjoint": 2},
         "solver_evaluations": None,
         "backward_evaluations": None,
+        "peak_bytes_per_image": None,
     }
     names = {"key": key, "task": "blur", "architecture": "LUSER-SW", "stage": "timing", "preset": "tiny"}
     return RECORD | names | {"timing": results} | changed
