@@ -248,8 +248,6 @@ def same_sequence(one: list[Event], other: list[Event]) -> int | None:
 def agrees(trace: Trace, batch: int, events: list[Event]) -> bool:
     """Whether the trace begins with exactly these events at `batch`."""
     told, count = trace.of(batch), len(events)
-    if len(told) < count:
-        return False
     calls, reductions = [images.at(batch) for images in told.convolutions], [each.at(batch) for each in told.reductions]
     return (
         told.key[:count].tolist() == [event.key for event in events]

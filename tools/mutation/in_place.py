@@ -25,12 +25,12 @@ CANNOT = 90
 
 
 class Trial(NamedTuple):
-    """A change, where it is, the tests in order and the seconds after which it is ended."""
+    """A change, where it is, the tests in order and the seconds of processor time after which it is ended."""
 
     mutant: Mutant
     path: str
     tests: Sequence[str]
-    timeout_s: int
+    most_seconds: float
 
 
 class Selection:
@@ -62,7 +62,7 @@ class Server:
             if child == 0:
                 self._connection.close()
                 os.setsid()
-                signal.alarm(trial.timeout_s)
+                end_after(trial.most_seconds)
                 if not put(functions, trial.mutant, trial.path):
                     os._exit(CANNOT)
                 chosen = list(session.items)
@@ -79,6 +79,16 @@ class Server:
         except EOFError:
             return None
         return trial
+
+
+def end_after(seconds: float) -> None:
+    """End this process after so many seconds of its processor time, or ten times as long by the clock."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 10 * seconds)
+
+
+ENDED = (-signal.SIGPROF, -signal.SIGALRM)
+"""How a process ends that `end_after` ended."""
 
 
 def wait(child: int) -> int:

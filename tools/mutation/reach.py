@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+import os
+from collections import defaultdict
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ class Reach:
     """Tests and the lines they run.
 
     Attributes:
-        seconds: Of every test that passed, by its id.
+        seconds: Of processor time, of every test that passed, by its id.
         of_line: Tests by file and line. A line that runs once for several tests, in a fixture, counts for all of them.
         of_file: Tests that run any line of a file: they and their neighbours can notice a change of what imports run.
         before: Lines that run before the first test, as decorators do when modules are imported.
@@ -117,11 +118,17 @@ def _module(test: str) -> str:
     return test.partition("::")[0]
 
 
+def _processor_seconds() -> float:
+    """Of this process and of those that it started and that have ended: other programs do not change it."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 class _Watch:
     """A pytest plugin that tells coverage which test runs, or which fixture of several tests."""
 
     def __init__(self, measured: coverage.Coverage) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = {}
         self.fixtures: dict[str, list[str]] = defaultdict(list)
         self._measured = measured
         self._test = ""
@@ -132,14 +139,18 @@ class _Watch:
                 self.fixtures[f"fixture {name}"].append(item.nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if not report.skipped:
-            self.seconds[report.nodeid] += report.duration  # type: ignore[assignment]
+        if report.when == "call" and not report.skipped:
+            self.seconds[report.nodeid] = 0.0  # known once it has ended
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
         self._test = item.nodeid
         self._measured.switch_context(self._test)
-        return (yield)
+        begin = _processor_seconds()
+        result = yield
+        if item.nodeid in self.seconds:
+            self.seconds[item.nodeid] = _processor_seconds() - begin
+        return result
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:

@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -25,7 +24,7 @@ from typing import NamedTuple
 import hypothesis
 import pytest
 
-from tools.mutation.in_place import CANNOT, Selection, Server, Trial, wait
+from tools.mutation.in_place import CANNOT, ENDED, Selection, Server, Trial, end_after, wait
 from tools.mutation.mutants import Mutant
 
 WARM = (
@@ -85,15 +84,15 @@ def warm_up() -> None:
     hypothesis.settings.load_profile("mutation")
 
 
-def in_child(tree: Path, function: Callable[[], int], log: Path, timeout_s: int = 0) -> int:
+def in_child(tree: Path, function: Callable[[], int], log: Path, most_seconds: float = 0) -> int:
     """What a function returns in a forked process that works in a tree; minus the signal that ended it.
 
-    It is ended after `timeout_s` seconds (SIGALRM), and compiles no file to disk; 0: neither. It prints to `log`.
+    It has so many seconds (`end_after`), and compiles no file to disk; 0: neither. It prints to `log`.
     """
-    return wait(start_child(tree, function, log, timeout_s))
+    return wait(start_child(tree, function, log, most_seconds))
 
 
-def start_child(tree: Path, function: Callable[[], int], log: Path, timeout_s: int = 0) -> int:
+def start_child(tree: Path, function: Callable[[], int], log: Path, most_seconds: float = 0) -> int:
     """The same, not waited for: the number of the process."""
     child = os.fork()
     if child == 0:
@@ -101,14 +100,14 @@ def start_child(tree: Path, function: Callable[[], int], log: Path, timeout_s: i
         try:
             gc.freeze()  # what is imported already: pytest collects garbage at its end, and torch alone takes a second
             os.setsid()
-            signal.alarm(timeout_s)
+            end_after(most_seconds)
             resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
             output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(output, 1)
             os.dup2(output, 2)
             os.chdir(tree)
-            sys.dont_write_bytecode = timeout_s > 0
-            os.environ |= {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1" if timeout_s else ""}
+            sys.dont_write_bytecode = most_seconds > 0
+            os.environ |= {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1" if most_seconds else ""}
             for name in [name for name in sys.modules if name.partition(".")[0] in ("bench", "tools")]:
                 del sys.modules[name]  # a forked process has those of this tool
             sys.path.insert(0, str(tree))
@@ -164,18 +163,18 @@ def _outcome(task: Task) -> tuple[Mutant, Outcome]:
     if status == CANNOT:
         arguments = [*_arguments(), *sorted({_module(test) for test in tests})]
         status = in_child(
-            _tree, lambda: pytest.main(arguments, plugins=[Selection(tests)]), Path(os.devnull), int(5 * seconds) + 20
+            _tree, lambda: pytest.main(arguments, plugins=[Selection(tests)]), Path(os.devnull), 3 * seconds + 15
         )
     path.write_bytes(original)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    if status == -signal.SIGALRM:
+    if status in ENDED:
         return mutant, Outcome.TIMED_OUT
     return mutant, Outcome.KILLED if status else Outcome.SURVIVED
 
 
 def _in_place(task: Task, path: Path) -> int:
     """The exit code of the tests, or CANNOT."""
-    _server.send(Trial(task.mutant, str(path), task.tests, int(5 * task.seconds) + 10))
+    _server.send(Trial(task.mutant, str(path), task.tests, 3 * task.seconds + 5))
     status: int = _server.recv()
     return status
 

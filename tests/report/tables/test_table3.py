@@ -11,6 +11,7 @@ from bench.units import GiB, MiB
     [
         ("RTX 2080", int(7.76 * GiB), 16),
         ("8GB", 8 * GiB, 16),
+        ("not in our table", int(7.76 * GiB), 16),
         ("RTX 3080", int(9.78 * GiB), 16),
         ("Quadro RTX 6000", int(22.17 * GiB), 68),  # the paper's 24 GB
         ("12GB", 12 * GiB, None),
