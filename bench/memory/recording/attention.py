@@ -75,14 +75,23 @@ _attention_now: ContextVar[Attention] = ContextVar("attention")
 def attention_of(kernels: Kernels) -> Iterator[Attention]:
     """Within this context attention is that of a card; what is given tells what was chosen."""
     asked = Attention(kernels)
-    token = _attention_now.set(asked)
+    with contextlib.nullcontext() if _attention_now.get(None) else _registered():
+        token = _attention_now.set(asked)
+        try:
+            yield asked
+        finally:
+            _attention_now.reset(token)
+
+
+@contextlib.contextmanager
+def _registered() -> Iterator[None]:
+    """PyTorch takes one kernel for tensors without data at a time."""
     library = torch.library.Library("aten", "IMPL")
     library.impl("scaled_dot_product_attention", _attention, "AutogradMeta")
     try:
-        yield asked
+        yield
     finally:
         library._destroy()
-        _attention_now.reset(token)
 
 
 def _attention(
