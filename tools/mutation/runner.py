@@ -122,6 +122,9 @@ def run(tasks: Sequence[Task], tree: Path, jobs: int) -> Generator[tuple[Mutant,
     """What becomes of each change, in their order."""
     modules = sorted({_module(test) for task in tasks if task.is_in_place for test in task.tests})
     with multiprocessing.get_context("fork").Pool(jobs, _own_copy, [tree, modules]) as pool:
+        tried = next((task for task in tasks if task.is_in_place and task.tests), None)
+        if tried and (status := pool.apply(_unchanged, [tried])):
+            raise RuntimeError(f"tests that pass end with {status} in a fork without a change: {tried.tests}")
         yield from pool.imap(_outcome, tasks)
         pool.close()
         pool.join()  # not by SIGTERM, which a process that ignores it would outlive
@@ -147,6 +150,12 @@ def _own_copy(tree: Path, modules: Sequence[str]) -> None:
     other.close()
 
 
+def _unchanged(task: Task) -> int:
+    """How tests end that are tried in place without a change: 0, or nothing that this tool says is true."""
+    path = _tree / task.mutant.file
+    return _in_place(task, path, path.read_text())
+
+
 def _arguments() -> list[str]:
     return ["-x", "--tb=no", "-p", "no:cacheprovider", f"--basetemp={_tree}-temporary"]
 
@@ -159,7 +168,7 @@ def _outcome(task: Task) -> tuple[Mutant, Outcome]:
     original, before = path.read_bytes(), path.stat()
     path.write_text(mutant.source)
     os.utime(path, (before.st_atime, before.st_mtime + 1000))  # so that the compiled original is not taken for it
-    status = _in_place(task, path) if is_in_place else CANNOT
+    status = _in_place(task, path, mutant.source) if is_in_place else CANNOT
     if status == CANNOT:
         arguments = [*_arguments(), *sorted({_module(test) for test in tests})]
         status = in_child(
@@ -172,9 +181,10 @@ def _outcome(task: Task) -> tuple[Mutant, Outcome]:
     return mutant, Outcome.KILLED if status else Outcome.SURVIVED
 
 
-def _in_place(task: Task, path: Path) -> int:
+def _in_place(task: Task, path: Path, source: str) -> int:
     """The exit code of the tests, or CANNOT."""
-    _server.send(Trial(task.mutant, str(path), task.tests, 3 * task.seconds + 5))
+    trial = Trial(str(path), source, task.mutant.line, task.tests, 3 * task.seconds + 5)
+    _server.send(tuple(trial))
     status: int = _server.recv()
     return status
 
