@@ -45,7 +45,10 @@ class Selection:
 
 
 class Server:
-    """A pytest plugin that, in place of the tests, forks for every trial it receives, and sends how the fork ended."""
+    """A pytest plugin that, in place of the tests, forks for every trial it receives.
+
+    It sends the exit code of the fork, and before it the name of a test that failed there.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -59,7 +62,6 @@ class Server:
         while trial := self._next():
             child = os.fork()
             if child == 0:
-                self._connection.close()
                 os.setsid()
                 end_after(trial.most_seconds)
                 if not put(functions, trial.path, trial.source, trial.line):
@@ -70,6 +72,11 @@ class Server:
             self._connection.send(wait(child))
         session.items[:] = chosen
         return (yield)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """In a fork: tell which test noticed."""
+        if report.failed:
+            self._connection.send(report.nodeid)
 
     def _next(self) -> Trial | None:
         """None when whoever sends them has ended."""

@@ -15,6 +15,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Sequence
 from enum import Enum
 from multiprocessing.connection import Connection
@@ -134,6 +135,8 @@ _tree: Path
 """The copy that a process of the pool may change."""
 _server: Connection
 """To the process that has collected the tests in it."""
+_noticed: defaultdict[str, Counter[str]] = defaultdict(Counter)
+"""How many changes of a file each test has noticed here."""
 
 
 def _own_copy(tree: Path, modules: Sequence[str]) -> None:
@@ -182,11 +185,14 @@ def _outcome(task: Task) -> tuple[Mutant, Outcome]:
 
 
 def _in_place(task: Task, path: Path, source: str) -> int:
-    """The exit code of the tests, or CANNOT."""
-    trial = Trial(str(path), source, task.mutant.line, task.tests, 3 * task.seconds + 5)
-    _server.send(tuple(trial))
-    status: int = _server.recv()
-    return status
+    """The exit code of the tests, or CANNOT; those that have noticed other changes of the file go first."""
+    noticed = _noticed[task.mutant.file]
+    tests = sorted(task.tests, key=lambda test: -noticed[test])
+    _server.send(tuple(Trial(str(path), source, task.mutant.line, tests, 3 * task.seconds + 5)))
+    while isinstance(answer := _server.recv(), str):
+        noticed[answer] += 1
+    assert isinstance(answer, int)
+    return answer
 
 
 def _module(test: str) -> str:
