@@ -134,8 +134,8 @@ def _expressions(node: ast.AST) -> Iterator[ast.expr]:
         if field in ("annotation", "returns", "decorator_list", "format_spec", "type_comment"):
             continue
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.JoinedStr) or (isinstance(child, ast.keyword) and child.arg == "strict"):
-                continue  # a message; a check of lengths that zip makes
+            if isinstance(child, ast.JoinedStr) or (field == "keywords" and _is_zip(node)):
+                continue  # a message; a check of lengths
             if isinstance(child, ast.expr):
                 yield child
             if isinstance(child, ast.AST) and not isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
@@ -181,6 +181,10 @@ def _end_of_header(statement: ast.stmt, node: ast.expr | ast.stmt) -> int:
         return node.end_lineno or node.lineno
     last = statement.test if isinstance(statement, ast.If) else statement
     return last.end_lineno or last.lineno
+
+
+def _is_zip(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "zip"
 
 
 def _is_nothing(value: ast.expr) -> bool:
