@@ -118,6 +118,10 @@ def imported(path):
     return SimpleNamespace(**names)
 
 
+def changed(mutant):
+    return mutant.source, mutant.line
+
+
 def test_changes_take_the_place_of_functions_that_exist(tmp_path):
     path = tmp_path / "imported.py"
     path.write_text(IN_PLACE)
@@ -126,12 +130,14 @@ def test_changes_take_the_place_of_functions_that_exist(tmp_path):
     functions = [one for one in gc.get_objects() if type(one) is FunctionType]
 
     assert module.third(9) == 6
-    assert put(functions, made["n // 3 -> n * 3"], str(path)) and module.third(9) == 54
-    assert put(functions, made["function(n) + function(n) -> function(n) - function(n)"], str(path))
+    assert put(functions, str(path), *changed(made["n // 3 -> n * 3"])) and module.third(9) == 54
+    assert put(functions, str(path), *changed(made["function(n) + function(n) -> function(n) - function(n)"]))
     assert module.third(9) == 0
-    assert put(functions, made["a + b -> a - b"], str(path)) and module.closed(5)(3) == 2
+    assert put(functions, str(path), *changed(made["a + b -> a - b"])) and module.closed(5)(3) == 2
     elsewhere = tmp_path / "elsewhere.py"
-    assert put(functions, made["return inner -> return None"], str(elsewhere)) and module.closed(5) is not None
+    assert (
+        put(functions, str(elsewhere), *changed(made["return inner -> return None"])) and module.closed(5) is not None
+    )
 
 
 def test_a_change_that_cannot_take_the_place_of_a_function_is_told(tmp_path):
@@ -140,12 +146,12 @@ def test_a_change_that_cannot_take_the_place_of_a_function_is_told(tmp_path):
     path.write_text(IN_PLACE)
     module = imported(path)
     *_, first = (mutant for mutant in mutants(tmp_path, "imported.py") if mutant.change == "1 -> 2")
-    assert not put(module.pair, first, str(path))
+    assert not put(module.pair, str(path), *changed(first))
     inner = module.closed(5)
     (dropped,) = (
         mutant for mutant in mutants(tmp_path, "imported.py") if mutant.change == "return a + b -> return None"
     )
-    assert not put([inner], dropped, str(path)) and inner(3) == 8
+    assert not put([inner], str(path), *changed(dropped)) and inner(3) == 8
 
 
 def test_what_no_test_notices_is_printed(tmp_path, monkeypatch, capsys):

@@ -41,6 +41,28 @@ def test_some_figures():
     assert CARDS["RTX 5090"].compute_capability == (12, 0)
 
 
+SOLD_GIB = (2, 3, 4, 6, 8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 141)
+
+
+@pytest.mark.parametrize("size", SOLD_GIB)
+def test_the_capacity_is_the_size_that_is_sold(size):
+    for total_bytes in (size * GiB, size * GiB - 100 * MiB):
+        assert Card("", total_bytes, 0, None, None, "").capacity_gib == size
+    more = next((other for other in SOLD_GIB if other > size), size + 1)
+    assert Card("", size * GiB + 1, 0, None, None, "").capacity_gib == more
+
+
+@pytest.mark.parametrize(
+    ("capability", "threads"),
+    [((6, 0), 2048), ((7, 0), 2048), ((7, 5), 1024), ((8, 0), 2048), ((8, 6), 1536), ((8, 9), 1536), ((9, 0), 2048)],
+)
+def test_threads_of_a_multiprocessor(capability, threads):
+    """As the CUDA programming guide's table of technical specifications has them."""
+    assert Card("", GiB, 0, capability, 7, "").multiprocessors_and_threads == (7, threads)
+    assert Card("", GiB, 0, capability, None, "").multiprocessors_and_threads is None
+    assert Card("", GiB, 0, None, 7, "").multiprocessors_and_threads is None
+
+
 @pytest.mark.parametrize(
     ("written", "name"),
     [

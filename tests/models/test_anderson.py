@@ -1,7 +1,7 @@
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from toys import Ops
+from toys import LiveBytes, Ops
 
 from bench.models.anderson import SolverOptions, _weights, solve
 
@@ -151,6 +151,9 @@ def test_weights_fall_back_to_the_larger_ridge_and_then_to_the_latest_iterate():
     expected = torch.tensor([[0.2, 0.8], [0, 1], [0, 1], [0, 1]], dtype=torch.float64)
     torch.testing.assert_close(_weights(gram, none, latest), expected)
 
+    too_small, too_large = 1e-310 * eye, torch.where(eye == 1, torch.inf, 0.0)  # weights of inf, and of 0 in all
+    torch.testing.assert_close(_weights(torch.stack((too_small, too_large)), none, latest), latest.expand(2, 2))
+
     larger = torch.stack((1 + 0 * eye, 1 + 0.5 * eye)).unsqueeze(1)
     expected[1] = 0.5
     torch.testing.assert_close(_weights(gram, larger, latest), expected)
@@ -209,6 +212,57 @@ def test_looks_at_the_device_only_now_and_then():
     assert "aten._local_scalar_dense.default" not in ops.names
 
 
+def test_of_equal_residuals_the_first_iterate_is_returned():
+    start = torch.tensor([[1.0, 2.0]])
+    z, statistics = solve(lambda z: -z, start, SolverOptions(method="plain", max_evaluations=2))
+    assert torch.equal(z, start)
+    assert statistics.residuals.tolist() == [2.0]
+
+
+def test_a_residual_that_is_the_tolerance_is_within_it():
+    _, statistics = solve(lambda z: 2 * z, torch.ones(1, 1), SolverOptions(method="plain", tolerance=0.5))
+    assert statistics.evaluations.tolist() == [1]
+
+
+def test_nothing_is_mixed_that_nobody_needs():
+    """After the last evaluation nothing; of one iterate, itself; G only where beta is not 1."""
+    counts = []
+    for options in ({"max_evaluations": 1}, {"max_evaluations": 2}, {"max_evaluations": 3, "beta": 0.5}):
+        with Ops() as ops:
+            solve(lambda z: 0.5 * z + 1, torch.zeros(2, 3), SolverOptions(tolerance=0, **options))
+        names = ("bmm", "linalg_cholesky_ex", "baddbmm_")
+        counts.append([sum(name == f"aten.{wanted}.default" for name in ops.names) for wanted in names])
+    assert counts == [[1, 0, 0], [3, 0, 0], [5, 1, 2]]
+
+
+def test_a_solve_holds_its_history_and_two_iterates():
+    """2 m tensors as large as the start, the iterate and the best one; what is small beside them is left out."""
+    size, memory, held = 100_000, 3, []
+
+    def watched(z):
+        held.append(live.now / (4 * size))
+        return 0.5 * z + 1
+
+    start = torch.zeros(1, size)
+    with LiveBytes() as live:
+        solve(watched, start, SolverOptions(memory=memory, max_evaluations=6, tolerance=0))
+    assert [round(each, 2) for each in held] == [6, 8, 8, 8, 8, 8]
+
+
+def test_without_values_every_evaluation_is_made():
+    calls = []
+
+    def counted(z):
+        calls.append(z)
+        return 0.5 * z + 1
+
+    solve(counted, torch.zeros(2, 3, device="meta"), SolverOptions())
+    assert len(calls) == 50
+    with FakeTensorMode():
+        solve(counted, torch.zeros(2, 3), SolverOptions())
+    assert len(calls) == 100
+
+
 def test_same_operations_on_the_meta_device():
     recorded = []
     for device in ("cpu", "meta"):
@@ -241,6 +295,9 @@ def test_low_precision():
         ({"memory": 0}, "memory must be at least 1 and at most 10,000, got 0"),
         ({"max_evaluations": 0}, "max_evaluations must be at least 1 and at most 10,000, got 0"),
         ({"check_every": 0}, "check_every must be at least 1 and at most 10,000, got 0"),
+        ({"memory": 10_001}, "memory must be at least 1 and at most 10,000, got 10001"),
+        ({"tolerance": float("inf")}, "tolerance must be finite and not negative, got inf"),
+        ({"beta": 1.5}, r"beta must be in \(0, 1\], got 1.5"),
         ({"tolerance": -1.0}, "tolerance must be finite and not negative, got -1.0"),
         ({"ridge": float("nan")}, "ridge must be finite and not negative, got nan"),
         ({"beta": 0.0}, r"beta must be in \(0, 1\], got 0.0"),
@@ -249,3 +306,9 @@ def test_low_precision():
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         SolverOptions(**options)
+
+
+def test_options_at_their_limits_and_by_default():
+    SolverOptions(memory=1, max_evaluations=1, check_every=1, ridge=0, tolerance=0, beta=1)
+    SolverOptions(memory=10_000, max_evaluations=10_000, check_every=10_000)
+    assert SolverOptions() == SolverOptions("anderson", 5, 1.0, 1e-4, 50, 1e-3, 5)

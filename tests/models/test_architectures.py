@@ -323,7 +323,13 @@ def test_no_graph_outlives_its_output_when_backward_never_runs(name):
         ({"stages": 0}, "stages must be at least 1 and at most 1,000, got 0"),
         ({"gradient": "hook"}, "unknown gradient 'hook'; known gradients: one-graph, two-graph"),
         ({"group_norm_groups": 5}, "group_norm_groups must divide 32, got 5"),
+        ({"stages": 1001}, "stages must be at least 1 and at most 1,000, got 1001"),
+        ({"group_norm_groups": 0}, "group_norm_groups must divide 32, got 0"),
         ({"leaky_slope": 1.5}, "leaky_slope must lie between 0 and 1, got 1.5"),
+        ({"leaky_slope": 1.0}, "leaky_slope must lie between 0 and 1, got 1.0"),
+        ({"leaky_slope": 0.0}, "leaky_slope must lie between 0 and 1, got 0.0"),
+        ({"initial_step": float("inf")}, "initial_step must be finite, got inf"),
+        ({"initial_residual_scale": float("nan")}, "initial_residual_scale must be finite, got nan"),
     ],
 )
 def test_bad_options(options, message):
@@ -335,3 +341,39 @@ def test_bad_options(options, message):
 def test_checkpoint_is_refused_where_it_would_do_nothing(name):
     with pytest.raises(ValueError, match=f"{name} has no stages to checkpoint; choose gradient='recomputed'"):
         build(name, replace(QUICK, checkpoint=True))
+
+
+def test_options_at_their_limits():
+    ModelOptions(stages=1, group_norm_groups=1)
+    ModelOptions(stages=1000, group_norm_groups=32)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_iterates_are_given_if_they_are_asked_for(name):
+    model = build(name)
+    _, y = measure(model)
+    assert model(y).iterates == []
+    iterates = model(y, all_iterates=True).iterates
+    assert len(iterates) == (1 if name == "DEQ4IP" else 2)
+    torch.testing.assert_close(iterates[-1], model(y).image, rtol=1e-3, atol=1e-3)
+
+
+def test_trainable_parameters_are_the_networks_that_are_not_frozen():
+    model = build("DEQ4IP")
+    count = model.trainable_parameters
+    model.operator.register_parameter("gain", torch.nn.Parameter(torch.ones(3)))
+    assert model.trainable_parameters == count
+    model.step.requires_grad_(False)
+    assert model.trainable_parameters == count - 1
+
+
+def test_running_averages_move_by_a_tenth_at_the_solution():
+    """As torch.nn.BatchNorm2d's do by default: a second pass of the same weights leaves 0.1 + 0.9 * 0.1 of the mean."""
+    model = build("DEQ4IP")
+    _, y = measure(model)
+    means = []
+    for _ in range(2):
+        model(y)
+        means.append(torch.cat([each.clone() for name, each in model.named_buffers() if name.endswith("running_mean")]))
+    assert means[0].abs().max() > 1e-3
+    torch.testing.assert_close(means[1], 1.9 * means[0], rtol=1e-4, atol=1e-7)

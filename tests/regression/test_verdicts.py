@@ -87,6 +87,7 @@ def test_new_and_gone():
         ({"memory": {"engine": "simulated"}}, {"memory": {"engine": "cuda"}}, 'memory.engine: "simulated", now "cuda"'),
         ({"model": {"stages": 8}}, {"model": {"stages": 4}}, "model.stages: 8, now 4"),
         ({"preset": "demo"}, {}, 'preset: "demo", now not there'),
+        ({"a": 1, "b": 1, "c": 1}, {}, "a: 1, now not there, b: 1, now not there, c: 1, now not there"),
         (
             {"a": 1, "b": 1, "c": 1, "d": 1, "e": 1},
             {},

@@ -18,17 +18,16 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tools.mutation.mutants import Mutant
-
 CANNOT = 90
 """The exit code of a fork that cannot make the change in place."""
 
 
 class Trial(NamedTuple):
-    """A change, where it is, the tests in order and the seconds of processor time after which it is ended."""
+    """A file, its changed source, the changed line; the tests, in order, and how long they may take (`end_after`)."""
 
-    mutant: Mutant
     path: str
+    source: str
+    line: int
     tests: Sequence[str]
     most_seconds: float
 
@@ -46,7 +45,10 @@ class Selection:
 
 
 class Server:
-    """A pytest plugin that, in place of the tests, forks for every trial it receives, and sends how the fork ended."""
+    """A pytest plugin that, in place of the tests, forks for every trial it receives.
+
+    It sends the exit code of the fork, and before it the name of a test that failed there.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -60,10 +62,9 @@ class Server:
         while trial := self._next():
             child = os.fork()
             if child == 0:
-                self._connection.close()
                 os.setsid()
                 end_after(trial.most_seconds)
-                if not put(functions, trial.mutant, trial.path):
+                if not put(functions, trial.path, trial.source, trial.line):
                     os._exit(CANNOT)
                 chosen = list(session.items)
                 Selection(trial.tests).pytest_collection_modifyitems(chosen)
@@ -72,13 +73,17 @@ class Server:
         session.items[:] = chosen
         return (yield)
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """In a fork: tell which test noticed."""
+        if report.failed:
+            self._connection.send(report.nodeid)
+
     def _next(self) -> Trial | None:
         """None when whoever sends them has ended."""
         try:
-            trial: Trial = self._connection.recv()
+            return Trial(*self._connection.recv())
         except EOFError:
             return None
-        return trial
 
 
 def end_after(seconds: float) -> None:
@@ -99,17 +104,17 @@ def wait(child: int) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def put(functions: Iterable[FunctionType], mutant: Mutant, path: str) -> bool:
-    """Give every function that holds a change its changed code; whether each could have it.
+def put(functions: Iterable[FunctionType], path: str, source: str, line: int) -> bool:
+    """Give every function of a file that holds the changed line its changed code; whether each could have it.
 
     A file that is not imported yet needs nothing: it is changed on disk.
     """
     changed: dict[tuple[str, int], list[CodeType]] = defaultdict(list)
-    for code in _codes(compile(mutant.source, path, "exec")):
+    for code in _codes(compile(source, path, "exec")):
         changed[code.co_name, code.co_firstlineno].append(code)
     for function in functions:
         old = function.__code__
-        if not _is_at(old, path) or not old.co_firstlineno <= mutant.line <= _last_line(old):
+        if not _is_at(old, path) or not old.co_firstlineno <= line <= _last_line(old):
             continue
         new = changed[old.co_name, old.co_firstlineno]
         if len(new) != 1 or new[0].co_freevars != old.co_freevars:

@@ -92,10 +92,10 @@ def mutants(root: Path, file: str) -> list[Mutant]:
 
 
 def _statements(body: list[ast.stmt], is_local: bool) -> Iterator[tuple[ast.stmt, bool]]:
-    """Every statement, and whether it is in a function; without docstrings and what is there for type checkers."""
+    """Every statement, and whether it is in a function; without docstrings, assertions and what type checkers need."""
     for statement in body:
         match statement:
-            case ast.Expr(ast.Constant()) | ast.Import() | ast.ImportFrom():
+            case ast.Expr(ast.Constant()) | ast.Import() | ast.ImportFrom() | ast.Assert():
                 continue
             case ast.Assign(targets=[ast.Name("__all__")]):
                 continue
@@ -114,7 +114,7 @@ def _replacements(statement: ast.stmt) -> Iterator[Replacement]:
     match statement:
         case ast.If(orelse=[]):
             yield statement, "pass", f"dropped: if {ast.unparse(statement.test)}: ..."
-        case ast.Return(value) if value is not None and not _is_none(value):
+        case ast.Return(value) if value is not None and not _is_nothing(value):
             yield statement, "return None", f"{_short(statement)} -> return None"
         case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]) | ast.AugAssign():
             yield statement, "pass", f"dropped: {_short(statement)}"
@@ -134,8 +134,8 @@ def _expressions(node: ast.AST) -> Iterator[ast.expr]:
         if field in ("annotation", "returns", "decorator_list", "format_spec", "type_comment"):
             continue
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.JoinedStr):
-                continue  # a message
+            if isinstance(child, ast.JoinedStr) or (field == "keywords" and _is_zip(node)):
+                continue  # a message; a check of lengths
             if isinstance(child, ast.expr):
                 yield child
             if isinstance(child, ast.AST) and not isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
@@ -183,8 +183,12 @@ def _end_of_header(statement: ast.stmt, node: ast.expr | ast.stmt) -> int:
     return last.end_lineno or last.lineno
 
 
-def _is_none(value: ast.expr) -> bool:
-    return isinstance(value, ast.Constant) and value.value is None
+def _is_zip(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "zip"
+
+
+def _is_nothing(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and value.value in (None, False)
 
 
 def _short(node: ast.AST) -> str:

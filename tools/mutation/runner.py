@@ -15,6 +15,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Sequence
 from enum import Enum
 from multiprocessing.connection import Connection
@@ -122,6 +123,9 @@ def run(tasks: Sequence[Task], tree: Path, jobs: int) -> Generator[tuple[Mutant,
     """What becomes of each change, in their order."""
     modules = sorted({_module(test) for task in tasks if task.is_in_place for test in task.tests})
     with multiprocessing.get_context("fork").Pool(jobs, _own_copy, [tree, modules]) as pool:
+        tried = next((task for task in tasks if task.is_in_place and task.tests), None)
+        if tried and (status := pool.apply(_unchanged, [tried])):
+            raise RuntimeError(f"tests that pass end with {status} in a fork without a change: {tried.tests}")
         yield from pool.imap(_outcome, tasks)
         pool.close()
         pool.join()  # not by SIGTERM, which a process that ignores it would outlive
@@ -131,6 +135,8 @@ _tree: Path
 """The copy that a process of the pool may change."""
 _server: Connection
 """To the process that has collected the tests in it."""
+_noticed: defaultdict[str, Counter[str]] = defaultdict(Counter)
+"""How many changes of a file each test has noticed here."""
 
 
 def _own_copy(tree: Path, modules: Sequence[str]) -> None:
@@ -147,6 +153,12 @@ def _own_copy(tree: Path, modules: Sequence[str]) -> None:
     other.close()
 
 
+def _unchanged(task: Task) -> int:
+    """How tests end that are tried in place without a change: 0, or nothing that this tool says is true."""
+    path = _tree / task.mutant.file
+    return _in_place(task, path, path.read_text())
+
+
 def _arguments() -> list[str]:
     return ["-x", "--tb=no", "-p", "no:cacheprovider", f"--basetemp={_tree}-temporary"]
 
@@ -159,7 +171,7 @@ def _outcome(task: Task) -> tuple[Mutant, Outcome]:
     original, before = path.read_bytes(), path.stat()
     path.write_text(mutant.source)
     os.utime(path, (before.st_atime, before.st_mtime + 1000))  # so that the compiled original is not taken for it
-    status = _in_place(task, path) if is_in_place else CANNOT
+    status = _in_place(task, path, mutant.source) if is_in_place else CANNOT
     if status == CANNOT:
         arguments = [*_arguments(), *sorted({_module(test) for test in tests})]
         status = in_child(
@@ -172,11 +184,15 @@ def _outcome(task: Task) -> tuple[Mutant, Outcome]:
     return mutant, Outcome.KILLED if status else Outcome.SURVIVED
 
 
-def _in_place(task: Task, path: Path) -> int:
-    """The exit code of the tests, or CANNOT."""
-    _server.send(Trial(task.mutant, str(path), task.tests, 3 * task.seconds + 5))
-    status: int = _server.recv()
-    return status
+def _in_place(task: Task, path: Path, source: str) -> int:
+    """The exit code of the tests, or CANNOT; those that have noticed other changes of the file go first."""
+    noticed = _noticed[task.mutant.file]
+    tests = sorted(task.tests, key=lambda test: -noticed[test])
+    _server.send(tuple(Trial(str(path), source, task.mutant.line, tests, 3 * task.seconds + 5)))
+    while isinstance(answer := _server.recv(), str):
+        noticed[answer] += 1
+    assert isinstance(answer, int)
+    return answer
 
 
 def _module(test: str) -> str:
