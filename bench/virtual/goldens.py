@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import lzma
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -59,3 +61,25 @@ def write(goldens: Goldens, path: Path) -> None:
 def read(path: Path) -> Goldens:
     """Read a file."""
     return Goldens.model_validate_json(lzma.decompress(path.read_bytes()))
+
+
+def same(one: Goldens, other: Goldens) -> bool:
+    """Whether both tell the same. Frees that follow each other may have any order, as when autocast ends."""
+    return _in_order(one) == _in_order(other)
+
+
+def _in_order(goldens: Goldens) -> Goldens:
+    cells = {
+        name: golden.model_copy(update={"events": _frees_in_order(golden.events)})
+        for name, golden in goldens.cells.items()
+    }
+    return goldens.model_copy(update={"cells": cells})
+
+
+def _frees_in_order(events: Sequence[int]) -> tuple[int, ...]:
+    """The latest allocation first, of frees that no allocation parts."""
+    ordered: list[int] = []
+    for is_free, group in groupby(events, lambda event: event < 0):
+        run = list(group)
+        ordered += sorted(run, reverse=True) if is_free else run
+    return tuple(ordered)

@@ -29,7 +29,7 @@ _NOT_SUPPORTED = {
 # machines are not asked.
 _LEFT_ALONE = re.compile(r"nvrtc|nvJitLink|cupti|cuFile|nvshmem|cu(sparse|blas|fft)\w*(ErrorString|StatusString)")
 # cuDNN's own functions answer, but for those that run.
-_CUDNN_RUNS = re.compile(r"Forward|Backward|CTCLoss|SpatialTf|SetDropout|RestoreDropout|FindConvolution|BackendExecute")
+_CUDNN_RUNS = re.compile(r"Forward|Backward|CTCLoss|SpatialTf|SetDropout|FindConvolution|BackendExecute")
 _CUDNN_ASKS = re.compile(r"Get\w*(Size|Algorithm|Descriptor|Params)|FindConvolution|(Create|Set|Destroy)CTCLoss")
 
 _CREATES = re.compile(r"^cu[a-zA-Z]*?_?[cC]reate(?!IdentityPermutation)")

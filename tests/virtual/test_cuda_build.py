@@ -73,10 +73,6 @@ def graph(batch, device):
             torch.ones(1, device=device)
     return step
 
-def lstm(batch, device):
-    net = nn.LSTM(64, 64).to(device)
-    return lambda: net(torch.rand(8, batch, 64, device=device))
-
 def wrong(batch, device):
     return lambda: torch.ones(2, device=device) + torch.ones(3, device=device)
 
@@ -213,7 +209,6 @@ ZEROS = "; the step uses values of the card before, which has none: they are zer
     ("step", "says", "line", "ends"),
     [
         ("graph", "the step calls cudaStreamBeginCapture", "with torch.cuda.graph", NOT_KNOWN),
-        ("lstm", "the step calls cudnnGetRNNTempSpaceSizes", "net(torch.rand(8", NOT_KNOWN),
         ("wrong", "RuntimeError: The size of tensor a (2) must match the size of tensor b (3)", "torch.ones(2", ")"),
         ("by_length", "RuntimeError: max(): Expected reduction dim to be specified", "torch.ones(batch, int", ZEROS),
     ],
@@ -284,7 +279,7 @@ def test_the_recording_and_the_virtual_card_agree_on_a_cell(tmp_path):
     assert virtual["edges"]["exact"]["largest_batch"] == simulated["edges"]["exact"]["largest_batch"]
 
 
-@pytest.mark.parametrize("kind", ["foreign", "gradients", "histories", "modules"])
+@pytest.mark.parametrize("kind", ["foreign", "gradients", "histories", "modules", "recurrent"])
 def test_the_card_answers_what_is_kept(asked, kind):
     """Every event of every step, where the release is one that goldens are kept of."""
     path = ROOT / f"tests/golden/virtual/{kind}-{asked('answer = RELEASE')}.json.xz"
@@ -292,22 +287,12 @@ def test_the_card_answers_what_is_kept(asked, kind):
         pytest.skip(f"no {path.name}")
     answer = asked(f"""
         from pathlib import Path
-        from bench.virtual.goldens import read
-        from tools.virtual_goldens.__main__ import made
+        from bench.virtual.goldens import read, same
         from tools.virtual_goldens.kinds import KINDS
-        from bench.virtual.comparison import keyed
-
-        def told(golden):
-            'All of it; of frees that follow each other, as when autocast forgets its casts, not the order.'
-            runs = [[]]
-            for key, size in keyed(golden.events):
-                runs[-1].append((key, size)) if size < 0 else runs.extend([[(key, size)], []])
-            return golden.model_copy(update=dict(events=())), [sorted(run) for run in runs]
-
-        kept, now = read(Path({str(path)!r})).cells, made(KINDS[{kind!r}]).cells
-        answer = [name for name in kept if told(now[name]) != told(kept[name])]
+        from tools.virtual_goldens.steps import made
+        answer = same(read(Path({str(path)!r})), made(KINDS[{kind!r}]))
     """)
-    assert answer == []
+    assert answer
 
 
 def run(tmp_path, command):

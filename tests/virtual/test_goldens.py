@@ -14,8 +14,8 @@ from bench.memory import CARDS, record
 from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, replay
 from bench.memory.trace import Workspace
 from bench.virtual.comparison import compare, keyed
-from bench.virtual.goldens import Golden, Goldens, read, write
-from tests.fidelity import gradients, modules
+from bench.virtual.goldens import Golden, Goldens, read, same, write
+from tests.fidelity import gradients, modules, recurrent
 
 FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
 RELEASES = ["2.11", "2.13", "2.14", "2.15"]
@@ -46,7 +46,6 @@ def test_there_are_goldens_of_every_kind_and_release():
 
 
 CUDNN = {"2.11": "9.19.0", "2.13": "9.20.0", "2.14": "9.24.0", "2.15": "9.26.0"}
-NOTED = ("cudnnGetBatchNormalizationWorkspaceSize",)  # of the first two, where cuDNN is called at all
 
 # Whole steps beside the suite's: how many events with each release, values read and selections by value in a step.
 FOREIGN = {
@@ -70,10 +69,16 @@ def test_what_foreign_steps_do(release, name):
     events, values_read, selections = FOREIGN[name]
     found = len(golden.events), golden.values_read, golden.selections
     assert found == (events[RELEASES.index(release)], values_read, selections)
-    assert 0 < golden.setup < len(golden.events) and golden.lower_bounds in ((), NOTED[: release < "2.14"])
+    assert 0 < golden.setup < len(golden.events) and golden.lower_bounds == ()
 
 
-KINDS = {"torch": CELLS, "foreign": FOREIGN, "gradients": gradients.STEPS, "modules": modules.STEPS}
+KINDS = {
+    "torch": CELLS,
+    "foreign": FOREIGN,
+    "gradients": gradients.STEPS,
+    "modules": modules.STEPS,
+    "recurrent": recurrent.STEPS,
+}
 
 
 @pytest.mark.parametrize(
@@ -141,3 +146,23 @@ def test_a_golden_survives_its_file(tmp_path):
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
     assert read(tmp_path / "one") == made
     assert Counter(key for key, _ in keyed(golden.events)) == {1: 2, 2: 2}
+
+
+def test_the_order_of_frees_alone_makes_no_difference():
+    def of(*events):
+        golden = Golden(
+            batch=2,
+            peak_allocated_bytes=1024,
+            peak_reserved_bytes=2**21,
+            values_read=0,
+            selections=0,
+            lower_bounds=(),
+            setup=0,
+            events=events,
+        )
+        return Goldens(torch="2.14.1", cudnn="9.24.0", card="H200", steps=2, cells={"A on b": golden})
+
+    assert same(of(4, 8, -1, -2, 4), of(4, 8, -2, -1, 4))
+    assert not same(of(4, 8, -1, 4), of(4, 8, -2, 4))
+    assert not same(of(4, -1, 8, -1), of(4, 8, -1, -2))
+    assert not same(of(4), of(4).model_copy(update={"torch": "2.15.0"}))

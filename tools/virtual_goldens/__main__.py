@@ -1,57 +1,78 @@
-"""Make tests/golden/virtual/KIND-X.Y.json.xz: whole steps on the virtual card, with the installed PyTorch.
+"""Make tests/golden/virtual: what the virtual card answers, with the installed PyTorch, and what has changed there.
 
     make virtual                                # in an environment of its own, with a CUDA build
-    python -m tools.virtual_goldens [KIND ...]  # with the python of such an environment
+    python -m tools.virtual_goldens [NAME ...]  # with the python of such an environment, from the top of the repository
 
-Prints how the recording differs, step by step, as the tests of tests/virtual count it. Needs no GPU.
+Makes the files that are kept for the installed release, or all if there are none; or those named, such as foreign. A
+file whose answers are the kept ones stays as it is, to the byte. Ends with exit code 1 if any changed. Needs no GPU.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from bench.memory.cudnn.backend import version_text
-from bench.memory.trace import Workspace
-from bench.virtual import VirtualDevice
-from bench.virtual.comparison import compare
-from bench.virtual.goldens import Golden, Goldens, write
-from tools.virtual_goldens.kinds import KINDS, Kind
+from bench.virtual.goldens import read, same, write
+from tools.virtual_goldens import calls, steps
+from tools.virtual_goldens.kinds import KINDS
 
 FOLDER = Path("tests/golden/virtual")
+CALLS = ("reductions", "kernels")
+SNAPSHOT = "snapshot"
 
 
-def main() -> None:
-    """Make the files of the kinds that are named, or of all."""
+def main() -> int:
+    """Make the files and print what they have; 1 if a kept one has changed."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     release = ".".join(torch.__version__.split(".")[:2])
-    for name in sys.argv[1:] or KINDS:
-        path = FOLDER / f"{name}-{release}.json.xz"
-        write(made(KINDS[name]), path)
-        print(f"{path}: {path.stat().st_size / 1024:.0f} KiB", flush=True)
+    paths = {name: FOLDER / f"{name}-{release}.json.xz" for name in (*KINDS, *CALLS)}
+    paths[SNAPSHOT] = FOLDER / f"{SNAPSHOT}-{release}.pickle"
+    kept = [name for name, path in paths.items() if path.exists()]
+    changed, totals = [], dict.fromkeys(("files", "steps", "events", "calls"), 0)
+    for name in sys.argv[1:] or kept or paths:
+        was = paths[name].read_bytes() if paths[name].exists() else None
+        counts = _make(name)(paths[name])
+        for what, count in counts.items():
+            totals[what] += count
+        totals["files"] += 1
+        verdict = "new" if was is None else "as kept" if was == paths[name].read_bytes() else "CHANGED"
+        changed += [name] * (verdict == "CHANGED")
+        print(f"{paths[name]}: {_told(counts)}: {verdict}", flush=True)
+    print(f"torch {torch.__version__}: {_told(totals)}; changed: {', '.join(changed) or 'none'}")
+    return 1 if changed else 0
 
 
-def made(kind: Kind) -> Goldens:
-    """Run every step of a kind."""
-    device = VirtualDevice(kind.card)
-    cudnn = ""
-    answers = {}
-    for name in kind.make_steps:
-        seen = device.measure(kind.trial(name))
-        assert seen.fits, f"{name} does not fit {kind.card.name}"
-        answers[name] = Golden.of(kind.batch, seen)
-        cudnn = version_text(seen.cudnn) if seen.cudnn else cudnn
-        print(name, _difference(kind, name, answers[name]), flush=True)
-    return Goldens(torch=torch.__version__, cudnn=cudnn, card=kind.card.name, steps=kind.steps, cells=answers)
+def _make(name: str) -> Callable[[Path], dict[str, int]]:
+    """What writes the file of this name, and tells how much it has."""
+    if name == SNAPSHOT:
+        return _make_snapshot
+    return _make_steps(name) if name in KINDS else lambda path: calls.make(name, path)
 
 
-def _difference(kind: Kind, name: str, golden: Golden) -> object:
-    if not kind.is_recorded:
-        return f"{len(golden.events)} events"
-    return compare(kind.recorded(name).at(golden.batch, Workspace.LOW), golden.events).summary()
+def _make_steps(name: str) -> Callable[[Path], dict[str, int]]:
+    def make(path: Path) -> dict[str, int]:
+        made = steps.made(KINDS[name])
+        if not path.exists() or not same(read(path), made):
+            write(made, path)
+        return {"steps": len(made.cells), "events": sum(len(golden.events) for golden in made.cells.values())}
+
+    return make
+
+
+def _make_snapshot(path: Path) -> dict[str, int]:
+    """In a process of its own that has the card: PyTorch numbers its traces from the start of a process."""
+    script = Path(__file__).with_name("snapshot.py")
+    subprocess.run([sys.executable, "-m", "bench.virtual", "RTX 3080", str(script), str(path)], check=True)
+    return {}
+
+
+def _told(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items()) or "one history"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

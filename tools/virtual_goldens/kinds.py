@@ -11,7 +11,7 @@ from bench.memory.measuring.cuda import Trial
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
 from bench.memory.trace import constant
-from tests.fidelity import attention, foreign, gradients, histories, modules, unchanged
+from tests.fidelity import attention, foreign, gradients, histories, modules, recurrent, unchanged
 
 
 class Kind(NamedTuple):
@@ -70,5 +70,6 @@ KINDS = {
     "attention-turing": Kind(attention.STEPS, _PAPERS, is_on_cuda=True),
     "attention-hopper": Kind(attention.STEPS, CARDS["H100 SXM"], is_on_cuda=True),
     "foreign": Kind(foreign.STEPS, _FUSED, batch=8, is_recorded=False),
+    "recurrent": Kind(recurrent.STEPS, _FUSED, batch=8, is_recorded=False),
     "histories": Kind(histories.STEPS, _HISTORIES, batch=histories.BATCH, steps=1, is_recorded=False),
 }

@@ -1,9 +1,10 @@
-"""Make tests/golden/virtual/snapshot-X.Y.pickle: what PyTorch writes of a small training step on the virtual card.
+"""Make snapshot-X.Y.pickle: what PyTorch writes of a small training step on the virtual card.
 
-    python -m bench.virtual "RTX 3080" tools/virtual_goldens/snapshot.py
+    python -m bench.virtual "RTX 3080" tools/virtual_goldens/snapshot.py FILE
 
 with the python of an environment that has a CUDA build of PyTorch, from the top of the repository. Needs no GPU. Paths
-are told from the environment's or the repository's folder on.
+are told from the environment's or the repository's folder on, callers as far as the step, and times are numbers of
+entries, so that the same history gives the same bytes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import pickle
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,29 +20,35 @@ sys.path.insert(0, str(Path.cwd()))
 
 from tests.fidelity.snapshot_step import BATCH, make_step
 
-FOLDER = Path("tests/golden/virtual")
 STEPS = 2
+STEP = "tests/fidelity/snapshot_step.py"
 
 
 def main() -> None:
-    """Record two steps after construction, write the snapshot in the protocol that PyTorch writes."""
+    """Record two steps after construction, write the snapshot to FILE in the protocol that PyTorch writes."""
     step = make_step(BATCH, torch.device("cuda"))
     torch.cuda.memory._record_memory_history(stacks="python")
     for _ in range(STEPS):
         step()
     snapshot = torch.cuda.memory._snapshot()
-    for trace in snapshot["device_traces"]:
-        for entry in trace:
-            for frame in entry.get("frames", ()):
-                frame["filename"] = _short(frame["filename"])
+    (trace,) = snapshot["device_traces"]
+    for kind in (trace, snapshot["external_annotations"]):
+        for number, entry in enumerate(kind):
+            entry["time_us"] = number
+    for entry in trace:
+        entry["frames"] = _inside(entry.get("frames", ()))
     for segment in snapshot["segments"]:
         segment.pop("frames", None)
         for block in segment["blocks"]:
             block.pop("frames", None)
-    release = ".".join(torch.__version__.split(".")[:2])
-    path = FOLDER / f"snapshot-{release}.pickle"
-    path.write_bytes(pickle.dumps(snapshot, protocol=4))
-    print(f"{path}: {path.stat().st_size / 1024:.0f} KiB, {len(snapshot['device_traces'][0])} entries")
+    Path(sys.argv[1]).write_bytes(pickle.dumps(snapshot, protocol=4))
+
+
+def _inside(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The frames of the step, with short paths: all but its callers."""
+    short = [frame | {"filename": _short(frame["filename"])} for frame in frames]
+    outermost = max((place for place, frame in enumerate(short) if frame["filename"] == STEP), default=-1)
+    return short[: outermost + 1]
 
 
 def _short(file: str) -> str:

@@ -50,15 +50,30 @@ int cudnnBackendFinalize(void *descriptor) {
 
 int cudnnBackendExecute(void *handle, void *plan, void *variants) { return 0; }
 
-/* The handle is not cuDNN's, but its size queries of batch normalisation look into it: whether there is a device, and its
- * compute capability. Where these stand was found by changing one field after the other. */
+/* The handle is not cuDNN's, but what it asks a device about stands in it. Where, was found by changing one field after the
+ * other: cuDNN's own log names some, sizes answer to the others. From 9.26 on there is one figure more among them. */
+static const size_t known[] = {919, 920, 924, 926}; /* versions whose handles have been looked into */
+
+static size_t version(void) {
+    begin();
+    return ((size_t (*)(void))dlsym(library, "cudnnGetVersion"))() / 100;
+}
+
+static int knows_handle(void) {
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (version() == known[i]) return 1;
+    return 0;
+}
+
 int cudnnCreate(void **handle) {
     char *made = calloc(1, 65536);
     if (!made) return 1;
-    begin();
-    size_t version = ((size_t (*)(void))dlsym(library, "cudnnGetVersion"))() / 100;
-    if (version != 924 && version != 926) note_lower_bound("cudnnGetBatchNormalizationWorkspaceSize");
-    *(int *)(made + (version < 926 ? 0x48 : 0x4c)) = 1;
+    size_t later = version() < 926 ? 0 : 4;
+    if (!knows_handle()) note_lower_bound("cudnnGetBatchNormalizationWorkspaceSize");
+    *(int *)(made + 0x1c) = card.multiprocessors;
+    *(int *)(made + 0x28) = card.shared_bytes_per_block_optin;
+    *(int *)(made + 0x3c + later) = card.threads_per_multiprocessor;
+    *(int *)(made + 0x48 + later) = 1; /* there is a device */
     *(int *)(made + 0x68) = 100 * card.major + 10 * card.minor;
     *handle = made;
     return 0;
@@ -68,15 +83,30 @@ int cudnnDestroy(void *handle) { return 0; }
 int cudnnSetStream(void *handle, void *stream) { return 0; }
 int cudnnGetStream(void *handle, void **stream) { *stream = NULL; return 0; }
 
-/* It asks the device of its handle, which ours has not; a reserve of no bytes would be far from what is kept. */
+/* It answers from the handle, and asks at the end which device is the current one: this fails, and changes no size. The
+ * library's own cudnnRNNForward takes these sizes, and refuses both if they are a byte less. */
 int cudnnGetRNNTempSpaceSizes(void *handle, void *network, int mode, void *input, size_t *workspace, size_t *reserve) {
-    return refuse("cudnnGetRNNTempSpaceSizes", 3000);
+    enum { NO_RUNTIME = 5003 };
+    if (!knows_handle()) return refuse("cudnnGetRNNTempSpaceSizes", 3000);
+    int (*function)(void *, void *, int, void *, size_t *, size_t *) = dlsym(library, "cudnnGetRNNTempSpaceSizes");
+    size_t kept = *workspace = SIZE_MAX;
+    int status = function(handle, network, mode, input, workspace, &kept);
+    if ((status && status != NO_RUNTIME) || *workspace == SIZE_MAX || kept == SIZE_MAX)
+        return refuse("cudnnGetRNNTempSpaceSizes", status ? status : 3000);
+    if (reserve) *reserve = kept;
+    return 0;
 }
 
-/* Random states are written by the device; a descriptor without any is only filled in. */
+/* Dropout's random states are written by the device. Restoring, and setting without states, only fill in the descriptor. */
 int cudnnSetDropoutDescriptor(void *descriptor, void *handle, float rate, void *states, size_t bytes,
                               unsigned long long seed) {
     begin();
-    int (*function)(void *, void *, float, void *, size_t, unsigned long long) = dlsym(library, "cudnnSetDropoutDescriptor");
-    return states ? 0 : function(descriptor, handle, rate, states, bytes, seed);
+    int (*function)(void *, void *, float, void *, size_t, unsigned long long) =
+        dlsym(library, states ? "cudnnRestoreDropoutDescriptor" : "cudnnSetDropoutDescriptor");
+    return function(descriptor, handle, rate, states, bytes, seed);
+}
+
+int cudnnDropoutGetStatesSize(void *handle, size_t *bytes) {
+    if (!knows_handle()) return refuse("cudnnDropoutGetStatesSize", 3000);
+    return ((int (*)(void *, size_t *))dlsym(library, "cudnnDropoutGetStatesSize"))(handle, bytes);
 }

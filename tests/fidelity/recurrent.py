@@ -1,0 +1,91 @@
+"""Layers that cuDNN runs along a sequence, each in a step of its own: make_step(batch, device), by name in STEPS."""
+
+from functools import partial
+
+import torch
+from torch import nn
+
+IN, WIDTH, LENGTH = 64, 96, 12
+STEPS = {}
+
+
+def of(make_step):
+    """Register a step."""
+    STEPS[make_step.__name__] = make_step
+    return make_step
+
+
+def of_layer(
+    batch, device, *, kind, width=WIDTH, length=LENGTH, dtype=torch.float32, training=True, autocast=False, **options
+):
+    """A step of one module: forward and, in training, backward."""
+    net = kind(IN, width, **options).to(device, dtype).train(training)
+    shape = (batch, length, IN) if options.get("batch_first") else (length, batch, IN)
+
+    def step():
+        net.zero_grad()
+        x = torch.rand(shape, device=device, dtype=dtype)
+        with torch.set_grad_enabled(training), torch.autocast("cuda", torch.float16, enabled=autocast):
+            loss = net(x)[0].square().mean()
+        if training:
+            loss.backward()
+
+    return step
+
+
+KINDS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+PRECISIONS = {"": torch.float32, "_in_half": torch.float16}
+WAYS = {
+    "": {},
+    "_evaluated": {"training": False},
+    "_wide": {"width": 512},
+    "_wide_evaluated": {"width": 512, "training": False},
+    "_deep": {"num_layers": 3, "dropout": 0.3, "bidirectional": True, "batch_first": True},
+    "_deep_evaluated": {"num_layers": 3, "dropout": 0.3, "bidirectional": True, "training": False},
+}
+STEPS |= {
+    f"{name}{way}{precision}": partial(of_layer, kind=kind, dtype=dtype, **options)
+    for name, kind in KINDS.items()
+    for way, options in WAYS.items()
+    for precision, dtype in PRECISIONS.items()
+}
+STEPS |= {
+    "lstm_projected": partial(of_layer, kind=nn.LSTM, proj_size=32),
+    "lstm_in_double": partial(of_layer, kind=nn.LSTM, dtype=torch.float64),
+    "lstm_without_bias": partial(of_layer, kind=nn.LSTM, bias=False),
+    "lstm_under_autocast": partial(of_layer, kind=nn.LSTM, autocast=True, num_layers=2, dropout=0.1),
+    "gru_under_autocast": partial(of_layer, kind=nn.GRU, autocast=True, width=256, length=100),
+}
+
+
+@of
+def lstm_of_packed_sequences(batch, device):
+    """Sequences of different lengths."""
+    net = nn.LSTM(IN, WIDTH, 2).to(device)
+    x = torch.rand(LENGTH, batch, IN, device=device)
+    lengths = torch.arange(LENGTH, LENGTH - batch, -1)
+
+    def step():
+        net.zero_grad()
+        net(nn.utils.rnn.pack_padded_sequence(x, lengths))[0].data.sum().backward()
+
+    return step
+
+
+@of
+def lstm_language_model(batch, device):
+    """Words from words before them, with clipped gradients."""
+    vocabulary = 2000
+    words, net, head = nn.Embedding(vocabulary, IN), nn.LSTM(IN, 256, 2, dropout=0.2), nn.Linear(256, vocabulary)
+    model = nn.ModuleList([words, net, head]).to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+
+    def step():
+        optimizer.zero_grad()
+        text = torch.zeros(36, batch, dtype=torch.long, device=device)
+        told = head(net(words(text[:-1]))[0])
+        nn.functional.cross_entropy(told.flatten(0, 1), text[1:].flatten()).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.25)
+        optimizer.step()
+
+    return step

@@ -1,0 +1,36 @@
+"""Whole steps on the virtual card. Prints how the recording differs, step by step, as tests/virtual counts it."""
+
+from __future__ import annotations
+
+import torch
+
+from bench.memory.cudnn.backend import version_text
+from bench.memory.trace import Workspace
+from bench.virtual import VirtualDevice
+from bench.virtual.comparison import compare
+from bench.virtual.goldens import Golden, Goldens
+from tools.virtual_goldens.kinds import Kind
+
+
+def made(kind: Kind) -> Goldens:
+    """Run every step of a kind."""
+    device = VirtualDevice(kind.card)
+    cudnn = ""
+    answers = {}
+    for name in kind.make_steps:
+        seen = device.measure(kind.trial(name))
+        assert seen.fits, f"{name} does not fit {kind.card.name}"
+        answers[name] = Golden.of(kind.batch, seen)
+        cudnn = version_text(seen.cudnn) if seen.cudnn else cudnn
+        print(f"  {name}: {_difference(kind, name, answers[name])}", flush=True)
+    return Goldens(torch=torch.__version__, cudnn=cudnn, card=kind.card.name, steps=kind.steps, cells=answers)
+
+
+def _difference(kind: Kind, name: str, golden: Golden) -> str:
+    if not kind.is_recorded:
+        return f"{len(golden.events)} events"
+    found = compare(kind.recorded(name).at(golden.batch, Workspace.LOW), golden.events)
+    counts = (found.temporaries.total(), found.on_card.total(), found.recorded.total())
+    return (
+        f"{found.same} events of both, {counts[0]} temporaries and {counts[1]} more of the card, {counts[2]} recorded"
+    )
