@@ -69,16 +69,14 @@ def explain(
     given: dict[str, dict[str, object]] = {"suite": {**cell_given, **card_given}}
     settings = load(config, with_environment(config, given))
     card = chosen_cards(settings, [], [])[0]
+    if engine == "virtual":
+        virtual_cards([card])
     if step:
-        if engine == "virtual":
-            raise UsageError("--engine virtual: a step of one's own is explained by its recording; leave --engine out")
         what: dict[str, object] = {"step": step}
         with busy(f"recording {step}"):
-            explanation, name = _explain_step(step, card, batch, settings.memory.alloc_conf), step
+            explanation, name = _explain_step(step, card, batch, settings.memory.alloc_conf, engine), step
     else:
         (cell,) = suite.cells(settings)
-        if engine == "virtual":
-            virtual_cards([card])
         what = {"architecture": cell.architecture, "task": cell.task, "settings": cell.settings}
         name = f"{cell.architecture} on {cell.task}"
         try:
@@ -161,7 +159,7 @@ def _explain(cell: Cell, card: Card, batch: int | None, name: EngineName) -> Exp
     return explain(engine, batch, sources)
 
 
-def _explain_step(step: str, card: Card, batch: int | None, alloc_conf: str) -> Explanation:
+def _explain_step(step: str, card: Card, batch: int | None, alloc_conf: str, name: EngineName) -> Explanation:
     """The same of a step of the user's.
 
     Raises:
@@ -169,12 +167,23 @@ def _explain_step(step: str, card: Card, batch: int | None, alloc_conf: str) -> 
     """
     from bench.commands.measuring import steps_errors_told
     from bench.errors import UsageError
-    from bench.fitting import recorded_step
+    from bench.fitting import OnDevice, recorded_step
+    from bench.named_step import NamedStep
+    from bench.virtual import VirtualEngine
+    from bench.virtual.comparison import TooDifferentError
 
     with steps_errors_told(step):
         recorded = recorded_step(step, alloc_conf)
-        batch = batch or recorded.largest(card).batch or 1
-        explanation = recorded.made_of(card, batch)
+        if name == "virtual":
+            on_card = OnDevice(VirtualEngine, NamedStep(step), alloc_conf=alloc_conf, recorded=recorded)
+            batch = batch or on_card.largest(card).batch or 1
+            try:
+                explanation = on_card.explained(card, batch)
+            except TooDifferentError as error:
+                raise UsageError(f"{step}: {error}: its recording cannot name what the card allocates") from error
+        else:
+            batch = batch or recorded.largest(card).batch or 1
+            explanation = recorded.made_of(card, batch)
         if explanation is None:
             raise UsageError(f"{step} does not run at batch {batch}")
         return explanation

@@ -15,6 +15,7 @@ from bench.memory.recording.recorder import STEPS
 from bench.memory.search import where_room_ends
 from bench.memory.simulated import ENDLESS_BYTES
 from bench.virtual import VirtualEngine, VirtualMeasurement
+from bench.virtual.explained import explain_on_card
 from bench.virtual.figures import kernels_of
 
 
@@ -57,6 +58,21 @@ class OnDevice:
     def made_of(self, card: Card, batch: int) -> Explanation | None:
         """What the recording says of it, where there is one."""
         return self._recorded.made_of(card, batch) if self._recorded else None
+
+    def explained(self, card: Card, batch: int) -> Explanation | None:
+        """What the virtual card's own peak of a batch is made of, with the recording's names and lines.
+
+        None without a recording of this batch. Where it does not fit, the moment at which memory runs out is explained.
+
+        Raises:
+            ProbeFailedError: the step neither fits nor runs out of memory.
+            TooDifferentError: the recording and the card have too little in common.
+        """
+        engine = self._engine(card)
+        located = self._recorded.located(card, batch) if self._recorded else None
+        if located is None or not isinstance(engine, VirtualEngine):
+            return None
+        return explain_on_card(engine, located[0], batch, located[1])
 
     def assumed(self, cards: Sequence[Card]) -> tuple[Assumption, ...]:
         """The values that the step read or selected by, sizes that are not known, and what stands for what."""

@@ -15,7 +15,7 @@ from bench.memory.by_card import StepByCard
 from bench.memory.cudnn.envelope import Envelope, with_most_cublas
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.explaining.explain import Category, Explanation, explain
-from bench.memory.explaining.sources import locate
+from bench.memory.explaining.sources import Source, locate
 from bench.memory.recording.attention import ORDINARY
 from bench.memory.recording.not_recorded import NotRecordedWarning
 from bench.memory.recording.on_cuda import on_cuda
@@ -62,18 +62,24 @@ class Recorded:
 
     def made_of(self, card: Card, batch: int) -> Explanation | None:
         """What the peak of a batch is made of; of one that does not fit, what it would be made of."""
-        with self._listening(card):
-            step = self._recorded.on(card)
-            if not step.runs_at(batch):
-                return None
-            sources = locate(self._make_step, step.trace, batch, self._steps)
-        engine = self._engine(card, step.trace)
+        found = self.located(card, batch)
+        if found is None:
+            return None
+        engine, sources = found
         if not engine.probe(batch).fits:
             engine = engine.without_limit()
         explained = explain(engine, batch, sources)
         left_bytes = card.usable_bytes - explained.peak_reserved_bytes  # below zero, what it lacks
         beside = {Category.FREE: left_bytes, Category.CONTEXT: card.context_bytes}
         return replace(explained, card=card, categories=explained.categories | beside)
+
+    def located(self, card: Card, batch: int) -> tuple[SimulatedEngine, list[Source]] | None:
+        """The step at a batch, and where each of its allocations comes from; None if it does not run there."""
+        with self._listening(card):
+            step = self._recorded.on(card)
+            if not step.runs_at(batch):
+                return None
+            return self._engine(card, step.trace), locate(self._make_step, step.trace, batch, self._steps)
 
     def reads(self, card: Card, batch: int) -> tuple[Read, ...] | None:
         """What the step brings to the host at a batch, known or assumed; None if it does not run there."""

@@ -30,7 +30,7 @@ class StandIn:
         if self.last is not None and len(self.trials) > self.last:
             raise IsolatedError("AcceleratorError: CUDA error: device lost")
         card = card_of_capacity(f"{trial.limit_bytes + CONTEXT_BYTES + self.more_bytes}B", CONTEXT_BYTES)
-        workload = repr(trial.make_step.__self__)
+        workload = repr(getattr(trial.make_step, "__self__", trial.make_step))
         if workload not in self._traces:
             self._traces[workload] = record(trial.make_step, trial.steps)
         engine = SimulatedEngine(self._traces[workload], with_most_cublas(card), workspaces=self.source(card))
@@ -59,13 +59,14 @@ class VirtualStandIn(StandIn):
         events, failures = [], ()
         if trial.with_events:
             events = [512, -1] * self.more + [self.kept_bytes] * bool(self.kept_bytes)
-            numbers = {}
+            numbers, allocations = {}, 0  # a key may be allocated again
             for key, size_bytes in engine.events(trial.batch):
                 if size_bytes > 0:
-                    numbers[key] = len(numbers)
+                    numbers[key] = allocations
+                    allocations += 1
                     events.append(size_bytes)
                 elif size_bytes < 0:
-                    events.append(numbers[key] - len(numbers))
+                    events.append(numbers[key] - allocations)
             failures = () if probe.fits else ((len(events), 2**34),)
         return VirtualMeasurement(
             **_seen(probe, trial) | {"cudnn": 92000},

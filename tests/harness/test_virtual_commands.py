@@ -78,6 +78,37 @@ def test_what_the_card_alone_takes_is_workspace(bench, card):
     assert sum(virtual["categories"].values()) == virtual["card"]["total_bytes"]
 
 
+STEP = """
+import torch
+
+def make_step(batch, device):
+    weight = torch.nn.Parameter(torch.rand(2**20, device=device))
+    optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+
+    def step():
+        optimizer.zero_grad()
+        (torch.rand(batch, 2**20, device=device) * weight).sum().backward()
+        optimizer.step()
+
+    return step
+"""
+
+
+def test_a_step_of_ones_own_is_explained_on_the_card(bench, card, tmp_path, monkeypatch):
+    (tmp_path / "train.py").write_text(STEP)
+    monkeypatch.chdir(tmp_path)
+    step = ("explain", "train.py:make_step")
+    card.more = 0
+    simulated = explained(bench(*step, "--gpu", "RTX 3080", "--batch", 7, "--json"))
+    virtual = explained(bench(*step, *ON_CARD, "--batch", 7, "--json"))
+    assert virtual.pop("engine") == "virtual" and simulated.pop("engine") == "simulated"
+    assert virtual == simulated
+    card.kept_bytes = 2**20
+    more = explained(bench(*step, *ON_CARD, "--batch", 7, "--json"))
+    assert more["categories"]["workspace"] == simulated["categories"]["workspace"] + 2**20
+    assert explained(bench(*step, *ON_CARD, "--json"))["batch"] == max(trial.batch for trial in card.trials) - 1
+
+
 def test_the_largest_batch_is_the_cards(bench, card):
     told = explained(bench("explain", *CELL, *ON_CARD, "--json"))
     assert told["fits"] and told["batch"] == max(trial.batch for trial in card.trials) - 1

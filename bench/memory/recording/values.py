@@ -25,7 +25,7 @@ from bench.memory.recording import places
 
 aten = torch.ops.aten
 
-MOST_BYTES = 2**26  # of integers and booleans
+MOST_BYTES = 2**28  # of integers and booleans
 MOST_NUMBERS = 2**12  # of floating-point numbers
 
 _READS = {aten._local_scalar_dense.default, aten.is_nonzero.default, aten.equal.default}
