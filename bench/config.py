@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 import bench
-from bench import data, models, operators, task_options, toml_file
+from bench import data, models, operators, strategies, task_options, toml_file
 from bench.choices import refusal, spelled
 from bench.errors import UsageError
 from bench.layers import Fault, Layer, blamed, is_another, laid_together, told, validated
@@ -36,6 +36,10 @@ Engine = Literal["simulated", "cuda", "virtual"]
 Device = Literal["auto", "cpu", "cuda"]
 Loss = Literal["final", "auxiliary"]
 Bound = Literal["high", "low"]
+Optimizer = Literal["adam", "adam-one-by-one", "sgd", "adafactor"]
+Autocast = Literal["none", "bfloat16"]
+MemoryFormat = Literal["contiguous", "channels_last"]
+Activations = Literal["device", "host"]
 Schedule = Literal["constant", "cosine"]
 PaperTask = Literal["deblurring", "ct", "mri"]
 
@@ -62,6 +66,7 @@ class SuiteSection(_Section):
     preset: str
     architectures: tuple[str, ...] = Field(min_length=1)
     tasks: tuple[str, ...] = Field(min_length=1)
+    strategies: tuple[str, ...] = Field(default=(strategies.PLAIN,), min_length=1, max_length=1000)
     gpu_caps: tuple[str, ...] = Field(default=(), max_length=100)
     gpus: tuple[str, ...] = Field(default=(), max_length=100)
 
@@ -73,6 +78,11 @@ class SuiteSection(_Section):
                 raise ValueError(refusal("architecture", name, models.names()))
         return names
 
+    @field_validator("strategies")
+    @classmethod
+    def _are_combinations(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(strategies.combination(text).name for text in texts))
+
     @field_validator("gpu_caps")
     @classmethod
     def _are_capacities(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -82,12 +92,23 @@ class SuiteSection(_Section):
 class TrainingSection(_Section):
     """[training]: the loss and the optimiser of a step, the same in every stage.
 
-    Gradients are clipped at a norm of `clip_gradient_norm`; 0 leaves them as they are.
+    Gradients are clipped at a norm of `clip_gradient_norm`; 0 leaves them as they are. `autocast` is the type of
+    torch.autocast; `activations` where they wait for backward; a batch is trained in `micro_batches` equal parts.
     """
 
     loss: Loss
     learning_rate: float = Field(gt=0)
     clip_gradient_norm: float = Field(ge=0)
+    optimizer: Optimizer = "adam"
+    autocast: Autocast = "none"
+    memory_format: MemoryFormat = "contiguous"
+    activations: Activations = "device"
+    micro_batches: int = Field(default=1, ge=1, le=1000)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The section as plain data, without those keys of later days that say nothing new."""
+        return self.model_dump(exclude_defaults=True)
 
 
 class MemorySection(_Section):
@@ -313,7 +334,14 @@ def option_of(key: str) -> str:
     return "--" + _OPTIONS.get(key, key.replace("_", "-"))
 
 
-_OPTIONS = {"architectures": "architecture", "tasks": "task", "gpu_caps": "gpu-cap", "gpus": "gpu", "seeds": "seed"}
+_OPTIONS = {
+    "architectures": "architecture",
+    "strategies": "strategy",
+    "tasks": "task",
+    "gpu_caps": "gpu-cap",
+    "gpus": "gpu",
+    "seeds": "seed",
+}
 
 
 def _table(values: object, key: str) -> dict[str, Any]:
@@ -391,7 +419,13 @@ def _as_spelled(values: dict[str, Any], presets: Sequence[str]) -> dict[str, Any
             "tasks": list(_table(values, "task")),
         },
         "model": {"gradient": list(GRADIENTS)},
-        "training": {"loss": get_args(Loss)},
+        "training": {
+            "loss": get_args(Loss),
+            "optimizer": get_args(Optimizer),
+            "autocast": get_args(Autocast),
+            "memory_format": get_args(MemoryFormat),
+            "activations": get_args(Activations),
+        },
         "memory": {"engine": get_args(Engine), "workspace": get_args(Bound)},
         "timing": {"device": get_args(Device), "batch": ["largest"]},
         "accuracy": {

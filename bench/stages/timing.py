@@ -18,7 +18,7 @@ from bench.errors import UsageError
 from bench.memory import largest_batch, record
 from bench.pool import available_cores
 from bench.records import Calls, Record, Timing
-from bench.stages.memory import simulated_engine
+from bench.stages.memory import recording_of, simulated_engine
 
 if TYPE_CHECKING:
     from bench.cell import Cell
@@ -50,8 +50,7 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
 
     def train() -> list[SolveStatistics]:
         optimizer.zero_grad(set_to_none=True)
-        loss, reconstruction = workload.loss(model, image, measurement)
-        loss.backward()
+        _loss, reconstruction = workload.gradients(model, image, measurement)
         workload.update(model, optimizer)
         return reconstruction.solves
 
@@ -116,10 +115,12 @@ def mean_evaluations(solves: Sequence[SolveStatistics]) -> float | None:
 
 def _largest(cell: Cell) -> int:
     """The largest batch that fits on the cell's first card, by simulation."""
-    trace = record(cell.workload.for_recording().make_step, cell.memory.steps)
+    workload = cell.workload.for_recording()
+    with recording_of(workload):
+        trace = record(workload.make_step, cell.memory.steps)
     batch = largest_batch(simulated_engine(cell, trace, cell.cards[0])).batch
     if not batch:
         raise UsageError(
             f"no step to time: batch 1 does not fit on {cell.cards[0].name}; state a batch or a larger cap"
         )
-    return batch
+    return cell.workload.images(batch)
