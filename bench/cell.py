@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
 import torch
 
-from bench import code, data, models, operators
+from bench import code, data, models, operators, strategies
 from bench.config import Classical
 from bench.records import FULL_SIZE, Stage
 from bench.workload import Workload
@@ -25,7 +25,7 @@ class Cell:
 
     Attributes:
         stage: what is measured.
-        architecture: its name; in the stage accuracy also that of a classical method.
+        architecture: its name, with its strategy's; in the stage accuracy also that of a classical method.
         task: its name in `config`.
         config: with the preset laid upon it, if there is one.
         cards: that the stage memory answers for; the largest is what the stage profile is of, and the first one decides
@@ -44,7 +44,12 @@ class Cell:
         model = self.config.model
         if self.stage == "accuracy" and self.accuracy.gradient is not None:
             model = replace(model, gradient=self.accuracy.gradient)
-        return Workload(self.architecture, model, self.config.task[self.task], self.config.training)
+        return Workload(self.network, model, self.config.task[self.task], self.config.training)
+
+    @property
+    def network(self) -> str:
+        """The architecture's name alone, without that of a strategy."""
+        return strategies.split(self.architecture)[0]
 
     @property
     def memory(self) -> MemorySection:
@@ -77,9 +82,9 @@ class Cell:
         images = {"noise", "data", "data_options", "metric"} if self.stage != "accuracy" else set()
         task = self.config.task[self.task].model_dump(exclude={"stands_for", *images})
         settings: dict[str, object] = {
-            "model": asdict(self.workload.options),
+            "model": self.workload.options.told,
             "task": task,
-            "training": self.config.training.model_dump(),
+            "training": self.config.training.told,
         }
         if self.stage == "profile":
             return settings | {"memory": self.memory.model_dump(exclude={"engine"}), "card": self.largest_card.name}
@@ -96,7 +101,7 @@ class Cell:
         if self.stage == "accuracy" and task.data is not None:
             names.append(data.place(task.data)[0])
         if self.architecture not in get_args(Classical):
-            names += ["bench.workload", models.get(self.architecture).__module__]
+            names += ["bench.workload", models.get(self.network).__module__]
         return names
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bench import devices, models, operators
+from bench import devices, models, operators, strategies
 from bench.accuracy.checkpoint import forget
 from bench.cell import Cell
 from bench.config import Config
@@ -33,29 +33,36 @@ def cells(
     *,
     stage: Stage = "memory",
     cards: Iterable[Card] = (),
+    say: Callable[[str], object] = lambda sentence: None,
 ) -> list[Cell]:
     """The cells of a suite, task by task; `architectures` and `tasks` replace the configuration's own.
 
+    Each architecture is trained with each of the configuration's strategies that it can take; `say` hears why not.
     In the stage accuracy classical methods come after the architectures, so that training begins at once.
 
     Raises:
-        UsageError: an unknown architecture, task or operator; the message lists the known ones.
+        UsageError: an unknown architecture, task or operator (the message lists the known ones), or a strategy that
+            none of the architectures can take.
     """
     chosen_architectures = [
         _known("architecture", name, models.names()) for name in architectures or config.suite.architectures
     ]
     chosen_tasks = [_known("task", name, list(config.task)) for name in tasks or config.suite.tasks]
+    classical: Sequence[str] = ()
     if stage == "accuracy":
         stood_for = [config.task[name].stands_for or (name,) for name in chosen_tasks]
         chosen_tasks = [_known("task", name, list(config.task)) for names in stood_for for name in names]
-        chosen_architectures = [*chosen_architectures, *config.accuracy.classical]
+        classical = config.accuracy.classical
     for name in chosen_tasks:
         _known(f"operator of task {name}:", config.task[name].operator, operators.names())
-    return [
-        Cell(stage, architecture, task, config, tuple(cards))
-        for task in dict.fromkeys(chosen_tasks)
-        for architecture in dict.fromkeys(chosen_architectures)
-    ]
+    pairs, refusals = strategies.chosen(
+        config.suite.strategies, [models.get(name) for name in dict.fromkeys(chosen_architectures)], config
+    )
+    for sentence in refusals:
+        say(f"left out: {sentence}")
+    trained = [(strategies.named(name, made.name), made.laid_on(config)) for name, made in pairs]
+    rows = [*trained, *((name, config) for name in dict.fromkeys(classical))]
+    return [Cell(stage, name, task, laid, tuple(cards)) for task in dict.fromkeys(chosen_tasks) for name, laid in rows]
 
 
 def _known(what: str, name: str, names: list[str]) -> str:

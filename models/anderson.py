@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from .precision import as_now, full_precision
+
 METHODS = ("anderson", "plain")
 MOST_EVALUATIONS = 10_000
 _LARGER_RIDGE = 100.0
@@ -76,7 +78,6 @@ class SolveStatistics:
     backward: SolveStatistics | None = None
 
 
-@torch.no_grad()
 def solve(f: Callable[[Tensor], Tensor], start: Tensor, options: SolverOptions) -> tuple[Tensor, SolveStatistics]:
     """The iterate of each sample with the smallest relative residual, shape (B, ...) as `start`.
 
@@ -90,6 +91,17 @@ def solve(f: Callable[[Tensor], Tensor], start: Tensor, options: SolverOptions) 
         start: first iterate, shape (B, ...).
         options: see `SolverOptions`.
     """
+    in_network = as_now(start)
+
+    def evaluate(z: Tensor) -> Tensor:
+        with in_network():
+            return f(z)
+
+    with torch.no_grad(), full_precision(start):
+        return _solved(evaluate, start, options)
+
+
+def _solved(f: Callable[[Tensor], Tensor], start: Tensor, options: SolverOptions) -> tuple[Tensor, SolveStatistics]:
     batch, size = start.shape[0], prod(start.shape[1:])
     memory = min(options.memory, options.max_evaluations) if options.method == "anderson" else 1
     per_sample = (batch,) + (1,) * (start.dim() - 1)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from itertools import islice
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from .layers import BatchNorm, Layer, conv3x3, run, scale_residual, stack, weights_of
+from .layers import BatchNorm, Layer, conv3x3, count_weights, run, scale_residual, stack, weights_of
+from .lean import run_lean
 
 
 class DnCNN(nn.Module):
@@ -53,9 +57,49 @@ class DnCNN(nn.Module):
         """The tensors that `forward` depends on; call it once per forward pass of the whole model."""
         return tuple(weights_of(self.layers))
 
-    def forward(self, d: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        """Return d + R(d): (B, C, H, W) -> (B, C, H, W)."""
-        return d + run(self.layers, d, iter(weights))
+    def forward(self, d: Tensor, weights: Sequence[Tensor], kept_share: float | None = None) -> Tensor:
+        """Return d + R(d): (B, C, H, W) -> (B, C, H, W); `kept_share` as for `run_lean`, None: autograd's way."""
+        if kept_share is None or not self.training or not torch.is_grad_enabled():
+            return d + run(self.layers, d, iter(weights))
+        return d + run_lean(self.layers, d, weights, kept_share)
+
+    def forward_again(
+        self, d: Tensor, weights: Sequence[Tensor], kept_share: float | None = None, layers: int = 0
+    ) -> Tensor:
+        """The same, of which d alone is kept: backward runs the layers again, without moving any average.
+
+        Args:
+            d: shape (B, C, H, W).
+            weights: as `weights` gives them.
+            kept_share: of what is made again, the share that is kept meanwhile, as for `run_lean`.
+            layers: where not 0, so many at a time are checkpointed once more inside.
+        """
+        if kept_share is not None and self.training and torch.is_grad_enabled():
+            return d + run_lean(self.layers, d, weights, kept_share, again=True)
+        run_once = partial(self._in_parts, layers=layers) if layers else self.forward
+        x: Tensor = checkpoint(
+            run_once, d, weights, use_reentrant=False, preserve_rng_state=False, context_fn=self._still_when_again
+        )
+        return x
+
+    def _in_parts(self, d: Tensor, weights: Sequence[Tensor], layers: int) -> Tensor:
+        supply, x = iter(weights), d
+        for start in range(0, len(self.layers), layers):
+            part = self.layers[start : start + layers]
+            own = list(islice(supply, count_weights(part)))
+            x = checkpoint(
+                lambda x, own, part=part: run(part, x, iter(own)),
+                x,
+                own,
+                use_reentrant=False,
+                preserve_rng_state=False,
+                context_fn=self._still_when_again,
+            )
+        return d + x
+
+    def _still_when_again(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """What surrounds a checkpointed part the first time, and when it is run again."""
+        return nullcontext(), self.momentum(0.0)
 
     @contextmanager
     def momentum(self, momentum: float | None) -> Iterator[None]:

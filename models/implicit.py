@@ -10,9 +10,10 @@ how many such f-graphs are alive, and when:
     two-graph        2 per fixed point         exact     the DEQ4IP authors' way
     one-graph        1 per fixed point         exact     the backward solve goes through the same graph
     jacobian-free    1 per fixed point         biased    takes v = g (Fung et al., 2022)
+    phantom          k per fixed point         biased    damped steps from z*, with their graph (Geng et al., 2021)
     recomputed       1 for the whole network   exact     saves z* and f's inputs, rebuilds the graph in backward
 
-In all of them the output is f(z*), one evaluation past the solver's last.
+In all of them but phantom the output is f(z*), one evaluation past the solver's last.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from .anderson import SolverOptions, SolveStatistics, solve
+from .precision import as_now
 
 Map = Callable[[Tensor], Tensor]
 """z -> f(z), shape (B, ...) to the same shape; no side effects."""
@@ -57,8 +59,17 @@ def fixed_point(
     Returns:
         f(z*), shape (B, ...), and what the solve took.
     """
-    return gradient_called(gradient)(family, inputs, start.detach(), solver, backward_solver or solver)
 
+    def in_type_of_z(*inputs: Tensor) -> Map:  # under torch.autocast a network's last layer may give another
+        f = family(*inputs)
+        return lambda z: f(z).to(z.dtype)
+
+    return gradient_called(gradient)(in_type_of_z, inputs, start.detach(), solver, backward_solver or solver)
+
+
+PHANTOM_STEPS = 3
+PHANTOM_DAMPING = 0.5
+"""The share of f(z) in each step; the rest is z."""
 
 Solved = tuple[Tensor, SolveStatistics]
 
@@ -95,6 +106,18 @@ def _jacobian_free(
     return f(z), statistics
 
 
+def _phantom(
+    family: Family, inputs: Sequence[Tensor], start: Tensor, solver: SolverOptions, backward: SolverOptions
+) -> Solved:
+    f = family(*inputs)
+    z, statistics = solve(f, start, solver)
+    if not torch.is_grad_enabled():
+        return f(z), statistics
+    for _ in range(PHANTOM_STEPS):
+        z = torch.lerp(z, f(z), PHANTOM_DAMPING)
+    return z, statistics
+
+
 def _recomputed(
     family: Family, inputs: Sequence[Tensor], start: Tensor, solver: SolverOptions, backward: SolverOptions
 ) -> Solved:
@@ -108,6 +131,7 @@ GRADIENTS: dict[str, Callable[..., Solved]] = {
     "one-graph": _one_graph,
     "two-graph": _two_graph,
     "jacobian-free": _jacobian_free,
+    "phantom": _phantom,
     "recomputed": _recomputed,
 }
 
@@ -168,7 +192,10 @@ class _SolveBackward(Function):
 
 
 class _Recompute(Function):
-    """inputs -> f(z*); its backward rebuilds the graph of f at z*, solves for v and takes v into the inputs."""
+    """inputs -> f(z*); its backward rebuilds the graph of f at z*, solves for v and takes v into the inputs.
+
+    It does so twice: the solve needs a graph to z alone, which keeps less, and is over before that to the inputs.
+    """
 
     @staticmethod
     def forward(
@@ -181,7 +208,7 @@ class _Recompute(Function):
         *inputs: Tensor,
     ) -> Tensor:
         ctx.save_for_backward(z, *inputs)
-        ctx.family, ctx.statistics, ctx.options = family, statistics, options
+        ctx.family, ctx.statistics, ctx.options, ctx.in_network = family, statistics, options, as_now(z)
         return f(z)
 
     @staticmethod
@@ -189,11 +216,15 @@ class _Recompute(Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         z, *inputs = ctx.saved_tensors
         needed = ctx.needs_input_grad[-len(inputs) :]
-        with torch.enable_grad():
+        inputs = [x.detach() for x in inputs]
+        with torch.enable_grad(), ctx.in_network():
             z = z.detach().requires_grad_()
-            inputs = [x.detach().requires_grad_(need) for x, need in zip(inputs, needed, strict=True)]
             image = ctx.family(*inputs)(z)
         v = _solve_backward(image, z, g, ctx.statistics, ctx.options)
+        del image
+        with torch.enable_grad(), ctx.in_network():
+            inputs = [x.requires_grad_(need) for x, need in zip(inputs, needed, strict=True)]
+            image = ctx.family(*inputs)(z.detach())
         wanted = [x for x in inputs if x.requires_grad]
         gradients = iter(torch.autograd.grad(image, wanted, v, allow_unused=True))
         return None, None, None, None, None, *(next(gradients) if need else None for need in needed)

@@ -72,6 +72,11 @@ class Layer(nn.Module):
         self.norm = norm
         self.activation = activation
 
+    @property
+    def slope(self) -> float:
+        """The activation's where its input is negative; 0 is that of ReLU."""
+        return float(getattr(self.activation, "keywords", {}).get("negative_slope", 0.0))
+
 
 def scale_residual(layers: Sequence[Layer], scale: float) -> None:
     """Make what the last layer, a bare convolution, gives `scale` times smaller: by the norm before it.
@@ -103,6 +108,11 @@ def weights_of(layers: Iterable[Layer]) -> Iterator[Tensor]:
             yield from (norm.weight, norm.bias)
 
 
+def count_weights(layers: Iterable[Layer]) -> int:
+    """How many tensors `weights_of` yields, without yielding any: a spectral norm moves with each."""
+    return sum(1 + (layer.conv.bias is not None) + 2 * (layer.norm is not None) for layer in layers)
+
+
 def run(layers: Iterable[Layer], x: Tensor, weights: Iterator[Tensor]) -> Tensor:
     """Evaluate `layers` on x, shape (B, C_in, H, W), taking their tensors from `weights`: (B, C_out, H, W).
 
@@ -110,12 +120,19 @@ def run(layers: Iterable[Layer], x: Tensor, weights: Iterator[Tensor]) -> Tensor
     """
     for layer in layers:
         kernel, bias = next(weights), None if layer.conv.bias is None else next(weights)
-        x = F.conv2d(x, kernel, bias, padding=1)
+        x = convolve(x, kernel, bias)
         if layer.norm is not None:
             x = layer.norm.normalise(x, next(weights), next(weights))
         if layer.activation is not None:
             x = layer.activation(x)
     return x
+
+
+def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve x, (B, C_in, H, W), by 3x3, and add a bias of shape (C_out,) or the output's: (B, C_out, H, W)."""
+    if bias is None or bias.dim() == 1:
+        return F.conv2d(x, kernel, bias, padding=1)
+    return F.conv2d(x, kernel, padding=1).add_(bias)
 
 
 def conv3x3(in_channels: int, out_channels: int, *, spectral: bool, bias: bool) -> nn.Conv2d:

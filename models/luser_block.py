@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .implicit import Map
-from .layers import WIDTH, GroupNorm, Layer, conv3x3, run, scale_residual, stack, weights_of
+from .layers import WIDTH, GroupNorm, Layer, conv3x3, count_weights, run, scale_residual, stack, weights_of
+from .lean import run_lean
 
 
 class LuserBlock(nn.Module):
@@ -28,6 +30,7 @@ class LuserBlock(nn.Module):
         slope: of LeakyReLU (unspecified in the paper).
         inplace: let each LeakyReLU overwrite its input.
         residual_scale: initial scale of the last GroupNorm, and so of r.
+        kept_share: of the convolutions' outputs, for backward, as for `run_lean`; None: what autograd keeps.
     """
 
     def __init__(
@@ -38,8 +41,10 @@ class LuserBlock(nn.Module):
         slope: float = 0.2,
         inplace: bool = True,
         residual_scale: float = 1.0,
+        kept_share: float | None = None,
     ) -> None:
         super().__init__()
+        self.kept_share = kept_share
         conv = partial(conv3x3, spectral=True, bias=True)
         act = partial(F.leaky_relu, negative_slope=slope, inplace=inplace)
         c, w = channels, WIDTH
@@ -64,6 +69,8 @@ class LuserBlock(nn.Module):
 
     def equilibrium(self, d: Tensor, *weights: Tensor) -> Map:
         """The map r -> Mix(Data(r) (+) Inject(d)), for d and r of shape (B, C, H, W); injects once."""
+        if self.kept_share is not None and self.training:
+            return self._lean(d, weights, self.kept_share)
         supply = iter(weights)
         injected = run(self.inject, d, supply)
         held = tuple(supply)
@@ -71,5 +78,26 @@ class LuserBlock(nn.Module):
         def f(r: Tensor) -> Tensor:
             supply = iter(held)
             return run(self.mix, torch.cat((run(self.data, r, supply), injected), dim=1), supply)
+
+        return f
+
+    def _lean(self, d: Tensor, weights: tuple[Tensor, ...], kept_share: float) -> Map:
+        """The same map, whose first mixing convolution is two, of what is injected and of the rest, and a sum.
+
+        The first of the two does not depend on r, and there is no concatenation to keep. Of what is injected d alone is
+        kept: it is made again once for each fixed point.
+        """
+        supply = iter(weights)
+        of_inject, of_data = (list(islice(supply, count_weights(layers))) for layers in (self.inject, self.data))
+        kernel, bias, *of_mix = supply
+        for_data, for_injected = (half.contiguous() for half in kernel.chunk(2, dim=1))
+        injection = (*self.inject, Layer(self.mix[0].conv))
+        constant = run_lean(injection, d, (*of_inject, for_injected, bias), kept_share, again=True)
+        layers = (*self.data, *self.mix)
+        held = (*of_data, for_data, constant, *of_mix)
+
+        def f(r: Tensor) -> Tensor:
+            is_kept = torch.is_grad_enabled()
+            return run_lean(layers, r, held, kept_share) if is_kept else run(layers, r, iter(held))
 
         return f

@@ -7,9 +7,14 @@ for the normalised weight once and hands the same tensor to every evaluation.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .precision import full_precision
 
 
 class SpectralConv2d(nn.Conv2d):
@@ -28,6 +33,7 @@ class SpectralConv2d(nn.Conv2d):
         left, _, right = torch.linalg.svd(self.weight.detach().flatten(1), full_matrices=False)
         self.register_buffer("u", left[:, 0].clone())
         self.register_buffer("v", right[0].clone())
+        self.is_held = False
 
     @torch.no_grad()
     def iterate(self) -> None:
@@ -41,11 +47,25 @@ class SpectralConv2d(nn.Conv2d):
 
         Runs one power iteration in training mode and none in evaluation mode. Call it once per forward pass.
         """
-        if self.training:
-            self.iterate()
-        u, v = self.u.clone(), self.v.clone()  # the next forward pass moves the buffers under this graph
-        return self.weight / torch.dot(u, self.weight.flatten(1) @ v)
+        with full_precision(self.weight):
+            if self.training and not self.is_held:
+                self.iterate()
+            u, v = self.u.clone(), self.v.clone()  # the next forward pass moves the buffers under this graph
+            return self.weight / torch.dot(u, self.weight.flatten(1) @ v)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve x, shape (B, C_in, H, W), with the normalised weight: (B, C_out, H, W)."""
         return F.conv2d(x, self.normalised_weight(), self.bias, padding=self.padding)
+
+
+@contextmanager
+def held(model: nn.Module) -> Iterator[None]:
+    """Within this context no singular vector of a model moves: for another part of the same batch."""
+    convs = [module for module in model.modules() if isinstance(module, SpectralConv2d)]
+    for conv in convs:
+        conv.is_held = True
+    try:
+        yield
+    finally:
+        for conv in convs:
+            conv.is_held = False

@@ -147,8 +147,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, reconstruction = self.workload.loss(self.model, image, measurement)
-        loss.backward()
+        loss, reconstruction = self.workload.gradients(self.model, image, measurement)
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         gradient_norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
         self.workload.update(self.model, self.optimizer)

@@ -24,7 +24,7 @@ def list_known(
     config: ConfigFile = None,
 ) -> None:
     """The architectures, operators, tasks and cards that there are to choose from."""
-    from bench import models, operators
+    from bench import models, operators, strategies
     from bench.config import load
     from bench.memory.gpus import CARDS
     from bench.units import format_bytes
@@ -41,6 +41,9 @@ def list_known(
         return
     print("\n".join(_wrapped(f"architectures: {', '.join(models.names())}", indent=15)))
     print("\n".join(_wrapped(f"operators:     {', '.join(operators.names())}", indent=15)))
+    print("strategies (with + between several: checkpoint+bf16):")
+    for each in strategies.known():
+        print("\n".join(_wrapped(f"  {each.name:16} {each.summary}", indent=19)))
     print("tasks:")
     for name, task in settings.task.items():
         options = ", ".join(f"{key}={value}" for key, value in task.options.items())

@@ -29,6 +29,9 @@ def run(
     gpu: Annotated[Names, typer.Option(help="Named cards, with commas between them: see `bench list`.")] = None,
     architecture: Annotated[Names, typer.Option(help="Only these architectures, with commas between them.")] = None,
     task: Annotated[Names, typer.Option(help="Only these tasks, with commas between them.")] = None,
+    strategy: Annotated[
+        Names, typer.Option(help="How to train them, such as plain,recomputed,checkpoint+bf16; `bench list` has all.")
+    ] = None,
     stages: Annotated[
         Names, typer.Option(help="What to measure: memory,profile,timing,accuracy. [default: all but accuracy]")
     ] = None,
@@ -94,6 +97,7 @@ def run(
             "preset": preset,
             "architectures": listed("--architecture", architecture),
             "tasks": listed("--task", task),
+            "strategies": listed("--strategy", strategy),
             **cards_given(gpu_cap, gpu),
         },
         "memory": {
@@ -116,6 +120,7 @@ def run(
             settings if stage in FULL_SIZE else at_preset(settings, config, given),
             stage=stage,
             cards=cards,
+            say=say if stage == settings.suite.stages[0] else _silent,
         )
         for stage in settings.suite.stages
     }
@@ -146,6 +151,10 @@ def run(
     say(summary.found(records, [card.name for card in cards], settings.memory.workspace))
     say(_where(output, is_part=part is not None))
     check_none_failed(records)
+
+
+def _silent(sentence: str) -> None:
+    """Say nothing."""
 
 
 def _where(output: Path, *, is_part: bool) -> str:

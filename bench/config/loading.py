@@ -16,7 +16,21 @@ from bench.choices import refusal, spelled
 from bench.config import task_options, toml_file
 from bench.config.layers import Fault, Layer, blamed, is_another, laid_together, told, validated
 from bench.config.own_cards import canonical
-from bench.config.sections import Bound, Classical, Config, Device, Engine, Loss, PaperTask, Schedule, Task
+from bench.config.sections import (
+    Activations,
+    Autocast,
+    Bound,
+    Classical,
+    Config,
+    Device,
+    Engine,
+    Loss,
+    MemoryFormat,
+    Optimizer,
+    PaperTask,
+    Schedule,
+    Task,
+)
 from bench.config.toml_file import Place, TomlFile, shown
 from bench.errors import UsageError
 from bench.memory.gpus import card_named
@@ -94,7 +108,14 @@ def option_of(key: str) -> str:
     return "--" + _OPTIONS.get(key, key.replace("_", "-"))
 
 
-_OPTIONS = {"architectures": "architecture", "tasks": "task", "gpu_caps": "gpu-cap", "gpus": "gpu", "seeds": "seed"}
+_OPTIONS = {
+    "architectures": "architecture",
+    "strategies": "strategy",
+    "tasks": "task",
+    "gpu_caps": "gpu-cap",
+    "gpus": "gpu",
+    "seeds": "seed",
+}
 
 
 def _table(values: object, key: str) -> dict[str, Any]:
@@ -172,7 +193,13 @@ def _as_spelled(values: dict[str, Any], presets: Sequence[str]) -> dict[str, Any
             "tasks": list(_table(values, "task")),
         },
         "model": {"gradient": list(GRADIENTS)},
-        "training": {"loss": get_args(Loss)},
+        "training": {
+            "loss": get_args(Loss),
+            "optimizer": get_args(Optimizer),
+            "autocast": get_args(Autocast),
+            "memory_format": get_args(MemoryFormat),
+            "activations": get_args(Activations),
+        },
         "memory": {"engine": get_args(Engine), "workspace": get_args(Bound)},
         "timing": {"device": get_args(Device), "batch": ["largest"]},
         "accuracy": {

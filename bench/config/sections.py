@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from bench import models
+from bench import models, strategies
 from bench.choices import refusal
 from bench.config.own_cards import OwnCard, cards_of
 from bench.memory.allocator.caching import AllocatorConfig
@@ -25,6 +25,10 @@ Engine = Literal["simulated", "cuda", "virtual"]
 Device = Literal["auto", "cpu", "cuda"]
 Loss = Literal["final", "auxiliary"]
 Bound = Literal["high", "low"]
+Optimizer = Literal["adam", "adam-one-by-one", "sgd", "adafactor"]
+Autocast = Literal["none", "bfloat16"]
+MemoryFormat = Literal["contiguous", "channels_last"]
+Activations = Literal["device", "host"]
 Schedule = Literal["constant", "cosine"]
 PaperTask = Literal["deblurring", "ct", "mri"]
 
@@ -51,6 +55,7 @@ class SuiteSection(_Section):
     preset: str
     architectures: tuple[str, ...] = Field(min_length=1)
     tasks: tuple[str, ...] = Field(min_length=1)
+    strategies: tuple[str, ...] = Field(default=(strategies.PLAIN,), min_length=1, max_length=1000)
     gpu_caps: tuple[str, ...] = Field(default=(), max_length=100)
     gpus: tuple[str, ...] = Field(default=(), max_length=100)
 
@@ -62,6 +67,11 @@ class SuiteSection(_Section):
                 raise ValueError(refusal("architecture", name, models.names()))
         return names
 
+    @field_validator("strategies")
+    @classmethod
+    def _are_combinations(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(strategies.combination(text).name for text in texts))
+
     @field_validator("gpu_caps")
     @classmethod
     def _are_capacities(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -71,12 +81,23 @@ class SuiteSection(_Section):
 class TrainingSection(_Section):
     """[training]: the loss and the optimiser of a step, the same in every stage.
 
-    Gradients are clipped at a norm of `clip_gradient_norm`; 0 leaves them as they are.
+    Gradients are clipped at a norm of `clip_gradient_norm`; 0 leaves them as they are. `autocast` is the type of
+    torch.autocast; `activations` where they wait for backward; a batch is trained in `micro_batches` equal parts.
     """
 
     loss: Loss
     learning_rate: float = Field(gt=0)
     clip_gradient_norm: float = Field(ge=0)
+    optimizer: Optimizer = "adam"
+    autocast: Autocast = "none"
+    memory_format: MemoryFormat = "contiguous"
+    activations: Activations = "device"
+    micro_batches: int = Field(default=1, ge=1, le=1000)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The section as plain data, without those keys of later days that say nothing new."""
+        return self.model_dump(exclude_defaults=True)
 
 
 class MemorySection(_Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from bench.memory.cudnn.envelope import Envelope, with_most_cublas
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.measuring.cuda import CudaEngine, Device
 from bench.memory.recording.metadata import OutputCache
+from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.search import LARGEST_BATCH
 from bench.memory.simulated import installed_release
 from bench.memory.trace import Workspace
@@ -28,6 +30,7 @@ from bench.virtual.figures import kernels_of
 
 if TYPE_CHECKING:
     from bench.cell import Cell
+    from bench.workload import Workload
 
 REFERENCE_BATCH = 16  # where the bytes that one more image adds are read off
 
@@ -44,14 +47,17 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
     workload = cell.workload.for_recording()
     model = workload.build(torch.device("meta"))
     cache = _remembered(torch.get_default_dtype())
-    trace = record(workload.make_step, cell.memory.steps, cache)
+    with recording_of(workload):
+        trace = record(workload.make_step, cell.memory.steps, cache)
     on_card = {"simulated": _simulated, "cuda": _measured, "virtual": _virtual}[cell.memory.engine]
     cards = [card for card in cell.cards if earlier is None or earlier.card(card.name) is None]
     results = [on_card(cell, trace, card) for card in cards]
     if cell.memory.engine == "simulated":  # the other engines run the step itself at their answers
         largest = max((edge.largest_batch for result in results for edge in result.edges.values()), default=0)
+        largest //= workload.images(1)
         edge = (batch for batch in (largest, largest + 1) if 0 < batch < LARGEST_BATCH)
-        check_at(workload.make_step, trace, edge, cache)
+        with recording_of(workload):
+            check_at(workload.make_step, trace, edge, cache)
     memory = Memory(
         engine=cell.memory.engine,
         recorded_steps=cell.memory.steps,
@@ -59,11 +65,24 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
         events=len(trace),
         operator_bytes=model.operator.constant_bytes,
         parameter_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
-        peak_bytes_per_image={w.value: trace.peak_bytes_per_image(REFERENCE_BATCH, w) for w in Workspace},
+        peak_bytes_per_image=bytes_per_image(trace, workload),
         cards=results,
     )
     parameters = Parameters(trainable=model.trainable_parameters, paper=model.paper_parameters)
     return {"image_shape": model.operator.image_shape, "parameters": parameters, "memory": memory}
+
+
+def recording_of(workload: Workload) -> AbstractContextManager[object]:
+    """What has to surround a recording: casts, memory of the host and values read are those of a program for a GPU."""
+    training = workload.training
+    is_plain = training.autocast == "none" and training.activations == "device" and training.optimizer != "adafactor"
+    return nullcontext() if is_plain else on_cuda()
+
+
+def bytes_per_image(trace: Trace, workload: Workload) -> dict[Bound, int]:
+    """What one more image adds to the peak of a step, without what kernels take and with the most that they can."""
+    images = workload.images(1)
+    return {w.value: trace.peak_bytes_per_image(REFERENCE_BATCH, w) // images for w in Workspace}
 
 
 def simulated_engine(cell: Cell, trace: Trace, card: Card, kernels_of: Card | None = None) -> SimulatedEngine:
@@ -111,11 +130,11 @@ def _simulated(cell: Cell, trace: Trace, card: Card) -> CardResult:
     best = simulated_engine(cell, trace, card)
     edges: dict[Bound, Edge] = {}
     for workspace in Workspace:
-        edges[workspace.value] = _edge(largest_batch(bounded_engine(cell, trace, card, workspace)))
+        edges[workspace.value] = _edge(cell, largest_batch(bounded_engine(cell, trace, card, workspace)))
     exact = _exact_boundary(best)
     if exact is None or best.workspaces is None:
         return _result(card, edges, None)
-    return _result(card, {**edges, "exact": _edge(exact)}, best.workspaces.cudnn_version)
+    return _result(card, {**edges, "exact": _edge(cell, exact)}, best.workspaces.cudnn_version)
 
 
 def shown(cell: Cell, trace: Trace, card: Card) -> tuple[Bound, SimulatedEngine, Boundary]:
@@ -144,7 +163,7 @@ def _measured(cell: Cell, trace: Trace, card: Card) -> CardResult:
     if context_bytes is not None:
         card = replace(card, context_bytes=context_bytes)
     guess = largest_batch(simulated_engine(cell, trace, card)).batch
-    return _result(card, {"exact": _edge(largest_batch(running_engine("cuda", cell, card, guess)))}, None)
+    return _result(card, {"exact": _edge(cell, largest_batch(running_engine("cuda", cell, card, guess)))}, None)
 
 
 def _virtual(cell: Cell, trace: Trace, card: Card) -> CardResult:
@@ -160,7 +179,7 @@ def _virtual(cell: Cell, trace: Trace, card: Card) -> CardResult:
         selections=seen.selections,
         lower_bounds=list(seen.lower_bounds),
     )
-    result = _result(card, {"exact": _edge(boundary)}, version_text(seen.cudnn) if seen.cudnn else None)
+    result = _result(card, {"exact": _edge(cell, boundary)}, version_text(seen.cudnn) if seen.cudnn else None)
     return result.model_copy(update={"virtual": done})
 
 
@@ -175,14 +194,14 @@ def _result(card: Card, edges: dict[Bound, Edge], cudnn_version: str | None) -> 
     )
 
 
-def _edge(boundary: Boundary) -> Edge:
-    at_edge = boundary.at_edge
+def _edge(cell: Cell, boundary: Boundary) -> Edge:
+    at_edge, images = boundary.at_edge, cell.workload.images
     return Edge(
-        largest_batch=boundary.batch,
+        largest_batch=images(boundary.batch),
         peak_allocated_bytes=at_edge.peak_allocated_bytes if at_edge else None,
         peak_reserved_bytes=at_edge.peak_reserved_bytes if at_edge else None,
         retries=at_edge.retries if at_edge else None,
         fallbacks=at_edge.fallbacks if at_edge else None,
-        not_fitting=[probe.batch for probe in boundary.probes if not probe.fits],
+        not_fitting=[images(probe.batch) for probe in boundary.probes if not probe.fits],
         monotone=boundary.monotone,
     )

@@ -16,7 +16,7 @@ from bench.memory.explaining.explain import RESERVED, Category, Explanation, exp
 from bench.memory.explaining.sources import Source, locate
 from bench.memory.simulated import TypicalWorkspaces, installed_release
 from bench.records import Composition, Profile, Record, Span, StepTimeline
-from bench.stages.memory import REFERENCE_BATCH, shown
+from bench.stages.memory import REFERENCE_BATCH, recording_of, shown
 from bench.units import TiB
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ _OWNED = (Category.PARAMETERS, Category.BUFFERS, Category.GRADIENTS, Category.OP
 def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, object]:
     """The record's parts `profile` and `image_shape`, on the largest of the cell's cards."""
     workload, card = cell.workload.for_recording(), cell.largest_card
-    trace = record(workload.make_step, cell.memory.steps)
+    with recording_of(workload):
+        trace = record(workload.make_step, cell.memory.steps)
     bound, engine, boundary = shown(cell, trace, card)
     batch = boundary.batch or 1
-    sources = locate(workload.make_step, trace, batch, cell.memory.steps)
+    with recording_of(workload):
+        sources = locate(workload.make_step, trace, batch, cell.memory.steps)
     explanation = explain(engine, batch, sources)
     is_same_step = trace.of(batch) is trace.of(REFERENCE_BATCH)
     profile = Profile(
@@ -67,7 +69,9 @@ def reference(cell: Cell, trace: Trace, batch: int, sources: Sequence[Source] | 
     """
     config = AllocatorConfig.parse(cell.memory.alloc_conf, installed_release())
     if sources is None:
-        sources = locate(cell.workload.for_recording().make_step, trace, batch, cell.memory.steps)
+        workload = cell.workload.for_recording()
+        with recording_of(workload):
+            sources = locate(workload.make_step, trace, batch, cell.memory.steps)
     engine = SimulatedEngine(trace, ENOUGH, config=config, workspaces=TypicalWorkspaces())
     return composition(explain(engine, batch, sources))
 

@@ -16,10 +16,9 @@ import torch
 from bench import devices
 from bench.errors import UsageError
 from bench.memory import Trace, largest_batch, record
-from bench.memory.trace import Workspace
 from bench.pool import available_cores
 from bench.records import Calls, Parameters, Record, Timing
-from bench.stages.memory import REFERENCE_BATCH, simulated_engine
+from bench.stages.memory import bytes_per_image, recording_of, simulated_engine
 
 if TYPE_CHECKING:
     from bench.cell import Cell
@@ -43,7 +42,8 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
         torch.set_num_threads(threads)
     stated = cell.timing.batch
     workload = cell.workload
-    trace = record(workload.for_recording().make_step, cell.memory.steps)
+    with recording_of(workload):
+        trace = record(workload.for_recording().make_step, cell.memory.steps)
     batch = _largest(cell, trace) if stated == "largest" else stated
     model = workload.build(device)
     optimizer = workload.optimizer(model)
@@ -52,8 +52,7 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
 
     def train() -> list[SolveStatistics]:
         optimizer.zero_grad(set_to_none=True)
-        loss, reconstruction = workload.loss(model, image, measurement)
-        loss.backward()
+        _loss, reconstruction = workload.gradients(model, image, measurement)
         workload.update(model, optimizer)
         return reconstruction.solves
 
@@ -77,7 +76,7 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
         evaluation_calls=evaluation_calls,
         solver_evaluations=mean_evaluations(solves),
         backward_evaluations=mean_evaluations([solve.backward for solve in solves if solve.backward]),
-        peak_bytes_per_image={w.value: trace.peak_bytes_per_image(REFERENCE_BATCH, w) for w in Workspace},
+        peak_bytes_per_image=bytes_per_image(trace, workload),
     )
     parameters = Parameters(trainable=model.trainable_parameters, paper=model.paper_parameters)
     return {"image_shape": model.operator.image_shape, "parameters": parameters, "timing": timing}
@@ -125,4 +124,4 @@ def _largest(cell: Cell, trace: Trace) -> int:
         raise UsageError(
             f"no step to time: batch 1 does not fit on {cell.cards[0].name}; state a batch or a larger cap"
         )
-    return batch
+    return cell.workload.images(batch)

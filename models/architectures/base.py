@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,17 @@ from torch import Tensor, nn
 from ..anderson import SolverOptions, SolveStatistics
 from ..implicit import gradient_called
 from ..layers import WIDTH
+from ..precision import full_precision
 
 if TYPE_CHECKING:
     from bench.operators.base import LinearOperator
 
 MOST_STAGES = 1000
+
+
+def _later(default: Any) -> Any:
+    """An option that was not there from the beginning: records name it where it is not the default."""
+    return field(default=default, metadata={"later": True})
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,9 @@ class ModelOptions:
         initial_residual_scale: initial scale of the norm before the last convolution (PyTorch's own is 1). At 1
             the normalisations undo what spectral normalisation is there for: neither DEQ4IP's nor LUSER's map is a
             contraction at the start of training, and their solvers find no fixed point.
+        checkpoint_layers: with `checkpoint`, so many layers at a time are checkpointed again inside a stage; 0: none.
+        kept_share: of the convolutions, those whose outputs are kept for backward, and nothing else is
+            (`models.lean`); None: what autograd keeps.
     """
 
     stages: int = 8
@@ -48,6 +57,8 @@ class ModelOptions:
     inplace: bool = True
     initial_step: float = 1.0
     initial_residual_scale: float = 0.01
+    checkpoint_layers: int = _later(0)
+    kept_share: float | None = _later(None)
 
     def __post_init__(self) -> None:
         gradient_called(self.gradient)
@@ -55,11 +66,23 @@ class ModelOptions:
             raise ValueError(f"stages must be at least 1 and at most {MOST_STAGES:,}, got {self.stages}")
         if self.group_norm_groups < 1 or WIDTH % self.group_norm_groups:
             raise ValueError(f"group_norm_groups must divide {WIDTH}, got {self.group_norm_groups}")
+        if not 0 <= self.checkpoint_layers <= MOST_STAGES:
+            raise ValueError(
+                f"checkpoint_layers must be at least 0 and at most {MOST_STAGES:,}, got {self.checkpoint_layers}"
+            )
+        if self.kept_share is not None and not 0 < self.kept_share <= 1:
+            raise ValueError(f"kept_share must be more than 0 and at most 1, got {self.kept_share}")
         if not 0 < self.leaky_slope < 1:
             raise ValueError(f"leaky_slope must lie between 0 and 1, got {self.leaky_slope}")
         for name in ("initial_step", "initial_residual_scale"):
             if not isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The options as plain data, without later ones that say nothing new."""
+        silent = {f.name for f in fields(self) if f.metadata.get("later") and getattr(self, f.name) == f.default}
+        return {name: value for name, value in asdict(self).items() if name not in silent}
 
 
 DEFAULTS = ModelOptions()
@@ -94,6 +117,8 @@ class Architecture(nn.Module):
         table_column: place in the paper's tables; other architectures come after.
         counts_frozen_operator: whether table 3 counts the operator's fixed kernel in #Params.
         can_checkpoint: whether ``options.checkpoint`` means anything here.
+        has_fixed_points: whether ``options.gradient`` does.
+        can_be_lean: whether ``options.kept_share`` does.
         step: lambda, the one step size that all stages share, a scalar.
     """
 
@@ -101,15 +126,33 @@ class Architecture(nn.Module):
     table_column: ClassVar[int] = 1000
     counts_frozen_operator: ClassVar[bool] = True
     can_checkpoint: ClassVar[bool] = False
+    has_fixed_points: ClassVar[bool] = False
+    can_be_lean: ClassVar[bool] = False
 
     def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__()
-        if options.checkpoint and not self.can_checkpoint:
-            raise ValueError(f"{self.name} has no stages to checkpoint; choose gradient='recomputed' instead")
+        refusal = self.refusal_of(options)
+        if refusal is not None:
+            raise ValueError(refusal)
         self.operator = operator
         self.options = options
         self.channels: int = operator.image_shape[0]
         self.step = nn.Parameter(torch.full((), options.initial_step))
+
+    @classmethod
+    def refusal_of(cls, options: ModelOptions) -> str | None:
+        """Why such options make no network, and what to choose; None if they do."""
+        if options.checkpoint and not cls.can_checkpoint:
+            return f"{cls.name} has no stages to checkpoint; choose gradient='recomputed' instead"
+        if options.kept_share is not None and not cls.can_be_lean:
+            return f"{cls.name} has no layers whose outputs can be made again; leave kept_share out"
+        if options.kept_share is not None and cls.has_fixed_points and options.gradient in ("one-graph", "two-graph"):
+            return (
+                f"{cls.name} cannot solve for its gradient through layers that are made again with gradient="
+                f"{options.gradient!r}, which would make those of the weights each time; choose 'recomputed' (as a "
+                "strategy: recomputed+lean)"
+            )
+        return None
 
     def forward(self, measurement: Tensor, *, all_iterates: bool = False) -> Reconstruction:
         """Reconstruct from `measurement`, shape (B, *operator.measurement_shape)."""
@@ -117,7 +160,8 @@ class Architecture(nn.Module):
 
     def gradient_step(self, x: Tensor, y: Tensor, step: Tensor) -> Tensor:
         """The step d = x + lambda A^T (y - A x) of section 3: x and d of shape (B, C, H, W), `step` a scalar."""
-        return torch.addcmul(x, step, self.operator.adjoint(y - self.operator(x)))
+        with full_precision(x):
+            return torch.addcmul(x, step, self.operator.adjoint(y - self.operator(x)))
 
     @property
     def trainable_parameters(self) -> int:

@@ -28,6 +28,8 @@ class DEQ4IP(Architecture):
 
     name = "DEQ4IP"
     table_column = 2
+    has_fixed_points = True
+    can_be_lean = True
 
     def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__(operator, options)
@@ -57,4 +59,4 @@ class DEQ4IP(Architecture):
 
     def equilibrium(self, y: Tensor, step: Tensor, *weights: Tensor) -> Map:
         """The map z -> DnCNN(z + step A^T (y - A z)), z of shape (B, C, H, W)."""
-        return lambda z: self.denoiser(self.gradient_step(z, y, step), weights)
+        return lambda z: self.denoiser(self.gradient_step(z, y, step), weights, self.options.kept_share)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from ..dncnn import DnCNN
 from .base import DEFAULTS, Architecture, ModelOptions, Reconstruction
@@ -24,6 +22,7 @@ class LUDnCNN(Architecture):
     name = "LU-DnCNN"
     table_column = 1
     can_checkpoint = True
+    can_be_lean = True
 
     def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__(operator, options)
@@ -36,18 +35,15 @@ class LUDnCNN(Architecture):
         iterates: list[Tensor] = []
         for _ in range(self.options.stages):
             d = self.gradient_step(x, measurement, self.step)
-            x = self._checkpointed(d, weights) if self.options.checkpoint else self.denoiser(d, weights)
+            x = self._denoised(d, weights)
             if all_iterates:
                 iterates.append(x)
         return Reconstruction(x, iterates)
 
-    def _checkpointed(self, d: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
-        """DnCNN(d), (B, C, H, W), recomputed in backward without moving BatchNorm's averages again."""
-
-        def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-            return nullcontext(), self.denoiser.momentum(0.0)
-
-        x: Tensor = checkpoint(
-            self.denoiser, d, weights, use_reentrant=False, preserve_rng_state=False, context_fn=contexts
-        )
+    def _denoised(self, d: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
+        """DnCNN(d), (B, C, H, W), of which backward finds what the options say."""
+        options = self.options
+        if options.checkpoint:
+            return self.denoiser.forward_again(d, weights, options.kept_share, options.checkpoint_layers)
+        x: Tensor = self.denoiser(d, weights, options.kept_share)
         return x

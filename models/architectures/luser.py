@@ -22,6 +22,8 @@ class _LUSER(Architecture):
     """d_k = x_k + lambda A^T (y - A x_k), x_{k+1} = d_k + r* with r* = Mix(Data(r*) (+) Inject(d_k)), r(0) = 0."""
 
     different_weights: ClassVar[bool]
+    has_fixed_points = True
+    can_be_lean = True
 
     def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__(operator, options)
@@ -32,6 +34,7 @@ class _LUSER(Architecture):
             slope=options.leaky_slope,
             inplace=options.inplace,
             residual_scale=options.initial_residual_scale,
+            kept_share=options.kept_share,
         )
         blocks = nn.ModuleList(block() for _ in range(options.stages if self.different_weights else 1))
         self.blocks = cast("Sequence[LuserBlock]", blocks)
