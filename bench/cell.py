@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
 import torch
 
 from bench import code, data, models, operators
 from bench.config import Classical
+from bench.models.architectures.base import described
 from bench.records import FULL_SIZE, Stage
 from bench.workload import Workload
 
@@ -77,7 +78,7 @@ class Cell:
         images = {"noise", "data", "data_options", "metric"} if self.stage != "accuracy" else set()
         task = self.config.task[self.task].model_dump(exclude={"stands_for", *images})
         settings: dict[str, object] = {
-            "model": asdict(self.workload.options),
+            "model": described(self.workload.options),
             "task": task,
             "training": self.config.training.model_dump(),
         }

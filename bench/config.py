@@ -29,7 +29,7 @@ from bench.toml_file import Place, TomlFile, shown
 
 FILE_NAME = "bench.toml"
 
-Classical = Literal["initialisation", "gradient descent", "total variation"]
+Classical = Literal["initialisation", "filtered backprojection", "gradient descent", "total variation"]
 """What stands beside the trained architectures, untrained."""
 
 Engine = Literal["simulated", "cuda", "virtual"]

@@ -55,7 +55,13 @@ def cells(
         Cell(stage, architecture, task, config, tuple(cards))
         for task in dict.fromkeys(chosen_tasks)
         for architecture in dict.fromkeys(chosen_architectures)
+        if has_filtered_backprojection(config.task[task].operator) or architecture != "filtered backprojection"
     ]
+
+
+def has_filtered_backprojection(operator: str) -> bool:
+    """Whether the operator of this name has a filtered backprojection."""
+    return hasattr(operators.get(operator), "filtered_backprojection")
 
 
 def _known(what: str, name: str, names: list[str]) -> str:

@@ -8,7 +8,9 @@ its input and of these tensors, `run`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -23,12 +25,43 @@ WIDTH = 32
 """Output channels of a LUSER block's injection and data layers; its mixing layers have twice as many."""
 
 
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+LAYOUTS = {"channels-first": torch.contiguous_format, "channels-last": torch.channels_last}
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How convolutions are computed, which follows from the kernels that they are given.
+
+    Attributes:
+        dtype: of kernels, biases and what is convolved with them; sums are float32 inside. Parameters keep their own.
+        memory_format: of kernels, which that of the layers' outputs follows.
+    """
+
+    dtype: torch.dtype | None = None
+    memory_format: torch.memory_format = torch.preserve_format
+
+    @classmethod
+    def called(cls, precision: str, layout: str) -> Arithmetic:
+        """That of one of `PRECISIONS` and one of `LAYOUTS`."""
+        plain = precision == "float32"
+        first = layout == "channels-first"
+        return cls(None if plain else PRECISIONS[precision], torch.preserve_format if first else LAYOUTS[layout])
+
+    def of_kernel(self, kernel: Tensor) -> Tensor:
+        """A kernel as it is convolved with: the same tensor where nothing is to change."""
+        return kernel.to(dtype=self.dtype or kernel.dtype, memory_format=self.memory_format)
+
+
+PLAIN = Arithmetic()
+
+
 class GroupNorm(nn.GroupNorm):
     """nn.GroupNorm with its scale and shift handed in."""
 
     def normalise(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """Normalise x, shape (B, C, H, W), within each sample and group; scale and shift have shape (C,)."""
-        return F.group_norm(x, self.num_groups, scale, shift, self.eps)
+        return F.group_norm(x, self.num_groups, scale.to(x.dtype), shift.to(x.dtype), self.eps)
 
 
 class BatchNorm(nn.Module):
@@ -36,14 +69,17 @@ class BatchNorm(nn.Module):
 
     In training mode it normalises with the statistics of the batch. `momentum` says what becomes of the
     running averages (used in evaluation mode) then: they move towards the batch by this fraction, or, if it
-    is None, stay out of it.
+    is None, stay out of it. If it does not `normalise`, it scales and shifts alone.
     """
 
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, channels: int, momentum: float | None = 0.1, eps: float = 1e-5) -> None:
+    def __init__(
+        self, channels: int, momentum: float | None = 0.1, eps: float = 1e-5, *, normalises: bool = True
+    ) -> None:
         super().__init__()
+        self.normalises = normalises
         self.momentum = momentum
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(channels))
@@ -53,6 +89,9 @@ class BatchNorm(nn.Module):
 
     def normalise(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """Normalise x, shape (B, C, H, W), over the batch and space; scale and shift have shape (C,)."""
+        if not self.normalises:
+            scale, shift = (each.to(x.dtype)[:, None, None] for each in (scale, shift))
+            return torch.addcmul(shift, x, scale)
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, scale, shift, eps=self.eps)
         if self.momentum is None:
@@ -83,12 +122,25 @@ def scale_residual(layers: Sequence[Layer], scale: float) -> None:
         nn.init.constant_(norm.weight, scale)
 
 
+@torch.no_grad()
+def keep_size(layers: Sequence[Layer]) -> None:
+    """Start the scale of each layer's norm such that convolution and ReLU keep the mean square of white noise.
+
+    The convolution multiplies it by |W|^2 / C_out, the ReLU halves it (He et al., 2015).
+    """
+    for layer in layers:
+        conv, norm = layer.conv, layer.norm
+        if norm is not None:
+            weight = conv.normalised_weight() if isinstance(conv, SpectralConv2d) else conv.weight
+            nn.init.constant_(norm.weight, math.sqrt(2 * conv.out_channels) / float(weight.norm()))
+
+
 def stack(*layers: Layer) -> Sequence[Layer]:
     """The layers as an nn.ModuleList, which a module that holds it registers."""
     return cast("Sequence[Layer]", nn.ModuleList(layers))
 
 
-def weights_of(layers: Iterable[Layer]) -> Iterator[Tensor]:
+def weights_of(layers: Iterable[Layer], arithmetic: Arithmetic = PLAIN) -> Iterator[Tensor]:
     """The tensors one evaluation of `layers` depends on, in the order in which `run` takes them.
 
     Kernel, bias if there is one, then the norm's scale and shift if there is one. Kernels of a
@@ -96,9 +148,9 @@ def weights_of(layers: Iterable[Layer]) -> Iterator[Tensor]:
     """
     for layer in layers:
         conv, norm = layer.conv, layer.norm
-        yield conv.normalised_weight() if isinstance(conv, SpectralConv2d) else conv.weight
+        yield arithmetic.of_kernel(conv.normalised_weight() if isinstance(conv, SpectralConv2d) else conv.weight)
         if conv.bias is not None:
-            yield conv.bias
+            yield conv.bias if arithmetic.dtype is None else conv.bias.to(arithmetic.dtype)
         if norm is not None:
             yield from (norm.weight, norm.bias)
 
@@ -110,7 +162,7 @@ def run(layers: Iterable[Layer], x: Tensor, weights: Iterator[Tensor]) -> Tensor
     """
     for layer in layers:
         kernel, bias = next(weights), None if layer.conv.bias is None else next(weights)
-        x = F.conv2d(x, kernel, bias, padding=1)
+        x = F.conv2d(x.to(kernel.dtype), kernel, bias, padding=1)
         if layer.norm is not None:
             x = layer.norm.normalise(x, next(weights), next(weights))
         if layer.activation is not None:
@@ -118,8 +170,8 @@ def run(layers: Iterable[Layer], x: Tensor, weights: Iterator[Tensor]) -> Tensor
     return x
 
 
-def conv3x3(in_channels: int, out_channels: int, *, spectral: bool, bias: bool) -> nn.Conv2d:
-    """A 3x3 convolution that keeps the image size, spectrally normalised if asked."""
+def conv3x3(in_channels: int, out_channels: int, *, spectral: str | None, bias: bool) -> nn.Conv2d:
+    """A 3x3 convolution that keeps the image size, spectrally normalised by one of `spectral.NORMS` if asked."""
     if spectral:
-        return SpectralConv2d(in_channels, out_channels, 3, bias=bias)
+        return SpectralConv2d(in_channels, out_channels, 3, bias=bias, norm=spectral)
     return nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .implicit import Map
-from .layers import WIDTH, GroupNorm, Layer, conv3x3, run, scale_residual, stack, weights_of
+from .layers import PLAIN, WIDTH, Arithmetic, GroupNorm, Layer, conv3x3, run, scale_residual, stack, weights_of
 
 
 class LuserBlock(nn.Module):
@@ -28,6 +28,7 @@ class LuserBlock(nn.Module):
         slope: of LeakyReLU (unspecified in the paper).
         inplace: let each LeakyReLU overwrite its input.
         residual_scale: initial scale of the last GroupNorm, and so of r.
+        spectral: what convolutions are normalised by, one of `spectral.NORMS`.
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class LuserBlock(nn.Module):
         slope: float = 0.2,
         inplace: bool = True,
         residual_scale: float = 1.0,
+        spectral: str = "matrix",
     ) -> None:
         super().__init__()
-        conv = partial(conv3x3, spectral=True, bias=True)
+        conv = partial(conv3x3, spectral=spectral, bias=True)
         act = partial(F.leaky_relu, negative_slope=slope, inplace=inplace)
         c, w = channels, WIDTH
         self.inject = stack(
@@ -58,9 +60,9 @@ class LuserBlock(nn.Module):
         )
         scale_residual(self.mix, residual_scale)
 
-    def weights(self) -> tuple[Tensor, ...]:
+    def weights(self, arithmetic: Arithmetic = PLAIN) -> tuple[Tensor, ...]:
         """The tensors that `equilibrium` depends on; call it once per forward pass of the whole model."""
-        return tuple(weights_of([*self.inject, *self.data, *self.mix]))
+        return tuple(weights_of([*self.inject, *self.data, *self.mix], arithmetic))
 
     def equilibrium(self, d: Tensor, *weights: Tensor) -> Map:
         """The map r -> Mix(Data(r) (+) Inject(d)), for d and r of shape (B, C, H, W); injects once."""
@@ -70,6 +72,6 @@ class LuserBlock(nn.Module):
 
         def f(r: Tensor) -> Tensor:
             supply = iter(held)
-            return run(self.mix, torch.cat((run(self.data, r, supply), injected), dim=1), supply)
+            return run(self.mix, torch.cat((run(self.data, r, supply), injected), dim=1), supply).to(r.dtype)
 
         return f

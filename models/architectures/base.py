@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from math import isfinite
+from dataclasses import asdict, dataclass, field
+from math import inf, isfinite
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -11,12 +11,41 @@ from torch import Tensor, nn
 
 from ..anderson import SolverOptions, SolveStatistics
 from ..implicit import gradient_called
-from ..layers import WIDTH
+from ..layers import LAYOUTS, PRECISIONS, WIDTH, Arithmetic
+from ..spectral import NORMS
 
 if TYPE_CHECKING:
     from bench.operators.base import LinearOperator
 
 MOST_STAGES = 1000
+
+
+@dataclass(frozen=True)
+class EquilibriumOptions:
+    """How DEQ4IP is made to have a fixed point; the defaults are the paper's text, whose map often has none.
+
+    Attributes:
+        normalises: BatchNorm normalises, or else scales and shifts alone, with the same parameters.
+        anchor: a; the iterate becomes a x_0 + (1 - a) f. With a = 0.2 a map f whose differences grow by less than
+            1 / 0.8 has a fixed point, and the gradient through it is finite, in the operator's null space too.
+        clamp: iterates stay within [-clamp, clamp]; 0: they are free. The authors have 1.
+        trains_step: the gradient step's size is trained. The authors keep theirs, 0.2 for deblurring, 0.4 for MRI.
+        initial_residual_scale: as that of `ModelOptions`, which it replaces for DEQ4IP.
+    """
+
+    normalises: bool = True
+    anchor: float = 0.0
+    clamp: float = 0.0
+    trains_step: bool = True
+    initial_residual_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.anchor < 1:
+            raise ValueError(f"anchor must be at least 0 and less than 1, got {self.anchor}")
+        if not 0 <= self.clamp < inf:
+            raise ValueError(f"clamp must be finite and not negative, got {self.clamp}")
+        if self.initial_residual_scale is not None and not isfinite(self.initial_residual_scale):
+            raise ValueError(f"initial_residual_scale must be finite, got {self.initial_residual_scale}")
 
 
 @dataclass(frozen=True)
@@ -36,6 +65,12 @@ class ModelOptions:
         initial_residual_scale: initial scale of the norm before the last convolution (PyTorch's own is 1). At 1
             the normalisations undo what spectral normalisation is there for: neither DEQ4IP's nor LUSER's map is a
             contraction at the start of training, and their solvers find no fixed point.
+        spectral: what spectral normalisation divides by: the norm of a kernel as a matrix, as usual, or that of the
+            "convolution" itself.
+        deq4ip: DEQ4IP only: see `EquilibriumOptions`.
+        precision: of convolutions, "float32" or "bfloat16": some three times as fast on processors that have it.
+            Parameters, images, operators and solvers are float32 in any case.
+        layout: of what convolutions compute, "channels-first" or "channels-last", the faster one on processors.
     """
 
     stages: int = 8
@@ -48,6 +83,10 @@ class ModelOptions:
     inplace: bool = True
     initial_step: float = 1.0
     initial_residual_scale: float = 0.01
+    spectral: str = "matrix"
+    deq4ip: EquilibriumOptions = field(default_factory=EquilibriumOptions)
+    precision: str = "float32"
+    layout: str = "channels-first"
 
     def __post_init__(self) -> None:
         gradient_called(self.gradient)
@@ -57,12 +96,27 @@ class ModelOptions:
             raise ValueError(f"group_norm_groups must divide {WIDTH}, got {self.group_norm_groups}")
         if not 0 < self.leaky_slope < 1:
             raise ValueError(f"leaky_slope must lie between 0 and 1, got {self.leaky_slope}")
+        for name, known in (("precision", PRECISIONS), ("layout", LAYOUTS), ("spectral", NORMS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(known)}")
         for name in ("initial_step", "initial_residual_scale"):
             if not isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
 
 
 DEFAULTS = ModelOptions()
+
+ADDED_LATER = ("spectral", "deq4ip", "precision", "layout")
+"""Options that earlier records and baselines do not know: they are what these are by default."""
+
+
+def described(options: ModelOptions) -> dict[str, object]:
+    """The options as plain data; those that were `ADDED_LATER` only where they are not as always before."""
+    described = asdict(options)
+    for name in ADDED_LATER:
+        if getattr(options, name) == getattr(DEFAULTS, name):
+            del described[name]
+    return described
 
 
 @dataclass
@@ -108,6 +162,7 @@ class Architecture(nn.Module):
             raise ValueError(f"{self.name} has no stages to checkpoint; choose gradient='recomputed' instead")
         self.operator = operator
         self.options = options
+        self.arithmetic = Arithmetic.called(options.precision, options.layout)
         self.channels: int = operator.image_shape[0]
         self.step = nn.Parameter(torch.full((), options.initial_step))
 

@@ -24,6 +24,8 @@ class DEQ4IP(Architecture):
     with the statistics of its own batch, as in the authors' code, and touches nothing else; so f is one fixed
     map, though of the whole batch rather than of each sample. The running averages move once per forward
     pass, by one evaluation more at the solution: the statistics that evaluation mode will need are those there.
+
+    `EquilibriumOptions` has what makes f a map with a fixed point.
     """
 
     name = "DEQ4IP"
@@ -31,17 +33,21 @@ class DEQ4IP(Architecture):
 
     def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__(operator, options)
+        self.means = means = options.deq4ip
+        scale = means.initial_residual_scale
         self.denoiser = DnCNN(
             self.channels,
-            spectral=True,
+            spectral=options.spectral,
+            normalises=means.normalises,
             inplace=options.inplace,
             momentum=None,
-            residual_scale=options.initial_residual_scale,
+            residual_scale=options.initial_residual_scale if scale is None else scale,
         )
+        self.step.requires_grad_(means.trains_step)
 
     def forward(self, measurement: Tensor, *, all_iterates: bool = False) -> Reconstruction:
         """Reconstruct from `measurement`, shape (B, *operator.measurement_shape)."""
-        weights = self.denoiser.weights()
+        weights = self.denoiser.weights(self.arithmetic)
         x, statistics = fixed_point(
             self.equilibrium,
             (measurement, self.step, *weights),
@@ -50,11 +56,20 @@ class DEQ4IP(Architecture):
             solver=self.options.solver,
             backward_solver=self.options.backward_solver,
         )
-        if self.training:
+        if self.training and self.means.normalises:
             with torch.no_grad(), self.denoiser.momentum(_MOMENTUM):
                 self.equilibrium(measurement, self.step, *weights)(x)
         return Reconstruction(x, [x] if all_iterates else [], [statistics])
 
     def equilibrium(self, y: Tensor, step: Tensor, *weights: Tensor) -> Map:
-        """The map z -> DnCNN(z + step A^T (y - A z)), z of shape (B, C, H, W)."""
-        return lambda z: self.denoiser(self.gradient_step(z, y, step), weights)
+        """The map z -> DnCNN(z + step A^T (y - A z)), z of shape (B, C, H, W); clamped and anchored if asked."""
+        anchor, clamp = self.means.anchor, self.means.clamp
+        start = self.operator.initial_estimate(y) if anchor else None
+
+        def f(z: Tensor) -> Tensor:
+            image = self.denoiser(self.gradient_step(z, y, step), weights)
+            if clamp:
+                image = image.clamp(-clamp, clamp)
+            return image if start is None else torch.lerp(image, start, anchor)
+
+        return f

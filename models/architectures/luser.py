@@ -32,13 +32,14 @@ class _LUSER(Architecture):
             slope=options.leaky_slope,
             inplace=options.inplace,
             residual_scale=options.initial_residual_scale,
+            spectral=options.spectral,
         )
         blocks = nn.ModuleList(block() for _ in range(options.stages if self.different_weights else 1))
         self.blocks = cast("Sequence[LuserBlock]", blocks)
 
     def forward(self, measurement: Tensor, *, all_iterates: bool = False) -> Reconstruction:
         """Reconstruct from `measurement`, shape (B, *operator.measurement_shape)."""
-        blocks = [(block, block.weights()) for block in self.blocks]
+        blocks = [(block, block.weights(self.arithmetic)) for block in self.blocks]
         x = self.operator.initial_estimate(measurement)
         iterates: list[Tensor] = []
         solves: list[SolveStatistics] = []

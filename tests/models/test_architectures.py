@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ from toys import LiveBytes, Ops, difference
 from bench import models
 from bench.models import spectral
 from bench.models.anderson import SolverOptions
-from bench.models.architectures.base import ModelOptions
+from bench.models.architectures.base import ModelOptions, described
 from bench.models.dncnn import DnCNN
 from bench.models.implicit import GRADIENTS
 from bench.models.layers import BatchNorm
@@ -58,7 +58,7 @@ def test_the_defaults_are_those_of_the_published_baseline():
     """What the paper leaves open decides every number there."""
     cells = json.loads((ROOT / "results" / "baseline.json").read_text(encoding="utf-8"))["cells"]
     assert cells
-    assert all(cell["conditions"]["model"] == asdict(ModelOptions()) for cell in cells)
+    assert all(cell["conditions"]["model"] == described(ModelOptions()) for cell in cells)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -206,7 +206,7 @@ def test_deq4ip_updates_running_averages_once_at_the_solution(gradient):
 
     with torch.no_grad():  # the same single update, made by hand with another network
         model.eval()  # no power iteration: the weights of the pass above
-        other = DnCNN(3, spectral=True, momentum=0.1).double()
+        other = DnCNN(3, spectral="matrix", momentum=0.1).double()
         weights = model.denoiser.weights()
         other(model.gradient_step(result.image, y, model.step), weights)
     expected = running_averages(other)
