@@ -62,7 +62,17 @@ def cells(
         say(f"left out: {sentence}")
     trained = [(strategies.named(name, made.name), made.laid_on(config)) for name, made in pairs]
     rows = [*trained, *((name, config) for name in dict.fromkeys(classical))]
-    return [Cell(stage, name, task, laid, tuple(cards)) for task in dict.fromkeys(chosen_tasks) for name, laid in rows]
+    return [
+        Cell(stage, name, task, laid, tuple(cards))
+        for task in dict.fromkeys(chosen_tasks)
+        for name, laid in rows
+        if has_filtered_backprojection(config.task[task].operator) or name != "filtered backprojection"
+    ]
+
+
+def has_filtered_backprojection(operator: str) -> bool:
+    """Whether the operator of this name has a filtered backprojection."""
+    return hasattr(operators.get(operator), "filtered_backprojection")
 
 
 def _known(what: str, name: str, names: list[str]) -> str:

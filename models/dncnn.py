@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .layers import BatchNorm, Layer, conv3x3, count_weights, run, scale_residual, stack, weights_of
+from .layers import BatchNorm, Layer, conv3x3, count_weights, keep_size, run, scale_residual, stack, weights_of
 from .lean import run_lean
 
 
@@ -26,7 +26,10 @@ class DnCNN(nn.Module):
         channels: C, of the image.
         features: channels inside.
         depth: number of convolutions.
-        spectral: normalise every convolution spectrally.
+        spectral: normalise every convolution spectrally, by one of `spectral.NORMS`.
+        normalises: let BatchNorm normalise. Else it scales and shifts alone, and its scales start such that noise keeps
+            its size from layer to layer: the net of 15 normalisations multiplies small differences by some 20 at the
+            start of training, this one keeps them.
         inplace: let each ReLU overwrite its input.
         momentum: of BatchNorm's running averages; None leaves them alone.
         residual_scale: initial scale of the last BatchNorm, and so of R.
@@ -38,7 +41,8 @@ class DnCNN(nn.Module):
         *,
         features: int = 64,
         depth: int = 17,
-        spectral: bool = False,
+        spectral: str | None = None,
+        normalises: bool = True,
         inplace: bool = True,
         momentum: float | None = 0.1,
         residual_scale: float = 1.0,
@@ -48,9 +52,14 @@ class DnCNN(nn.Module):
         relu = partial(F.relu, inplace=inplace)
         self.layers = stack(
             Layer(conv(channels, features), None, relu),
-            *(Layer(conv(features, features), BatchNorm(features, momentum), relu) for _ in range(depth - 2)),
+            *(
+                Layer(conv(features, features), BatchNorm(features, momentum, normalises=normalises), relu)
+                for _ in range(depth - 2)
+            ),
             Layer(conv(features, channels)),
         )
+        if not normalises:
+            keep_size(self.layers[1:-1])
         scale_residual(self.layers, residual_scale)
 
     def weights(self) -> tuple[Tensor, ...]:

@@ -8,6 +8,7 @@ its input and of these tensors, `run`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
 
@@ -36,14 +37,17 @@ class BatchNorm(nn.Module):
 
     In training mode it normalises with the statistics of the batch. `momentum` says what becomes of the
     running averages (used in evaluation mode) then: they move towards the batch by this fraction, or, if it
-    is None, stay out of it.
+    is None, stay out of it. If it does not `normalise`, it scales and shifts alone.
     """
 
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, channels: int, momentum: float | None = 0.1, eps: float = 1e-5) -> None:
+    def __init__(
+        self, channels: int, momentum: float | None = 0.1, eps: float = 1e-5, *, normalises: bool = True
+    ) -> None:
         super().__init__()
+        self.normalises = normalises
         self.momentum = momentum
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(channels))
@@ -53,6 +57,9 @@ class BatchNorm(nn.Module):
 
     def normalise(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """Normalise x, shape (B, C, H, W), over the batch and space; scale and shift have shape (C,)."""
+        if not self.normalises:
+            scale, shift = (each.to(x.dtype)[:, None, None] for each in (scale, shift))
+            return torch.addcmul(shift, x, scale)
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, scale, shift, eps=self.eps)
         if self.momentum is None:
@@ -86,6 +93,19 @@ def scale_residual(layers: Sequence[Layer], scale: float) -> None:
     norm = layers[-2].norm
     if norm is not None:
         nn.init.constant_(norm.weight, scale)
+
+
+@torch.no_grad()
+def keep_size(layers: Sequence[Layer]) -> None:
+    """Start the scale of each layer's norm such that convolution and ReLU keep the mean square of white noise.
+
+    The convolution multiplies it by |W|^2 / C_out, the ReLU halves it (He et al., 2015).
+    """
+    for layer in layers:
+        conv, norm = layer.conv, layer.norm
+        if norm is not None:
+            weight = conv.normalised_weight() if isinstance(conv, SpectralConv2d) else conv.weight
+            nn.init.constant_(norm.weight, math.sqrt(2 * conv.out_channels) / float(weight.norm()))
 
 
 def stack(*layers: Layer) -> Sequence[Layer]:
@@ -135,8 +155,8 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     return F.conv2d(x, kernel, padding=1).add_(bias)
 
 
-def conv3x3(in_channels: int, out_channels: int, *, spectral: bool, bias: bool) -> nn.Conv2d:
-    """A 3x3 convolution that keeps the image size, spectrally normalised if asked."""
+def conv3x3(in_channels: int, out_channels: int, *, spectral: str | None, bias: bool) -> nn.Conv2d:
+    """A 3x3 convolution that keeps the image size, spectrally normalised by one of `spectral.NORMS` if asked."""
     if spectral:
-        return SpectralConv2d(in_channels, out_channels, 3, bias=bias)
+        return SpectralConv2d(in_channels, out_channels, 3, bias=bias, norm=spectral)
     return nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)

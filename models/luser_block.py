@@ -31,6 +31,7 @@ class LuserBlock(nn.Module):
         inplace: let each LeakyReLU overwrite its input.
         residual_scale: initial scale of the last GroupNorm, and so of r.
         kept_share: of the convolutions' outputs, for backward, as for `run_lean`; None: what autograd keeps.
+        spectral: what convolutions are normalised by, one of `spectral.NORMS`.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class LuserBlock(nn.Module):
         inplace: bool = True,
         residual_scale: float = 1.0,
         kept_share: float | None = None,
+        spectral: str = "matrix",
     ) -> None:
         super().__init__()
         self.kept_share = kept_share
-        conv = partial(conv3x3, spectral=True, bias=True)
+        conv = partial(conv3x3, spectral=spectral, bias=True)
         act = partial(F.leaky_relu, negative_slope=slope, inplace=inplace)
         c, w = channels, WIDTH
         self.inject = stack(

@@ -121,12 +121,13 @@ class Radon(LinearOperator):
         cls._check_sizes(*shapes)
         return shapes
 
-    def filtered_backprojection(self, sinogram: Tensor) -> Tensor:
+    def filtered_backprojection(self, sinogram: Tensor, cutoff: float = math.inf) -> Tensor:
         """The classical reconstruction, [B, C, angles, D] -> [B, C, N, N]: ramp filter, then backprojection.
 
         f = pi / (angles h^2 scale^2) A^T (r * y),   r(0) = 1/4,  r(n) = -1 / (pi n)^2 for odd n,  0 for even n,
 
-        with Ram and Lak's filter r along the detector, in its cells, zero-padded.
+        with Ram and Lak's filter r along the detector, in its cells, zero-padded; under a Hann window that ends at
+        `cutoff` times the highest frequency, if that is finite.
 
         Raises:
             ValueError: wrong shape, dtype or device.
@@ -137,6 +138,9 @@ class Radon(LinearOperator):
         n = torch.minimum(n, 2 * detectors - n)  # |n|, the filter being even and periodic
         ramp = torch.where(n % 2 == 1, -1 / (math.pi * n) ** 2, torch.where(n == 0, 0.25, 0.0))
         spectrum = torch.fft.rfft(sinogram, 2 * detectors) * torch.fft.rfft(ramp.to(sinogram))
+        if cutoff < math.inf:
+            frequency = torch.linspace(0, 1 / cutoff, detectors + 1, dtype=torch.float64).clamp(max=1)
+            spectrum = spectrum * torch.cos(math.pi / 2 * frequency).square().to(sinogram)
         filtered = torch.fft.irfft(spectrum, 2 * detectors)[..., :detectors]
         return self.adjoint(filtered) * (math.pi / (self.geometry.angles * (self.geometry.side * self.scale) ** 2))
 

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from bench.records import Solves
+
 if TYPE_CHECKING:
     from bench.accuracy.metrics import Metrics
     from bench.accuracy.splits import Batch
+    from bench.models.anderson import SolveStatistics
     from bench.models.architectures.base import Architecture
 
 Reconstruct = Callable[[Tensor], Tensor]
@@ -70,17 +73,38 @@ def mean_psnr_db(reconstruct: Reconstruct, batches: Sequence[Batch], metrics: Me
     return float(torch.cat(values).mean())
 
 
-def network(model: Architecture) -> Reconstruct:
-    """A network as a method of reconstruction: in evaluation mode meanwhile, and left in training mode."""
+class Network:
+    """A network as a method of reconstruction: in evaluation mode meanwhile, and left in training mode.
 
-    def reconstruct(measurement: Tensor) -> Tensor:
-        model.eval()
+    Attributes:
+        solves: what became of all fixed points so far.
+    """
+
+    def __init__(self, model: Architecture) -> None:
+        self.model = model
+        self.solves: list[SolveStatistics] = []
+
+    def __call__(self, measurement: Tensor) -> Tensor:
+        """Measurements [B, *measurement_shape] to images [B, C, H, W]."""
+        self.model.eval()
         try:
-            return model(measurement).image  # type: ignore[no-any-return]
+            done = self.model(measurement)
         finally:
-            model.train()
+            self.model.train()
+        self.solves += done.solves
+        return done.image  # type: ignore[no-any-return]
 
-    return reconstruct
+
+def counted(solves: Sequence[SolveStatistics], tolerance: float) -> Solves | None:
+    """How many of the solves found their fixed point; None where there are no fixed points."""
+    if not solves:
+        return None
+    residuals = torch.cat([solve.residuals.flatten() for solve in solves])
+    return Solves(
+        count=residuals.numel(),
+        converged=int((residuals <= tolerance).sum()),
+        worst_residual=float(residuals.max()),
+    )
 
 
 def _synchronize(device: torch.device) -> None:

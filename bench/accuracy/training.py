@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from bench.accuracy.evaluation import is_psnr, mean_psnr_db, network
+from bench.accuracy.evaluation import Network, is_psnr, mean_psnr_db
 from bench.accuracy.splits import Splits, batch_of
 from bench.data.base import seed_of
 from bench.records import Count, Elapsed, Point
@@ -151,9 +151,17 @@ class Trainer:
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         gradient_norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
         self.workload.update(self.model, self.optimizer)
-        numbers = [loss.detach(), gradient_norm, *_means(reconstruction.solves)]
+        numbers = [loss.detach(), gradient_norm, *self._means(reconstruction.solves)]
         self._unread.append(torch.stack([number.double() for number in numbers]))
         self.step += 1
+
+    def _means(self, solves: list[SolveStatistics]) -> Iterator[Tensor]:
+        """Evaluations, residual and share that converged, as means over fixed points and images; of none nothing."""
+        if solves:
+            residuals = torch.stack([solve.residuals for solve in solves])
+            yield torch.stack([solve.evaluations for solve in solves]).double().mean()
+            yield residuals.mean()
+            yield (residuals <= self.workload.options.solver.tolerance).double().mean()
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         if self.device.type != "cuda":
@@ -174,7 +182,7 @@ class Trainer:
                     f"loss {loss:.3g} at step {step}, over {EXPLODED:g} times the first step's {self._first_loss:.3g}"
                 )
             if step % every == 0 or (wanted and step == self.step):
-                evaluations, residual = solver or (None, None)
+                evaluations, residual, converged = solver or (None, None, None)
                 self.curve.append(
                     Point(
                         step=step,
@@ -182,12 +190,13 @@ class Trainer:
                         gradient_norm=gradient_norm,
                         solver_evaluations=evaluations,
                         solver_residual=residual,
+                        solver_converged=converged,
                     )
                 )
 
     def _validate(self) -> None:
         """Write the validation's PSNR into the last point."""
-        psnr_db = mean_psnr_db(network(self.model), self.splits.validation, self.splits.metrics, self.device)
+        psnr_db = mean_psnr_db(Network(self.model), self.splits.validation, self.splits.metrics, self.device)
         if not is_psnr(psnr_db):
             raise DivergedError(f"validation PSNR {psnr_db} dB at step {self.step}")
         self.curve[-1] = self.curve[-1].model_copy(update={"validation_psnr_db": psnr_db})
@@ -217,10 +226,3 @@ class Trainer:
         self.step, self._first_loss = progress.step, progress.first_loss
         self.curve, self.seconds = progress.curve, progress.seconds
         torch.set_rng_state(state["random"])
-
-
-def _means(solves: list[SolveStatistics]) -> Iterator[Tensor]:
-    """Evaluations and residual as means over fixed points and images; nothing where there are no fixed points."""
-    if solves:
-        yield torch.stack([solve.evaluations for solve in solves]).double().mean()
-        yield torch.stack([solve.residuals for solve in solves]).mean()

@@ -18,7 +18,7 @@ from bench.models.implicit import gradient_called
 from bench.names import Name
 from bench.records import Metric, Stage
 
-Classical = Literal["initialisation", "gradient descent", "total variation"]
+Classical = Literal["initialisation", "filtered backprojection", "gradient descent", "total variation"]
 """What stands beside the trained architectures, untrained."""
 
 Engine = Literal["simulated", "cuda", "virtual"]

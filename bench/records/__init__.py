@@ -1,6 +1,6 @@
 """Records: the versioned JSON result of one stage of one cell, part by part; and the folder that keeps them."""
 
-from bench.records.accuracy import Accuracy, DataSets, Point, Training
+from bench.records.accuracy import Accuracy, DataSets, Point, Solves, Training
 from bench.records.memory import CardResult, Edge, Memory, OnVirtualCard, Parameters
 from bench.records.origin import Provenance
 from bench.records.profile import CATEGORIES, Composition, Profile, Span, StepTimeline
@@ -42,6 +42,7 @@ __all__ = [
     "Record",
     "Row",
     "Seconds",
+    "Solves",
     "Span",
     "Stage",
     "StepTimeline",

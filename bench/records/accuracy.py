@@ -26,10 +26,30 @@ class DataSets(Part):
     metric: Metric
 
 
+class Solves(Part):
+    """What became of the solves for fixed points, one for each image and fixed point.
+
+    Attributes:
+        count: of solves.
+        converged: of them, those whose relative residual came within the tolerance.
+        worst_residual: the largest relative residual at which one ended.
+    """
+
+    count: Positive
+    converged: Count
+    worst_residual: AnyFloat
+
+    @property
+    def share(self) -> float:
+        """The share of the solves that found their fixed point."""
+        return self.converged / self.count
+
+
 class Point(Part):
     """A training at one of its steps; `solver_*` are means over images and fixed points, None where there are none.
 
-    The validation's PSNR is known at some steps only. `gradient_norm` is that before clipping.
+    `solver_converged` is the share of the solves that came within the tolerance: only there is an implicit gradient the
+    exact one. The validation's PSNR is known at some steps only. `gradient_norm` is that before clipping.
     """
 
     step: Count
@@ -37,6 +57,7 @@ class Point(Part):
     gradient_norm: float
     solver_evaluations: float | None
     solver_residual: AnyFloat | None
+    solver_converged: float | None = None
     validation_psnr_db: PsnrDb | None = None
 
 
@@ -45,7 +66,9 @@ class Training(Part):
 
     `status` "diverged" carries its `reason`, the curve before it, and no metrics. `training_seconds` is that of the
     steps, loading included, without validation and checkpoints; `evaluation_seconds` that of all test images together.
-    A classical method has no curve, and its training is the choice of its parameter.
+    A classical method has no curve, and its training is the choice of its parameter. `test_solves` is what became of
+    the fixed points of the test images, where there are any, and `worst_gap` the largest relative duality gap at which
+    a classical method that minimises something ended.
     """
 
     seed: int
@@ -56,6 +79,8 @@ class Training(Part):
     ssim: list[float]
     training_seconds: Elapsed
     evaluation_seconds: Elapsed
+    test_solves: Solves | None = None
+    worst_gap: AnyFloat | None = None
 
     @model_validator(mode="after")
     def _is_judged_if_it_ended(self) -> Training:

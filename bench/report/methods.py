@@ -10,7 +10,7 @@ from bench.records.ages import by_clock
 from bench.report.paper import paper_tables
 
 INITIALISATION = "initialisation"
-CLASSICAL = (INITIALISATION, "gradient descent", "total variation")
+CLASSICAL = (INITIALISATION, "filtered backprojection", "gradient descent", "total variation")
 """Records of the stage accuracy that have one of these instead of an architecture's name have learned nothing."""
 
 

@@ -12,10 +12,10 @@ from bench import devices, operators, progress
 from bench.accuracy import splits as splits_of
 from bench.accuracy.checkpoint import Checkpoint
 from bench.accuracy.classical import METHODS
-from bench.accuracy.evaluation import Evaluation, evaluate, is_psnr, mean_psnr_db, network
+from bench.accuracy.evaluation import Evaluation, Network, counted, evaluate, is_psnr, mean_psnr_db
 from bench.accuracy.reconstructions import keep
 from bench.accuracy.training import DivergedError, Tell, Trainer
-from bench.records import Accuracy, Parameters, Point, Record, Training
+from bench.records import Accuracy, Parameters, Point, Record, Solves, Training
 
 if TYPE_CHECKING:
     from bench.accuracy.splits import Splits
@@ -54,8 +54,7 @@ def _trained(cell: Cell, splits: Splits, device: torch.device, folder: Path) -> 
         training = _training(trainer, tell)
         trainings.append(training)
         if training.status == "ok" and reconstructions is None:
-            reconstruct = network(trainer.model)
-            reconstructions = keep(cell, trainer.model.operator, reconstruct, splits.test, device, folder)
+            reconstructions = keep(cell, trainer.model.operator, Network(trainer.model), splits.test, device, folder)
     model = trainer.model
     return {
         "image_shape": model.operator.image_shape,
@@ -70,11 +69,20 @@ def _training(trainer: Trainer, tell: Tell) -> Training:
         trainer.run(tell)
     except DivergedError as error:
         return _diverged(trainer.seed, str(error), trainer.curve, trainer.seconds)
-    done = evaluate(network(trainer.model), trainer.splits.test, trainer.splits.metrics, trainer.device)
-    return _judged(trainer.seed, done, trainer.curve, trainer.seconds)
+    network = Network(trainer.model)
+    done = evaluate(network, trainer.splits.test, trainer.splits.metrics, trainer.device)
+    solves = counted(network.solves, trainer.workload.options.solver.tolerance)
+    return _judged(trainer.seed, done, trainer.curve, trainer.seconds, solves)
 
 
-def _judged(seed: int, done: Evaluation, curve: list[Point], training_seconds: float) -> Training:
+def _judged(
+    seed: int,
+    done: Evaluation,
+    curve: list[Point],
+    training_seconds: float,
+    solves: Solves | None = None,
+    worst_gap: float | None = None,
+) -> Training:
     if not done.finite:
         reason = "reconstructions of test images that are not finite, or too far off for a PSNR"
         return _diverged(seed, reason, curve, training_seconds, done.seconds)
@@ -86,6 +94,8 @@ def _judged(seed: int, done: Evaluation, curve: list[Point], training_seconds: f
         ssim=done.ssim,
         training_seconds=training_seconds,
         evaluation_seconds=done.seconds,
+        test_solves=solves,
+        worst_gap=worst_gap,
     )
 
 
@@ -124,7 +134,7 @@ def _classical(cell: Cell, splits: Splits, device: torch.device, folder: Path) -
     seconds = time.perf_counter() - start
     reconstruct = method.at(operator, value)
     done = evaluate(reconstruct, splits.test, splits.metrics, device)
-    training = _judged(cell.accuracy.seeds[0], done, [], seconds)
+    training = _judged(cell.accuracy.seeds[0], done, [], seconds, worst_gap=reconstruct.worst_gap)
     ended = training.status == "ok"
     reconstructions = keep(cell, operator, reconstruct, splits.test, device, folder) if ended else None
     chosen = {method.parameter: value} if len(method.grid) > 1 else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -13,6 +13,7 @@ from ..anderson import SolverOptions, SolveStatistics
 from ..implicit import gradient_called
 from ..layers import WIDTH
 from ..precision import full_precision
+from ..spectral import NORMS
 
 if TYPE_CHECKING:
     from bench.operators.base import LinearOperator
@@ -23,6 +24,34 @@ MOST_STAGES = 1000
 def _later(default: Any) -> Any:
     """An option that was not there from the beginning: records name it where it is not the default."""
     return field(default=default, metadata={"later": True})
+
+
+@dataclass(frozen=True)
+class EquilibriumOptions:
+    """How DEQ4IP is made to have a fixed point; the defaults are the paper's text, whose map often has none.
+
+    Attributes:
+        normalises: BatchNorm normalises, or else scales and shifts alone, with the same parameters.
+        anchor: a; the iterate becomes a x_0 + (1 - a) f. With a = 0.2 a map f whose differences grow by less than
+            1 / 0.8 has a fixed point, and the gradient through it is finite, in the operator's null space too.
+        clamp: iterates stay within [-clamp, clamp]; 0: they are free. The authors have 1.
+        trains_step: the gradient step's size is trained. The authors keep theirs, 0.2 for deblurring, 0.4 for MRI.
+        initial_residual_scale: as that of `ModelOptions`, which it replaces for DEQ4IP.
+    """
+
+    normalises: bool = True
+    anchor: float = 0.0
+    clamp: float = 0.0
+    trains_step: bool = True
+    initial_residual_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.anchor < 1:
+            raise ValueError(f"anchor must be at least 0 and less than 1, got {self.anchor}")
+        if not 0 <= self.clamp < inf:
+            raise ValueError(f"clamp must be finite and not negative, got {self.clamp}")
+        if self.initial_residual_scale is not None and not isfinite(self.initial_residual_scale):
+            raise ValueError(f"initial_residual_scale must be finite, got {self.initial_residual_scale}")
 
 
 @dataclass(frozen=True)
@@ -45,6 +74,9 @@ class ModelOptions:
         checkpoint_layers: with `checkpoint`, so many layers at a time are checkpointed again inside a stage; 0: none.
         kept_share: of the convolutions, those whose outputs are kept for backward, and nothing else is
             (`models.lean`); None: what autograd keeps.
+        spectral: what spectral normalisation divides by: the norm of a kernel as a matrix, as usual, or that of the
+            "convolution" itself.
+        deq4ip: DEQ4IP only: see `EquilibriumOptions`.
     """
 
     stages: int = 8
@@ -59,6 +91,8 @@ class ModelOptions:
     initial_residual_scale: float = 0.01
     checkpoint_layers: int = _later(0)
     kept_share: float | None = _later(None)
+    spectral: str = _later("matrix")
+    deq4ip: EquilibriumOptions = field(default_factory=EquilibriumOptions, metadata={"later": True})
 
     def __post_init__(self) -> None:
         gradient_called(self.gradient)
@@ -74,6 +108,8 @@ class ModelOptions:
             raise ValueError(f"kept_share must be more than 0 and at most 1, got {self.kept_share}")
         if not 0 < self.leaky_slope < 1:
             raise ValueError(f"leaky_slope must lie between 0 and 1, got {self.leaky_slope}")
+        if self.spectral not in NORMS:
+            raise ValueError(f"unknown spectral {self.spectral!r}; known: {', '.join(NORMS)}")
         for name in ("initial_step", "initial_residual_scale"):
             if not isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
@@ -81,7 +117,8 @@ class ModelOptions:
     @property
     def told(self) -> dict[str, Any]:
         """The options as plain data, without later ones that say nothing new."""
-        silent = {f.name for f in fields(self) if f.metadata.get("later") and getattr(self, f.name) == f.default}
+        later = [option.name for option in fields(self) if option.metadata.get("later")]
+        silent = [name for name in later if getattr(self, name) == getattr(DEFAULTS, name)]
         return {name: value for name, value in asdict(self).items() if name not in silent}
 
 

@@ -35,6 +35,7 @@ class _LUSER(Architecture):
             inplace=options.inplace,
             residual_scale=options.initial_residual_scale,
             kept_share=options.kept_share,
+            spectral=options.spectral,
         )
         blocks = nn.ModuleList(block() for _ in range(options.stages if self.different_weights else 1))
         self.blocks = cast("Sequence[LuserBlock]", blocks)

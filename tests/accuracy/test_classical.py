@@ -7,7 +7,15 @@ import pytest
 import torch
 from skimage.restoration import denoise_tv_chambolle
 
-from bench.accuracy.classical import METHODS, differences, differences_adjoint, gradient_descent, total_variation
+from bench.accuracy.classical import (
+    METHODS,
+    RATIO,
+    differences,
+    differences_adjoint,
+    duality_gap,
+    gradient_descent,
+    total_variation,
+)
 from bench.config import Classical
 from bench.operators.base import LinearOperator
 from bench.operators.blur import GaussianBlur
@@ -66,13 +74,13 @@ def test_gradient_descent_is_its_closed_form(iterations):
     y = random(2, 7, seed=1)
     U, s, Vh = torch.linalg.svd(matrix, full_matrices=False)
     expected = ((1 - (1 - s.square()) ** (iterations + 1)) / s * (y @ U)) @ Vh
-    assert torch.allclose(gradient_descent(Dense(matrix), y, iterations).flatten(1), expected, atol=1e-12)
+    assert torch.allclose(gradient_descent(Dense(matrix), y, iterations)[0].flatten(1), expected, atol=1e-12)
 
 
 def test_gradient_descent_cannot_add_to_a_zero_filled_reconstruction():
     operator = MRI(image_shape=(2, 16, 16), acceleration=4)
     y = operator(torch.rand(1, 2, 16, 16))
-    assert torch.allclose(gradient_descent(operator, y, 5), operator.adjoint(y), atol=1e-6)
+    assert torch.allclose(gradient_descent(operator, y, 5)[0], operator.adjoint(y), atol=1e-6)
 
 
 def test_differences_and_their_adjoint():
@@ -86,8 +94,8 @@ def test_differences_and_their_adjoint():
 
 @pytest.mark.parametrize("iterations", [1, 2, 3, 20])
 def test_total_variation_is_algorithm_1_of_chambolle_and_pock(iterations):
-    """Their algorithm on dense matrices, with both proximal maps by Moreau's identity, sigma = tau = 1/3, theta = 1."""
-    height, width, weight, step = 4, 3, 0.05, 1 / 3
+    """Their algorithm on dense matrices, with both proximal maps by Moreau's identity and theta = 1."""
+    height, width, weight, tau, step = 4, 3, 0.05, RATIO / 3, 1 / (3 * RATIO)
     matrix = random(7, height * width)
     matrix = matrix / torch.linalg.matrix_norm(matrix, 2)
     operator = Dense(matrix, (1, height, width))
@@ -103,16 +111,16 @@ def test_total_variation_is_algorithm_1_of_chambolle_and_pock(iterations):
         length = (w / step).view(2, -1).norm(dim=0)
         shrunk = (w / step).view(2, -1) * torch.where(length > weight / step, 1 - weight / step / length, 0.0)
         q = w - step * shrunk.flatten()
-        previous, x = x, x - step * (matrix.T @ p + D.T @ q)
+        previous, x = x, x - tau * (matrix.T @ p + D.T @ q)
         leading = x + (x - previous)
-    ours = total_variation(operator, y, weight, iterations)
+    ours, _ = total_variation(operator, y, weight, 0, iterations)
     torch.testing.assert_close(ours.flatten(), x, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("weight", [0.2])
 def test_denoising_is_scikit_images(weight):
     y = steps_image()
-    ours = total_variation(Identity((1, 20, 16)), y, weight, iterations=1000)[0, 0].numpy()
+    ours = total_variation(Identity((1, 20, 16)), y, weight, 1e-6)[0][0, 0].numpy()
     theirs = denoise_tv_chambolle(y[0, 0].numpy(), weight=weight, eps=1e-12, max_num_iter=5000)
     assert np.abs(ours - theirs).max() < 2e-3
     assert np.abs(ours - y[0, 0].numpy()).max() > 0.05
@@ -130,7 +138,8 @@ def test_no_general_optimiser_finds_a_smaller_objective(operator):
     """L-BFGS on a smoothed total variation, which lies above the true minimum by little."""
     weight = 0.02
     y = operator(steps_image(channels=operator.image_shape[0]))
-    ours = total_variation(operator, y, weight, iterations=600)
+    ours, gap = total_variation(operator, y, weight, 1e-4)
+    assert float(gap) <= 1e-4
     x = operator.initial_estimate(y).clone().requires_grad_()
     optimizer = torch.optim.LBFGS([x], max_iter=200, line_search_fn="strong_wolfe", tolerance_grad=1e-9)
 
@@ -146,3 +155,38 @@ def test_no_general_optimiser_finds_a_smaller_objective(operator):
     assert found <= other * (1 + 1e-6)
     assert found >= other * 0.98
     assert found < 0.9 * objective(operator, operator.initial_estimate(y), y, weight)
+
+
+def test_the_gap_bounds_how_far_the_objective_is_from_its_minimum():
+    """At every stage of the iteration, against a minimum known to 1e-7 from many more."""
+    operator, weight = GaussianBlur(image_shape=(1, 12, 10), kernel_size=5, dtype=torch.float64), 0.02
+    y = operator(steps_image(12, 10)) + 0.05 * random(1, 1, 12, 10, seed=1)
+    best, gap = total_variation(operator, y, weight, 1e-8)
+    assert float(gap) <= 1e-8
+    least = objective(operator, best, y, weight)
+    gaps = []
+    for iterations in (50, 200, 800):
+        x, gap = total_variation(operator, y, weight, 0, iterations)
+        gaps.append(float(gap))
+        assert 0 <= (objective(operator, x, y, weight) - least) / objective(operator, x, y, weight) <= gaps[-1] + 1e-8
+    assert gaps[0] > gaps[1] > gaps[2]
+
+
+def test_the_gap_is_its_formula_on_dense_matrices():
+    matrix = random(6, 12, seed=3) / 10
+    operator, y, weight = Dense(matrix, (1, 4, 3)), random(1, 6, seed=1), 0.3
+    x, p, q = random(1, 1, 4, 3, seed=2), random(1, 6, seed=4), 0.1 * random(1, 2, 1, 4, 3, seed=5)
+    pixels = torch.eye(12, dtype=torch.float64).view(-1, 1, 4, 3)
+    D = differences(pixels).reshape(12, 24).T
+    primal = objective(operator, x, y, weight)
+    slope = matrix.T @ p[0] + D.T @ q.flatten()
+    dual = -y[0] @ p[0] - p[0] @ p[0] / 2 - 2 * x.max() * slope.abs().sum()
+    assert float(duality_gap(operator, y, weight, x, p, q)) == pytest.approx(float((primal - dual) / primal), rel=1e-12)
+
+
+def test_a_method_remembers_its_worst_gap():
+    operator = Identity((1, 20, 16))
+    method = METHODS["total variation"].at(operator, 0.1)
+    method(steps_image()), method(torch.zeros(1, 1, 20, 16, dtype=torch.float64))
+    assert 0 < method.worst_gap <= 1e-3
+    assert METHODS["initialisation"].at(operator, 0)(steps_image()).shape == (1, 1, 20, 16)

@@ -46,7 +46,8 @@ def fingerprints(folder):
 
 @pytest.fixture(scope="module")
 def before():
-    assert len(CELLS) == 3 * 12 + 4 * (4 + len(CLASSICAL))
+    with_backprojection = 1  # ct
+    assert len(CELLS) == 3 * 12 + 4 * (4 + len(CLASSICAL)) + with_backprojection
     return [cell.source for cell in CELLS]
 
 

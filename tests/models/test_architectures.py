@@ -206,7 +206,7 @@ def test_deq4ip_updates_running_averages_once_at_the_solution(gradient):
 
     with torch.no_grad():  # the same single update, made by hand with another network
         model.eval()  # no power iteration: the weights of the pass above
-        other = DnCNN(3, spectral=True, momentum=0.1).double()
+        other = DnCNN(3, spectral="matrix", momentum=0.1).double()
         weights = model.denoiser.weights()
         other(model.gradient_step(result.image, y, model.step), weights)
     expected = running_averages(other)

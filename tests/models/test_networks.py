@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench.models import layers
 from bench.models.dncnn import DnCNN
 from bench.models.luser_block import LuserBlock
 
@@ -11,9 +12,9 @@ def count(module):
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(1, 556_032), (2, 557_184), (3, 558_336)])
-@pytest.mark.parametrize("spectral", [False, True])
-def test_dncnn_parameters(channels, expected, spectral):
-    assert count(DnCNN(channels, spectral=spectral)) == expected
+@pytest.mark.parametrize("how", [{}, {"spectral": "matrix"}, {"spectral": "convolution", "normalises": False}])
+def test_dncnn_parameters(channels, expected, how):
+    assert count(DnCNN(channels, **how)) == expected
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(1, 93_953), (2, 95_106), (3, 96_259)])
@@ -77,3 +78,20 @@ def test_momentum_context_is_undone_by_an_exception():
     before = {name: value.clone() for name, value in network.named_buffers()}
     network(torch.randn(2, 1, 8, 8), network.weights())
     assert all(not torch.equal(value, before[name]) for name, value in network.named_buffers())
+
+
+def test_without_normalisation_noise_keeps_its_size():
+    """Each BatchNorm only scales and shifts, from layer to layer by what convolution and ReLU take away."""
+    torch.manual_seed(0)
+    network = DnCNN(1, spectral="matrix", normalises=False)
+    x = torch.randn(2, 64, 48, 48)
+    with torch.no_grad():
+        sizes = [float(x.square().mean())]
+        for layer in network.layers[1:-1]:
+            x = layers.run([layer], x, layers.weights_of([layer]))
+            sizes.append(float(x.square().mean()))
+    assert max(sizes) < 10 * min(sizes)  # a billion times with scales of 1
+    norm = network.layers[3].norm
+    x = torch.randn(2, 64, 5, 4)
+    expected = x * norm.weight[:, None, None] + 0.5
+    torch.testing.assert_close(norm.normalise(x, norm.weight, torch.full((64,), 0.5)), expected)

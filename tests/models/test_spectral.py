@@ -1,6 +1,7 @@
 import torch
+import torch.nn.functional as F
 
-from bench.models.spectral import SpectralConv2d
+from bench.models.spectral import GRID, SpectralConv2d
 
 
 def test_sigma_is_the_largest_singular_value():
@@ -15,6 +16,39 @@ def test_sigma_is_the_largest_singular_value():
     exact = torch.linalg.matrix_norm(conv.weight.flatten(1), ord=2)
     conv.eval()
     torch.testing.assert_close(conv.normalised_weight(), conv.weight / exact, rtol=1e-10, atol=0)
+
+
+def periodic_matrix(weight):
+    """The convolution on periodic images of GRID x GRID, column by column."""
+    pixels = torch.eye(weight.shape[1] * GRID * GRID, dtype=weight.dtype).view(-1, weight.shape[1], GRID, GRID)
+    return F.conv2d(F.pad(pixels, (1, 1, 1, 1), mode="circular"), weight).flatten(1).T
+
+
+def test_the_norm_of_the_convolution_itself_is_that_of_its_dense_matrix():
+    torch.manual_seed(0)
+    conv = SpectralConv2d(3, 4, 3, norm="convolution").double().eval()
+    weight = conv.weight.detach()
+    matrix = periodic_matrix(weight)
+    exact = torch.linalg.matrix_norm(matrix, ord=2)
+    torch.testing.assert_close(conv.normalised_weight().detach(), weight / exact, rtol=1e-6, atol=0)
+    torch.testing.assert_close(matrix.T @ conv.u.flatten(), exact * conv.v.flatten(), rtol=0, atol=1e-6)
+    as_matrix = torch.linalg.matrix_norm(weight.flatten(1), ord=2)
+    assert exact > 1.3 * as_matrix  # what the usual norm leaves
+    with torch.no_grad():
+        conv.weight.add_(torch.randn_like(weight))
+    for _ in range(500):
+        conv.iterate()
+    exact = torch.linalg.matrix_norm(periodic_matrix(conv.weight.detach()), ord=2)
+    torch.testing.assert_close(conv.normalised_weight(), conv.weight / exact, rtol=1e-10, atol=0)
+
+
+def test_between_the_frequencies_of_the_grid_the_norm_is_little_more():
+    """On images of 24 x 24, whose frequencies are three times as dense, at most 1 / cos(pi / 8)^2 = 1.17 times."""
+    torch.manual_seed(0)
+    for _ in range(5):
+        weight = SpectralConv2d(5, 6, 3, norm="convolution").eval().normalised_weight().detach()
+        gains = torch.linalg.svdvals(torch.fft.fft2(weight, (24, 24)).permute(2, 3, 0, 1))
+        assert 1 - 1e-5 <= float(gains.max()) <= 1.1716
 
 
 def test_one_power_iteration_per_call_in_training_and_none_in_evaluation():

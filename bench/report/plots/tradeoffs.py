@@ -14,7 +14,7 @@ from bench.report.methods import CLASSICAL, beside, by_task, conditions, label, 
 from bench.report.plots.style import finish, log_scale, looks, plot_to_infinity, task_grid
 from bench.units import MiB
 
-_CLASSICAL_LINES = dict(zip(CLASSICAL, (":", "-.", "--"), strict=True))
+_CLASSICAL_LINES = dict(zip(CLASSICAL, (":", (0, (1, 3)), "-.", "--"), strict=True))
 _FRONT: dict[str, Any] = {
     **{"color": "#8c8c8c", "linewidth": 1, "linestyle": "-", "drawstyle": "steps-post"},
     **{"marker": "o", "markersize": 13, "markerfacecolor": "none"},
