@@ -84,7 +84,7 @@ class Cell:
         }
         if self.stage == "profile":
             return settings | {"memory": self.memory.model_dump(exclude={"engine"}), "card": self.largest_card.name}
-        settings[self.stage] = getattr(self.config, self.stage).model_dump(exclude={"workspace", "classical"})
+        settings[self.stage] = getattr(self.config, self.stage).model_dump(exclude={"workspace", "classical", "losses"})
         if self.stage == "timing" and self.timing.batch == "largest" and self.cards:
             settings |= {"memory": self.memory.model_dump(exclude={"engine"}), "card": self.cards[0].name}
         return settings

@@ -130,6 +130,7 @@ class AccuracySection(_Section):
         steps: optimiser steps of a training.
         batch: images of a step.
         schedule: of the learning rate over the steps.
+        losses: one training each of every architecture that has iterates before its last; none: that of [training].
         gradient: through fixed points, if it is not that of [model].
         seeds: one training each; the first one's reconstructions are kept.
         validate_every: steps between two looks at the validation images.
@@ -144,6 +145,7 @@ class AccuracySection(_Section):
     steps: Count
     batch: Batch
     schedule: Schedule
+    losses: tuple[Loss, ...] = ()
     gradient: str | None = None
     seeds: tuple[Seed, ...] = Field(min_length=1, max_length=1000)
     validate_every: Count
@@ -397,6 +399,7 @@ def _as_spelled(values: dict[str, Any], presets: Sequence[str]) -> dict[str, Any
         "accuracy": {
             "device": get_args(Device),
             "schedule": get_args(Schedule),
+            "losses": get_args(Loss),
             "gradient": list(GRADIENTS),
             "classical": get_args(Classical),
         },

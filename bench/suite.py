@@ -36,7 +36,8 @@ def cells(
 ) -> list[Cell]:
     """The cells of a suite, task by task; `architectures` and `tasks` replace the configuration's own.
 
-    In the stage accuracy classical methods come after the architectures, so that training begins at once.
+    In the stage accuracy classical methods come after the architectures, so that training begins at once, and each
+    architecture is there once for each of the losses that it is trained with.
 
     Raises:
         UsageError: an unknown architecture, task or operator; the message lists the known ones.
@@ -52,10 +53,22 @@ def cells(
     for name in chosen_tasks:
         _known(f"operator of task {name}:", config.task[name].operator, operators.names())
     return [
-        Cell(stage, architecture, task, config, tuple(cards))
+        Cell(stage, architecture, task, of_loss, tuple(cards))
         for task in dict.fromkeys(chosen_tasks)
         for architecture in dict.fromkeys(chosen_architectures)
         if has_filtered_backprojection(config.task[task].operator) or architecture != "filtered backprojection"
+        for of_loss in _by_loss(config, stage, architecture)
+    ]
+
+
+def _by_loss(config: Config, stage: Stage, architecture: str) -> list[Config]:
+    """The configuration with each loss that the architecture is trained with; timing and memory have one."""
+    has_iterates = architecture in models.names() and models.get(architecture).has_iterates
+    losses = config.accuracy.losses if stage == "accuracy" and has_iterates else ()
+    if not losses:
+        return [config]
+    return [
+        config.model_copy(update={"training": config.training.model_copy(update={"loss": loss})}) for loss in losses
     ]
 
 

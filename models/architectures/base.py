@@ -147,6 +147,7 @@ class Architecture(nn.Module):
         name: as in the paper's tables.
         table_column: place in the paper's tables; other architectures come after.
         counts_frozen_operator: whether table 3 counts the operator's fixed kernel in #Params.
+        has_iterates: whether there are iterates before the last, which an auxiliary loss can be of.
         can_checkpoint: whether ``options.checkpoint`` means anything here.
         step: lambda, the one step size that all stages share, a scalar.
     """
@@ -154,6 +155,7 @@ class Architecture(nn.Module):
     name: ClassVar[str] = ""
     table_column: ClassVar[int] = 1000
     counts_frozen_operator: ClassVar[bool] = True
+    has_iterates: ClassVar[bool] = True
     can_checkpoint: ClassVar[bool] = False
 
     def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:

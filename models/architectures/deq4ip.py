@@ -30,6 +30,7 @@ class DEQ4IP(Architecture):
 
     name = "DEQ4IP"
     table_column = 2
+    has_iterates = False
 
     def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__(operator, options)
