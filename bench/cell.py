@@ -75,7 +75,7 @@ class Cell:
     @property
     def settings(self) -> dict[str, object]:
         """Everything that decides the result, as plain data; for memory not the cards, which are added to a record."""
-        images = {"noise", "data", "data_options", "metric"} if self.stage != "accuracy" else set()
+        images = {"noise", "data", "data_options", "metric", "range", "ssim"} if self.stage != "accuracy" else set()
         task = self.config.task[self.task].model_dump(exclude={"stands_for", *images})
         settings: dict[str, object] = {
             "model": described(self.workload.options),

@@ -24,7 +24,7 @@ from bench.models.architectures.base import ModelOptions
 from bench.models.implicit import GRADIENTS, gradient_called
 from bench.names import Name
 from bench.own_cards import OwnCard, canonical, cards_of
-from bench.records import Metric, Stage
+from bench.records import Metric, Range, Stage, Window
 from bench.toml_file import Place, TomlFile, shown
 
 FILE_NAME = "bench.toml"
@@ -213,7 +213,8 @@ class NoiseSection(_Section):
 class Task(_Section):
     """[task.NAME]: an operator with its options, the paper's name for it; noise and images of the accuracy stage.
 
-    `metric` is what PSNR and SSIM are taken of: "real" and "magnitude" are for complex images (mri).
+    `metric` is what PSNR and SSIM are taken of: "real" and "magnitude" are for complex images (mri). `range` is what
+    they are relative to: the image set's, each image's, or its volume's; `ssim` the window of the latter.
     `stands_for` names tasks that memory and time do not tell apart: the accuracy stage has them in this one's place.
     """
 
@@ -224,6 +225,8 @@ class Task(_Section):
     noise: NoiseSection = NoiseSection()
     data: str | None = None
     metric: Metric = "image"
+    range: Range = "fixed"
+    ssim: Window = "gaussian"
     data_options: dict[str, Any] = {}
 
 
@@ -410,6 +413,8 @@ def _as_spelled(values: dict[str, Any], presets: Sequence[str]) -> dict[str, Any
         "stands_for": names["suite"]["tasks"],
         "data": data.names(),
         "metric": get_args(Metric),
+        "range": get_args(Range),
+        "ssim": get_args(Window),
     }
     corrected = values | {
         section: _corrected(_table(values, section), keys)

@@ -30,6 +30,12 @@ FULL_SIZE: tuple[Stage, ...] = ("memory", "profile")
 Metric = Literal["image", "real", "magnitude"]
 """What PSNR and SSIM are taken of: all channels; of a complex image its real channel alone, or its magnitude."""
 
+Range = Literal["fixed", "image", "volume"]
+"""The range of PSNR and SSIM: the set's, or what the true image, or its volume, has between its least and largest."""
+
+Window = Literal["gaussian", "uniform"]
+"""Of SSIM: Gaussian of sigma 1.5 as published, or scikit-image's default of 7 x 7, which fastMRI takes."""
+
 Bound = Literal["exact", "high", "low"]
 """The temporaries inside kernels: as they are (measured, or told by cuDNN), the most they can take, or nothing."""
 
@@ -326,7 +332,8 @@ class Timing(_Part):
 class DataSets(_Part):
     """The images of a training: how many, and of how many patients, volumes, photographs or phantoms.
 
-    `data_range` is that of PSNR and SSIM, `metric` what they are taken of.
+    `data_range` is that of PSNR and SSIM where it is fixed, else its mean over the test images; `range` says which, and
+    `metric` what they are taken of. `acceleration` is the true one of MRI: columns over measured columns.
     """
 
     name: str
@@ -337,6 +344,9 @@ class DataSets(_Part):
     test_subjects: Count
     data_range: float = Field(gt=0, allow_inf_nan=False)
     metric: Metric
+    range: Range = "fixed"
+    ssim: Window = "gaussian"
+    acceleration: float | None = None
 
 
 class Solves(_Part):
