@@ -79,7 +79,7 @@ class Cell:
     @property
     def settings(self) -> dict[str, object]:
         """Everything that decides the result, as plain data; for memory not the cards, which are added to a record."""
-        images = {"noise", "data", "data_options", "metric"} if self.stage != "accuracy" else set()
+        images = {"noise", "data", "data_options", "metric", "range", "ssim"} if self.stage != "accuracy" else set()
         task = self.config.task[self.task].model_dump(exclude={"stands_for", *images})
         settings: dict[str, object] = {
             "model": self.workload.options.told,
@@ -88,7 +88,7 @@ class Cell:
         }
         if self.stage == "profile":
             return settings | {"memory": self.memory.model_dump(exclude={"engine"}), "card": self.largest_card.name}
-        settings[self.stage] = getattr(self.config, self.stage).model_dump(exclude={"workspace", "classical"})
+        settings[self.stage] = getattr(self.config, self.stage).model_dump(exclude={"workspace", "classical", "losses"})
         if self.stage == "timing" and self.timing.batch == "largest" and self.cards:
             settings |= {"memory": self.memory.model_dump(exclude={"engine"}), "card": self.cards[0].name}
         return settings

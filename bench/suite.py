@@ -38,7 +38,8 @@ def cells(
     """The cells of a suite, task by task; `architectures` and `tasks` replace the configuration's own.
 
     Each architecture is trained with each of the configuration's strategies that it can take; `say` hears why not.
-    In the stage accuracy classical methods come after the architectures, so that training begins at once.
+    In the stage accuracy classical methods come after the architectures, so that training begins at once, and each
+    architecture is there once for each of the losses that it is trained with.
 
     Raises:
         UsageError: an unknown architecture, task or operator (the message lists the known ones), or a strategy that
@@ -63,10 +64,23 @@ def cells(
     trained = [(strategies.named(name, made.name), made.laid_on(config)) for name, made in pairs]
     rows = [*trained, *((name, config) for name in dict.fromkeys(classical))]
     return [
-        Cell(stage, name, task, laid, tuple(cards))
+        Cell(stage, name, task, of_loss, tuple(cards))
         for task in dict.fromkeys(chosen_tasks)
         for name, laid in rows
         if has_filtered_backprojection(config.task[task].operator) or name != "filtered backprojection"
+        for of_loss in _by_loss(laid, stage, name)
+    ]
+
+
+def _by_loss(config: Config, stage: Stage, name: str) -> list[Config]:
+    """The configuration with each loss that the architecture is trained with; timing and memory have one."""
+    architecture, _ = strategies.split(name)
+    has_iterates = architecture in models.names() and models.get(architecture).has_iterates
+    losses = config.accuracy.losses if stage == "accuracy" and has_iterates else ()
+    if not losses:
+        return [config]
+    return [
+        config.model_copy(update={"training": config.training.model_copy(update={"loss": loss})}) for loss in losses
     ]
 
 

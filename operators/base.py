@@ -140,6 +140,11 @@ class LinearOperator(torch.nn.Module):
         return noise
 
     @property
+    def acceleration(self) -> float | None:
+        """How many times fewer columns of k-space are measured than there are; None where there is no k-space."""
+        return None
+
+    @property
     def attenuation_scale(self) -> float | None:
         """Measurement over line integral in metres; None where a measurement is not the attenuation of rays."""
         return None

@@ -37,6 +37,7 @@ class MRI(LinearOperator):
         center_fraction: share of the columns that are measured around the centre of k-space; by default
             0.32 / acceleration, fastMRI's 0.08 at 4x and 0.04 at 8x.
         seed: of the mask.
+        exact: measure exactly W / acceleration columns, to the nearest, instead of as many as it happens to be.
         device: of images and k-space.
         dtype: of images and k-space, float32 or float64.
 
@@ -50,6 +51,7 @@ class MRI(LinearOperator):
         acceleration: float = 4.0,
         center_fraction: float | None = None,
         seed: int = 0,
+        exact: bool = False,
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
@@ -67,9 +69,14 @@ class MRI(LinearOperator):
         if center_fraction is None:
             center_fraction = 0.32 / acceleration
         phase = _centring_phase(height).unsqueeze(1) * _centring_phase(width)
-        self._constant("mask", column_mask(width, acceleration, center_fraction, seed).to(self._like))
+        self._constant("mask", column_mask(width, acceleration, center_fraction, seed, exact).to(self._like))
         # Real and imaginary part as a last axis: .to(dtype) would drop the imaginary part of a complex buffer.
         self._constant("phase", torch.view_as_real(phase).to(self._like))
+
+    @property
+    def acceleration(self) -> float | None:
+        """W over the number of measured columns: with a random number of them not quite what was asked for."""
+        return self.mask.numel() / float(self.mask.sum())
 
     def where_measured(self, noise: Tensor) -> Tensor:
         """Noise [..., H, W] in the measured columns alone."""
@@ -86,7 +93,7 @@ class MRI(LinearOperator):
         return _to_channels(image.div_(phase))
 
 
-def column_mask(width: int, acceleration: float, center_fraction: float, seed: int) -> Tensor:
+def column_mask(width: int, acceleration: float, center_fraction: float, seed: int, exact: bool = False) -> Tensor:
     """The random mask of fastMRI, [W]: True where a k-space column is measured.
 
     Args:
@@ -94,6 +101,7 @@ def column_mask(width: int, acceleration: float, center_fraction: float, seed: i
         acceleration: W over the expected number of columns.
         center_fraction: share of the columns measured around column W // 2.
         seed: of the other columns.
+        exact: take as many of the other columns as are missing, each set of them equally likely.
 
     Raises:
         ValueError: the centre alone is more than W / acceleration columns, or the acceleration is below 1.
@@ -104,9 +112,17 @@ def column_mask(width: int, acceleration: float, center_fraction: float, seed: i
             f"MRI got center_fraction {center_fraction}, which is {centre} columns, "
             f"expected at least 0 and at most {width} / {acceleration}"
         )
-    probability = (width / acceleration - centre) / max(width - centre, 1)
-    mask = torch.rand(width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) < probability
     start = (width - centre + 1) // 2
+    generator = torch.Generator().manual_seed(seed)
+    if exact:
+        mask = torch.zeros(width, dtype=torch.bool)
+        mask[start : start + centre] = True
+        others = (~mask).nonzero().flatten()
+        missing = max(round(width / acceleration) - centre, 0)
+        mask[others[torch.randperm(len(others), generator=generator)[:missing]]] = True
+        return mask
+    probability = (width / acceleration - centre) / max(width - centre, 1)
+    mask = torch.rand(width, generator=generator, dtype=torch.float64) < probability
     mask[start : start + centre] = True
     return mask
 

@@ -54,12 +54,14 @@ class ParallelBeam:
         detectors: D, over the image's diagonal.
         angles: over [0, pi).
         extent: side of the image in metres.
+        half_angles: angle j is (j + 1/2) pi / angles instead of j pi / angles.
     """
 
     image_size: int
     detectors: int
     angles: int
     extent: float
+    half_angles: bool = False
 
     @property
     def side(self) -> float:
@@ -125,7 +127,8 @@ class ParallelBeam:
         angle, cell = np.divmod(np.arange(self.angles * self.detectors), self.detectors)
 
         def image(mirror: int, quarters: int) -> Integers:
-            half_turns, turned = np.divmod(mirror * angle + quarters * self.angles // 2, self.angles)
+            mirrored = mirror * angle - (1 if self.half_angles and mirror < 0 else 0)  # -(j + 1/2) = -(j + 1) + 1/2
+            half_turns, turned = np.divmod(mirrored + quarters * self.angles // 2, self.angles)
             ray: Integers = turned * self.detectors + np.where(half_turns % 2 == 1, self.detectors - 1 - cell, cell)
             return ray
 
@@ -138,7 +141,7 @@ class ParallelBeam:
 
     def _normals(self) -> tuple[Floats, Floats]:
         """Each n, [angles] each: its component along x and, since rows count downwards, minus that along y."""
-        theta = np.arange(self.angles) * (math.pi / self.angles)
+        theta = (np.arange(self.angles) + 0.5 * self.half_angles) * (math.pi / self.angles)
         return np.cos(theta), -np.sin(theta)
 
 

@@ -39,6 +39,8 @@ class Radon(LinearOperator):
         image_size: N, the image is N x N pixels.
         detectors: D, cells of the detector.
         angles: number of angles, theta_j = j pi / angles.
+        half_angles: theta_j = (j + 1/2) pi / angles, which is how LoDoPaB-CT was measured: its 1000 angles are
+            (j + 1/2) pi / 1000, of which every fifth from the third on are these 200.
         channels: C; each channel has its own sinogram.
         extent: side of the image in metres.
         normalize: divide by the operator norm, so that ||A|| = 1.
@@ -60,6 +62,7 @@ class Radon(LinearOperator):
         channels: int = 1,
         extent: float = 0.26,
         normalize: bool = True,
+        half_angles: bool = False,
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
@@ -67,7 +70,7 @@ class Radon(LinearOperator):
         image_shape, measurement_shape = self._shapes(image_size, detectors, angles, channels, extent)
         # Built on the CPU and then moved, so that every device gets the same constants.
         super().__init__(image_shape, measurement_shape, "cpu", dtype)
-        self.geometry = geometry = ParallelBeam(image_size, detectors, angles, extent)
+        self.geometry = geometry = ParallelBeam(image_size, detectors, angles, extent, half_angles)
         on_meta = device is not None and torch.device(device).type == "meta"
         has_values = not on_meta and not skips_values()
         pixels, rays = orbits(geometry)

@@ -28,8 +28,8 @@ class Evaluation:
     """What became of some batches.
 
     Attributes:
-        psnr_db: of each image; infinite where the reconstruction is the image, to the last bit.
-        ssim: of each image.
+        psnr_db: of each image, or volume; infinite where the reconstruction is the image, to the last bit.
+        ssim: of each image, or volume.
         seconds: that the reconstructions took, all together.
         finite: whether every reconstruction is a number everywhere, and so near its image that PSNR and SSIM are.
     """
@@ -41,8 +41,18 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(reconstruct: Reconstruct, batches: Sequence[Batch], metrics: Metrics, device: torch.device) -> Evaluation:
-    """Reconstruct batches, which are on the CPU, on `device`, and judge them."""
+def evaluate(
+    reconstruct: Reconstruct,
+    batches: Sequence[Batch],
+    metrics: Metrics,
+    device: torch.device,
+    volumes: Sequence[str] = (),
+) -> Evaluation:
+    """Reconstruct batches, which are on the CPU, on `device`, and judge them.
+
+    `volumes` names the volume that each image is of; where the range is a volume's, each is judged as a whole.
+    """
+    pairs: list[tuple[Tensor, Tensor]] = []
     psnr_db: list[float] = []
     ssim: list[float] = []
     seconds = 0.0
@@ -55,8 +65,14 @@ def evaluate(reconstruct: Reconstruct, batches: Sequence[Batch], metrics: Metric
         _synchronize(device)
         seconds += time.perf_counter() - start
         finite = finite and bool(reconstruction.isfinite().all())
+        if metrics.range == "volume":
+            pairs.append((reconstruction, image))
+            continue
         psnr_db += metrics.psnr_db(reconstruction, image).tolist()
         ssim += metrics.ssim(reconstruction, image).tolist()
+    if pairs:
+        reconstructions, images = (torch.cat(part) for part in zip(*pairs, strict=True))
+        psnr_db, ssim = metrics.of_volumes(reconstructions, images, volumes)
     judged = all(map(is_psnr, psnr_db)) and all(map(math.isfinite, ssim))
     return Evaluation(psnr_db, ssim, seconds, finite and judged)
 

@@ -30,6 +30,7 @@ class Splits:
         validation: batches that steer choices.
         test: batches that decide nothing.
         metrics: how reconstructions are judged.
+        volumes: the subject of each test image.
         described: how many images of how many subjects, for the record.
     """
 
@@ -37,6 +38,7 @@ class Splits:
     validation: list[Batch]
     test: list[Batch]
     metrics: Metrics
+    volumes: list[str]
     described: DataSets
 
 
@@ -58,14 +60,17 @@ def load(name: str, task: Task, options: AccuracySection) -> Splits:
             f'{operator.image_shape[0]}: give "image"'
         )
     data_range = 2 * images.data_range if task.metric == "real" else images.data_range  # [-1, 1] of magnitude [0, 1]
-    metrics = Metrics(data_range, task.metric)
+    metrics = Metrics(data_range, task.metric, task.range, task.ssim)
     tested = spread(len(test), options.test_images)
     validated = spread(len(validation), options.validation_images)
+    shown = _batches(test, tested, options.batch)
+    _check_range(name, shown, metrics)
     return Splits(
         train=train,
         validation=_batches(validation, validated, options.batch),
-        test=_batches(test, tested, options.batch),
+        test=shown,
         metrics=metrics,
+        volumes=[test.images.subjects[index] for index in tested],
         described=DataSets(
             name=images.name,
             train_images=len(train),
@@ -75,8 +80,27 @@ def load(name: str, task: Task, options: AccuracySection) -> Splits:
             test_subjects=len({test.images.subjects[index] for index in tested}),
             data_range=metrics.data_range,
             metric=metrics.of,
+            range=metrics.range,
+            ssim=metrics.window,
+            acceleration=operator.acceleration,
         ),
     )
+
+
+def _check_range(name: str, batches: list[Batch], metrics: Metrics) -> None:
+    """See that no test image spans more than the range that PSNR is taken relative to.
+
+    Raises:
+        UsageError: one does, by more than rounding.
+    """
+    if metrics.range != "fixed":
+        return
+    widest = max(float(metrics.extent(image).max()) for image, _ in batches)
+    if widest > metrics.data_range * (1 + 1e-3):
+        raise UsageError(
+            f"images of task {name} span {widest:.4g}, more than the data range {metrics.data_range:g} of their set: "
+            'give range = "image" in the task'
+        )
 
 
 def spread(available: int, wanted: int) -> list[int]:

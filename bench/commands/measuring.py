@@ -161,6 +161,30 @@ def say_what_diverged(records: list[Record]) -> None:
                 say(f"{record.architecture} on {record.task}, seed {training.seed}, diverged: {training.reason}")
 
 
+LEAST_CONVERGED = 0.5  # of the solves for the test images
+LEAST_VALIDATION_IMAGES = 4
+
+
+def say_what_is_doubtful(records: list[Record]) -> None:
+    """Warn, with numbers, of results that do not mean what they seem to: in one line each, on stderr."""
+    few = {}
+    for record in records:
+        if not record.accuracy:
+            continue
+        if record.accuracy.data.validation_images < LEAST_VALIDATION_IMAGES:
+            few[record.task] = record.accuracy.data.validation_images
+        for training in record.accuracy.trainings:
+            solves = training.test_solves
+            if solves and solves.share < LEAST_CONVERGED:
+                say(
+                    f"{record.architecture} on {record.task}, seed {training.seed}: of {solves.count} fixed points "
+                    f"{solves.converged} were found, the worst residual is {solves.worst_residual:.1e}: raise "
+                    "max_evaluations or lower the learning rate"
+                )
+    for task, images in few.items():
+        say(f"{task}: {images} validation images are too few to choose on, expected {LEAST_VALIDATION_IMAGES} or more")
+
+
 def say_what_was_virtual(records: list[Record]) -> None:
     """In one line on stderr: what answered on the virtual card, and where it cannot answer as a real one would."""
     results = [card for record in records if record.memory for card in record.memory.cards if card.virtual]

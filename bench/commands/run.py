@@ -76,6 +76,7 @@ def run(
         gpu_for,
         measured,
         say_what_diverged,
+        say_what_is_doubtful,
         say_what_was_virtual,
         virtual_cards,
         with_environment,
@@ -145,6 +146,7 @@ def run(
     if len(cells) > 1 and not part:
         report_all(records, output, printed=not json)
     say_what_diverged(records)
+    say_what_is_doubtful(records)
     if json:
         print_json(to_json(records))
     say(summary.counted(records))

@@ -60,7 +60,7 @@ def train(
     import_torch()
     from bench import suite
     from bench.accuracy.checkpoint import Checkpoint
-    from bench.commands.measuring import at_preset, check_none_failed, measured, say_what_diverged
+    from bench.commands.measuring import at_preset, check_none_failed, measured, say_what_diverged, say_what_is_doubtful
     from bench.config import load
     from bench.records.store import RecordStore
     from bench.report.tables import table2
@@ -90,6 +90,7 @@ def train(
     frame = table2.tidy(records)
     print_table(table2.arranged(frame), table2.caption(frame))
     say_what_diverged(records)
+    say_what_is_doubtful(records)
     for cell, record in zip(cells, records, strict=True):
         if record.parameters:
             for training in cell.accuracy.seeds:

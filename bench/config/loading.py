@@ -35,7 +35,7 @@ from bench.config.toml_file import Place, TomlFile, shown
 from bench.errors import UsageError
 from bench.memory.gpus import card_named
 from bench.models.implicit import GRADIENTS
-from bench.records import Metric, Stage
+from bench.records import Metric, Range, Stage, Window
 
 FILE_NAME = "bench.toml"
 
@@ -205,6 +205,7 @@ def _as_spelled(values: dict[str, Any], presets: Sequence[str]) -> dict[str, Any
         "accuracy": {
             "device": get_args(Device),
             "schedule": get_args(Schedule),
+            "losses": get_args(Loss),
             "gradient": list(GRADIENTS),
             "classical": get_args(Classical),
         },
@@ -215,6 +216,8 @@ def _as_spelled(values: dict[str, Any], presets: Sequence[str]) -> dict[str, Any
         "stands_for": names["suite"]["tasks"],
         "data": data.names(),
         "metric": get_args(Metric),
+        "range": get_args(Range),
+        "ssim": get_args(Window),
     }
     corrected = values | {
         section: _corrected(_table(values, section), keys)

@@ -16,7 +16,7 @@ from bench.memory.search import LARGEST_BATCH
 from bench.models.architectures.base import ModelOptions
 from bench.models.implicit import gradient_called
 from bench.names import Name
-from bench.records import Metric, Stage
+from bench.records import Metric, Range, Stage, Window
 
 Classical = Literal["initialisation", "filtered backprojection", "gradient descent", "total variation"]
 """What stands beside the trained architectures, untrained."""
@@ -140,6 +140,7 @@ class AccuracySection(_Section):
         steps: optimiser steps of a training.
         batch: images of a step.
         schedule: of the learning rate over the steps.
+        losses: one training each of every architecture that has iterates before its last; none: that of [training].
         gradient: through fixed points, if it is not that of [model].
         seeds: one training each; the first one's reconstructions are kept.
         validate_every: steps between two looks at the validation images.
@@ -154,6 +155,7 @@ class AccuracySection(_Section):
     steps: Count
     batch: Batch
     schedule: Schedule
+    losses: tuple[Loss, ...] = ()
     gradient: str | None = None
     seeds: tuple[Seed, ...] = Field(min_length=1, max_length=1000)
     validate_every: Count
@@ -221,7 +223,8 @@ class NoiseSection(_Section):
 class Task(_Section):
     """[task.NAME]: an operator with its options, the paper's name for it; noise and images of the accuracy stage.
 
-    `metric` is what PSNR and SSIM are taken of: "real" and "magnitude" are for complex images (mri).
+    `metric` is what PSNR and SSIM are taken of: "real" and "magnitude" are for complex images (mri). `range` is what
+    they are relative to: the image set's, each image's, or its volume's; `ssim` the window of the latter.
     `stands_for` names tasks that memory and time do not tell apart: the accuracy stage has them in this one's place.
     """
 
@@ -232,6 +235,8 @@ class Task(_Section):
     noise: NoiseSection = NoiseSection()
     data: str | None = None
     metric: Metric = "image"
+    range: Range = "fixed"
+    ssim: Window = "gaussian"
     data_options: dict[str, Any] = {}
 
 

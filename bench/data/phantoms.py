@@ -7,6 +7,7 @@ the ellipses.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,11 +94,14 @@ class Texture:
         return image
 
 
-def render(ellipses: list[Ellipse], texture: Texture, height: int, width: int) -> Array:
-    """The ellipses painted one over the other on 0, values kept in [0, 1]: [height, width]."""
+def render(ellipses: list[Ellipse], texture: Texture, height: int, width: int, roughness: float = 1.0) -> Array:
+    """The ellipses painted one over the other on 0, values kept in [0, 1]: [height, width].
+
+    `roughness` multiplies that of every ellipse.
+    """
     pixel = (2 / width, 2 / height)
     columns, rows = _centres(width), _centres(height)
-    rough = texture.render(columns, rows, pixel)
+    rough = roughness * texture.render(columns, rows, pixel)
     image = np.zeros((height, width))
     for ellipse in ellipses:
         box = ellipse.box(columns, rows, pixel)
@@ -119,17 +123,26 @@ class _Phantoms(ImageSet):
         image_shape: see ``ImageSet``.
         seed: another seed gives other phantoms.
         count: number of phantoms; by default 2,000 to train, 50 to validate, 50 to test.
+        texture: times the usual strength of what is inside the ellipses; 0: each has one value.
     """
 
     licence = "none needed"
     origin = "generated"
 
     def __init__(
-        self, split: Split, image_shape: tuple[int, int, int], seed: int = 0, count: int | None = None
+        self,
+        split: Split,
+        image_shape: tuple[int, int, int],
+        seed: int = 0,
+        count: int | None = None,
+        texture: float = 1.0,
     ) -> None:
         super().__init__(split, image_shape)
         if count is not None and count < 1:
             raise UsageError(f"{self.name} got count {count}, expected at least 1 phantom")
+        if not 0 <= texture < math.inf:
+            raise UsageError(f"{self.name} got texture {texture}, expected a finite number of at least 0")
+        self.texture = texture
         self.seed = seed
         self.subjects = [f"phantom {seed}/{split}/{index}" for index in range(count or COUNTS[split])]
 
@@ -138,7 +151,7 @@ class _Phantoms(ImageSet):
 
     def _render(self, ellipses: list[Ellipse], index: int) -> Array:
         texture = Texture.draw(self._stream("texture", index))
-        return render(ellipses, texture, *self.image_shape[1:])
+        return render(ellipses, texture, *self.image_shape[1:], roughness=self.texture)
 
 
 class CtPhantoms(_Phantoms):

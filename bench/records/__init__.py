@@ -14,8 +14,10 @@ from bench.records.values import (
     Elapsed,
     Metric,
     PsnrDb,
+    Range,
     Seconds,
     Stage,
+    Window,
 )
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "Profile",
     "Provenance",
     "PsnrDb",
+    "Range",
     "Record",
     "Row",
     "Seconds",
@@ -49,5 +52,6 @@ __all__ = [
     "Timing",
     "Training",
     "Validation",
+    "Window",
     "united",
 ]

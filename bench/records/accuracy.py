@@ -7,13 +7,14 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from bench.names import RelativeName
-from bench.records.values import AnyFloat, Count, Elapsed, Metric, Part, Positive, PsnrDb
+from bench.records.values import AnyFloat, Count, Elapsed, Metric, Part, Positive, PsnrDb, Range, Window
 
 
 class DataSets(Part):
     """The images of a training: how many, and of how many patients, volumes, photographs or phantoms.
 
-    `data_range` is that of PSNR and SSIM, `metric` what they are taken of.
+    `data_range` is that of PSNR and SSIM where it is fixed, else its mean over the test images; `range` says which, and
+    `metric` what they are taken of. `acceleration` is the true one of MRI: columns over measured columns.
     """
 
     name: str
@@ -24,6 +25,9 @@ class DataSets(Part):
     test_subjects: Count
     data_range: float = Field(gt=0, allow_inf_nan=False)
     metric: Metric
+    range: Range = "fixed"
+    ssim: Window = "gaussian"
+    acceleration: float | None = None
 
 
 class Solves(Part):

@@ -16,6 +16,12 @@ FULL_SIZE: tuple[Stage, ...] = ("memory", "profile")
 Metric = Literal["image", "real", "magnitude"]
 """What PSNR and SSIM are taken of: all channels; of a complex image its real channel alone, or its magnitude."""
 
+Range = Literal["fixed", "image", "volume"]
+"""The range of PSNR and SSIM: the set's, or what the true image, or its volume, has between its least and largest."""
+
+Window = Literal["gaussian", "uniform"]
+"""Of SSIM: Gaussian of sigma 1.5 as published, or scikit-image's default of 7 x 7, which fastMRI takes."""
+
 Bound = Literal["exact", "high", "low"]
 """The temporaries inside kernels: as they are (measured, or told by cuDNN), the most they can take, or nothing."""
 

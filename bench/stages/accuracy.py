@@ -70,7 +70,7 @@ def _training(trainer: Trainer, tell: Tell) -> Training:
     except DivergedError as error:
         return _diverged(trainer.seed, str(error), trainer.curve, trainer.seconds)
     network = Network(trainer.model)
-    done = evaluate(network, trainer.splits.test, trainer.splits.metrics, trainer.device)
+    done = evaluate(network, trainer.splits.test, trainer.splits.metrics, trainer.device, trainer.splits.volumes)
     solves = counted(network.solves, trainer.workload.options.solver.tolerance)
     return _judged(trainer.seed, done, trainer.curve, trainer.seconds, solves)
 
@@ -133,7 +133,7 @@ def _classical(cell: Cell, splits: Splits, device: torch.device, folder: Path) -
         value = max(judged, key=psnr_db.__getitem__, default=value)
     seconds = time.perf_counter() - start
     reconstruct = method.at(operator, value)
-    done = evaluate(reconstruct, splits.test, splits.metrics, device)
+    done = evaluate(reconstruct, splits.test, splits.metrics, device, splits.volumes)
     training = _judged(cell.accuracy.seeds[0], done, [], seconds, worst_gap=reconstruct.worst_gap)
     ended = training.status == "ok"
     reconstructions = keep(cell, operator, reconstruct, splits.test, device, folder) if ended else None

@@ -153,6 +153,7 @@ class Architecture(nn.Module):
         name: as in the paper's tables.
         table_column: place in the paper's tables; other architectures come after.
         counts_frozen_operator: whether table 3 counts the operator's fixed kernel in #Params.
+        has_iterates: whether there are iterates before the last, which an auxiliary loss can be of.
         can_checkpoint: whether ``options.checkpoint`` means anything here.
         has_fixed_points: whether ``options.gradient`` does.
         can_be_lean: whether ``options.kept_share`` does.
@@ -162,6 +163,7 @@ class Architecture(nn.Module):
     name: ClassVar[str] = ""
     table_column: ClassVar[int] = 1000
     counts_frozen_operator: ClassVar[bool] = True
+    has_iterates: ClassVar[bool] = True
     can_checkpoint: ClassVar[bool] = False
     has_fixed_points: ClassVar[bool] = False
     can_be_lean: ClassVar[bool] = False

@@ -32,6 +32,7 @@ class DEQ4IP(Architecture):
     table_column = 2
     has_fixed_points = True
     can_be_lean = True
+    has_iterates = False
 
     def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__(operator, options)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from bench.accuracy.metrics import Metrics
 
@@ -53,3 +53,26 @@ def test_the_magnitude_does_not_see_the_phase():
     assert image.psnr_db(turned, IMAGE).max() < 10
     absolute = IMAGE.norm(dim=1, keepdim=True), NOISY.norm(dim=1, keepdim=True)
     assert torch.equal(magnitude.psnr_db(NOISY, IMAGE), image.psnr_db(absolute[1], absolute[0]))
+
+
+def test_the_range_of_an_image_is_its_own():
+    """dival's convention for LoDoPaB-CT: largest minus smallest value of each true image."""
+    own = Metrics(2.0, "image", "image")
+    for n in range(3):
+        extent = float(IMAGE[n].max() - IMAGE[n].min())
+        one = Metrics(extent, "image")
+        pair = NOISY[n : n + 1], IMAGE[n : n + 1]
+        assert float(own.psnr_db(NOISY, IMAGE)[n]) == pytest.approx(float(one.psnr_db(*pair)), abs=1e-4)
+        assert float(own.ssim(NOISY, IMAGE)[n]) == pytest.approx(float(one.ssim(*pair)), abs=1e-5)
+
+
+def test_fastmris_evaluation_is_scikit_images_of_each_volume():
+    """fastMRI's evaluate.py: magnitudes, range the volume's largest, SSIM as scikit-image has it by default."""
+    fastmri = Metrics(1.0, "magnitude", "volume", "uniform")
+    psnr_db, ssim = fastmri.of_volumes(NOISY, IMAGE, ["knee", "other", "knee"])
+    magnitudes = {name: np.linalg.norm(part.numpy(), axis=1) for name, part in (("noisy", NOISY), ("image", IMAGE))}
+    for place, slices in enumerate(([0, 2], [1])):
+        noisy, image = magnitudes["noisy"][slices], magnitudes["image"][slices]
+        assert psnr_db[place] == pytest.approx(peak_signal_noise_ratio(image, noisy, data_range=image.max()), abs=1e-4)
+        expected = [structural_similarity(a, b, data_range=image.max()) for a, b in zip(image, noisy, strict=True)]
+        assert ssim[place] == pytest.approx(np.mean(expected), abs=1e-6)

@@ -186,7 +186,10 @@ def test_help_needs_no_torch(bench):
             ("--stages", "memory,time"),
             "--stages: got 'time', expected 'memory', 'profile', 'timing' or 'accuracy'",
         ),
-        (("--stages", "timing", "--preset", "tiniest"), "unknown preset 'tiniest': known are auto, paper, demo, tiny"),
+        (
+            ("--stages", "timing", "--preset", "tiniest"),
+            "unknown preset 'tiniest': known are auto, paper, demo, evening, tiny",
+        ),
         (("--config", "nowhere.toml"), "no configuration file at nowhere.toml"),
         (("--config", "not.toml"), "not.toml is not TOML"),
         (("--config", "unknown.toml"), "unknown.toml line 2: suite.colour: unknown key"),

@@ -68,6 +68,17 @@ def test_exact_projections_of_discs(angles):
     assert relative_error(radon(image[None, None])[0, 0], expected) < 0.02
 
 
+def test_half_angles_are_lodopabs():
+    """Every fifth of its 1000 angles (j + 1/2) pi / 1000 from the third on, as an operator with all has them."""
+    image = torch.rand(1, 1, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    few, all_of_them = (
+        Radon(12, 17, angles, normalize=False, half_angles=True, dtype=torch.float64) for angles in (200, 1000)
+    )
+    torch.testing.assert_close(few(image), all_of_them(image)[:, :, 2::5], rtol=0, atol=1e-14)
+    first = all_of_them.geometry._normals()
+    assert math.atan2(-first[1][0], first[0][0]) == pytest.approx(0.5 * math.pi / 1000)
+
+
 def to_dense(rows: SparseRows, width: int) -> Tensor:
     matrix = torch.zeros(len(rows.ends) - 1, width, dtype=rows.weights.dtype)
     row = torch.arange(len(matrix)).repeat_interleave(rows.ends.diff().long())
@@ -76,9 +87,9 @@ def to_dense(rows: SparseRows, width: int) -> Tensor:
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(size=st.integers(1, 9), detectors=st.integers(1, 14), angles=st.integers(1, 13))
-def test_symmetries_change_nothing(size, detectors, angles):
-    radon = Radon(size, detectors, angles, normalize=False, dtype=torch.float64)
+@given(size=st.integers(1, 9), detectors=st.integers(1, 14), angles=st.integers(1, 13), half=st.booleans())
+def test_symmetries_change_nothing(size, detectors, angles, half):
+    radon = Radon(size, detectors, angles, normalize=False, half_angles=half, dtype=torch.float64)
     rays = hat_rows(radon.geometry.rays, np.arange(angles * detectors), torch.float64)
     pixels = hat_rows(radon.geometry.pixels, np.arange(size**2), torch.float64)
     A = to_dense(rays, size**2)

@@ -74,7 +74,9 @@ DATA = DataSets(
 )
 
 
-def training(psnr_db=(30.0, 32.0), ssim=(0.8, 0.9), *, seed=0, curve=(), seconds=100.0, evaluation_seconds=1.0):
+def training(
+    psnr_db=(30.0, 32.0), ssim=(0.8, 0.9), *, seed=0, curve=(), seconds=100.0, evaluation_seconds=1.0, **given
+):
     return Training(
         seed=seed,
         status="ok",
@@ -83,6 +85,7 @@ def training(psnr_db=(30.0, 32.0), ssim=(0.8, 0.9), *, seed=0, curve=(), seconds
         ssim=list(ssim),
         training_seconds=seconds,
         evaluation_seconds=evaluation_seconds,
+        **given,
     )
 
 
@@ -104,9 +107,11 @@ def accuracy(architecture, *trainings, task="ct", data=DATA, reconstructions=Non
     return record("accuracy", architecture, task, accuracy=result, **given)
 
 
-def points(norms, *, loss=1.0, evaluations=None, residual=None):
+def points(norms, *, loss=1.0, evaluations=None, residual=None, **given):
     return [
-        Point(step=step, loss=loss, gradient_norm=norm, solver_evaluations=evaluations, solver_residual=residual)
+        Point(
+            step=step, loss=loss, gradient_norm=norm, solver_evaluations=evaluations, solver_residual=residual, **given
+        )
         for step, norm in enumerate(norms, 1)
     ]
 

@@ -29,7 +29,10 @@ LEAST_SIDE = 2  # pixels
 DETAIL = 4  # the detail's side is the image's over this
 MAGNIFIED = 0.42  # of the picture's side, that the detail takes
 RED = "#e41a1c"
-ERROR_QUANTILE = 0.995  # of the learned methods' errors: the end of the scale
+SHOWN = ("gradient descent", "total variation")
+"""Of the classical methods those that stand beside the learned ones; the initialisation is there in any case."""
+
+ERROR_QUANTILE = 0.995  # of all methods' errors but the initialisation's: the end of the scale
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def panels(records: Iterable[Record], folder: Path) -> list[Panel]:
         OSError: they cannot be read, are no regular file or outside the folder.
         ValueError: such a file is damaged, or its shapes differ from the other methods'.
     """
-    done = [record for record in newest(in_order(records), "accuracy") if record.architecture not in CLASSICAL]
+    newest_of_each = newest(in_order(records), "accuracy")
+    done = [record for record in newest_of_each if record.architecture in SHOWN or record.architecture not in CLASSICAL]
     kept: dict[str, dict[str, dict[str, Floats]]] = {}
     data = {}
     for record in done:

@@ -17,6 +17,9 @@ RATIO_LIMITS = (1.5, 3.0)
 GRADIENT_SPREAD_LIMIT = 3.0
 """Upper over lower quartile of the gradient norms in the second half of a training."""
 
+CONVERGED_LIMIT = 0.9
+"""Of the solves in the second half of a training: with fewer that found their fixed point it is none of one's own."""
+
 PSNR_LIMIT_DB = 0.25
 """A better reconstruction is better by more. With it the paper's numbers lead to its words for LU, DEQ4IP, LUSER-DW."""
 
@@ -57,7 +60,8 @@ RULES = (
     "Times, size and memory: the ratio to the best method of the same task (geometric mean over tasks), then the "
     f"quantity; up to {RATIO_LIMITS[0]:g}x Fast or Small, up to {RATIO_LIMITS[1]:g}x Moderate, beyond Slow or Large. "
     "Stability: Unstable where a training diverged, or the quartiles of the gradient norms in the second half of "
-    f"training lie more than {GRADIENT_SPREAD_LIMIT:g}x apart; the solver's are those of the first and second half. "
+    f"training lie more than {GRADIENT_SPREAD_LIMIT:g}x apart, or fewer than {CONVERGED_LIMIT:.0%} of the solves there "
+    "came within their tolerance; the solver's numbers are those of the first and second half. "
     "Expressiveness: PSNR less that of the best method of no more memory, and of the best of all (means over tasks); "
     f"Low where the first lacks more than {PSNR_LIMIT_DB:g} dB, High where the second does not, else Moderate."
 )
@@ -111,7 +115,10 @@ def _by_stability(judged: Property, values: pd.DataFrame) -> dict[str, Verdict]:
             if not np.isnan(second):
                 since = "" if np.isnan(first) else f"{first:{digits}} to "  # a training of one step has no first half
                 numbers.append(f"{unit} {since}{second:{digits}}")
-        stable = not diverged and not spread > GRADIENT_SPREAD_LIMIT
+        converged = of_method["solves_converged_second_half"].mean()
+        if not np.isnan(converged):
+            numbers.append(f"{converged:.0%} of solves converged")
+        stable = not diverged and not spread > GRADIENT_SPREAD_LIMIT and not converged < CONVERGED_LIMIT
         verdicts[str(method)] = Verdict(judged.words[0 if stable else 1], ", ".join(numbers))
     return verdicts
 

@@ -12,8 +12,13 @@ from bench.records import DataSets, Record, Training
 from bench.report.methods import INITIALISATION, in_order, loss, problem
 from bench.report.paper import paper_tables
 
+CONVERGED = 0.99
+"""A share of solves below it is said beside the table."""
+
 PAPERS_DATA = ("CelebA", "LoDoPaB-CT", "fastMRI")
 IN_PAPER = {"final": "final", "auxiliary": "aux"}  # the paper's table has the losses under these names
+
+_COLUMNS = {"ssim": "ssim_window"}  # of the data's fields: those that another column's name would hide
 
 
 def tidy(records: Iterable[Record]) -> pd.DataFrame:
@@ -54,12 +59,14 @@ def _row(record: Record) -> dict[str, Any]:
         "gradient": record.settings["model"]["gradient"],
         "steps": record.settings["accuracy"]["steps"],
         "torch": record.provenance.torch,
-        **dict.fromkeys(DataSets.model_fields),
+        **{_COLUMNS.get(name, name): None for name in DataSets.model_fields},
         "seeds": 0,
         "diverged": 0,
         **dict.fromkeys(("psnr_db", "psnr_db_over_images", "psnr_db_over_seeds"), np.nan),
         **dict.fromkeys(("ssim", "ssim_over_images", "ssim_over_seeds"), np.nan),
         "gain_db": np.nan,
+        "solves_converged": np.nan,
+        "worst_gap": np.nan,
         "psnr_db_in_paper": psnr_db,
         "ssim_in_paper": ssim,
     }
@@ -70,10 +77,19 @@ def _row(record: Record) -> dict[str, Any]:
     diverged = len(accuracy.trainings) - len(trained)
     return (
         row
-        | accuracy.data.model_dump()
+        | {_COLUMNS.get(name, name): value for name, value in accuracy.data.model_dump().items()}
         | {"status": record.status if trained else "diverged", "seeds": len(accuracy.trainings), "diverged": diverged}
         | (_metrics(trained) if trained else {})
+        | _convergence(trained)
     )
+
+
+def _convergence(trained: list[Training]) -> dict[str, float]:
+    """The share of the test images' fixed points that were found, and the worst duality gap; nothing of neither."""
+    solves = [training.test_solves for training in trained if training.test_solves]
+    gaps = [training.worst_gap for training in trained if training.worst_gap is not None]
+    found = {"solves_converged": sum(s.converged for s in solves) / sum(s.count for s in solves)} if solves else {}
+    return found | ({"worst_gap": max(gaps)} if gaps else {})
 
 
 def _metrics(trained: list[Training]) -> dict[str, float]:
@@ -143,11 +159,21 @@ def caption(frame: pd.DataFrame) -> str:
         .drop_duplicates()
         .to_numpy()
     )
+    found = done[done["solves_converged"].notna()]
+    share = found["solves_converged"].min() if len(found) else 1.0
+    short = ", ".join(
+        f"{row.architecture} on {row.task} {row.solves_converged:.0%}"
+        for row in found[found["solves_converged"] < CONVERGED].itertuples()
+    )
+    of_which = short or f"at least {share:.0%} of every method"
+    solved = f" Fixed points of test images found: {of_which}." if len(found) else ""
+    gaps = done["worst_gap"].max()
+    solved += "" if pd.isna(gaps) else f" Total variation to a relative duality gap of at most {gaps:.0e}."
     papers = (done["preset"] == "paper") & done["name"].isin(PAPERS_DATA)
     note = "" if papers.all() else " Ranks methods on small data; does not compare with published numbers."
     return (
         f"PSNR and SSIM: mean ± standard deviation over test images{over_seeds} (gain over the initialisation, dB) / "
-        f"the paper's. {tasks}. Sizes: {sizes}; torch {', '.join(done['torch'].unique())}.{note}"
+        f"the paper's. {tasks}. Sizes: {sizes}; torch {', '.join(done['torch'].unique())}.{solved}{note}"
     )
 
 
@@ -155,9 +181,16 @@ def _images(of_task: pd.DataFrame) -> str:
     """The data of a task, by its last record."""
     row = of_task.iloc[-1]
     part = {"real": " of the real channel", "magnitude": " of the magnitude"}.get(row.metric, "")
+    if row.range == "fixed":
+        relative = f"data range {row.data_range:g}{part}"
+    else:
+        relative = f"range that of each {row.range}{part}"
+    window = ", SSIM with a uniform window" if row.ssim_window == "uniform" else ""
+    measured = "" if pd.isna(row.acceleration) else f", {row.acceleration:.2f}x accelerated"
     return (
         f"{row.task}: {row['name']}, {row.image_shape}, trained on {_count(row.train_images, row.train_subjects)}, "
-        f"tested on {_count(row.test_images, row.test_subjects)}, data range {row.data_range:g}{part}"
+        f"tested on {_count(row.test_images, row.test_subjects)}, {relative}{window}"
+        f"{measured}"
     )
 
 

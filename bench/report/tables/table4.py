@@ -87,6 +87,8 @@ def _stability(trainings: Sequence[Training]) -> dict[str, float]:
         "diverged": sum(training.status == "diverged" for training in trainings),
         "gradient_norm_spread": geometric_mean([_ratio(upper, lower) for lower, upper in quartiles]),
     }
+    solved = [half["solver_converged"].astype(float).mean() for half in second]
+    stability["solves_converged_second_half"] = pd.Series(solved, dtype=float).mean()
     for name, halves in (("first_half", first), ("second_half", second)):
         evaluations = pd.Series([half["solver_evaluations"].astype(float).mean() for half in halves], dtype=float)
         residuals = [half["solver_residual"].astype(float).dropna() for half in halves]

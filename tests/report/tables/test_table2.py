@@ -1,6 +1,7 @@
 import pytest
 from handmade import DATA, accuracy, diverged, failed, training
 
+from bench.records import Solves
 from bench.report.cells import best
 from bench.report.tables import table2
 
@@ -116,3 +117,27 @@ def test_an_infinite_psnr_has_no_spread_and_no_gain_over_another():
         "31.00 ± 1.41 / 31.79",
     ]
     assert best(["inf (+inf) / 30.59", "31.00", "infinite"], "most") == [True, False, False]
+
+
+def caption(*records):
+    return table2.caption(table2.tidy(records))
+
+
+def test_the_caption_says_which_fixed_points_were_found_and_how_near_a_minimum_is():
+    def solves(converged):
+        return training(test_solves=Solves(count=4, converged=converged, worst_residual=0.1))
+
+    found, short = accuracy("LUSER-SW", solves(4)), accuracy("DEQ4IP", solves(3), training(seed=1))
+    minimised = accuracy("total variation", training(worst_gap=8e-4))
+    assert "Fixed points of test images found: at least 100% of every method." in caption(found)
+    told = caption(found, short, minimised)
+    assert "of test images found: DEQ4IP on ct 75%. Total variation to a relative duality gap of at most 8e-04." in told
+    assert "Fixed points" not in caption(minimised)
+
+
+def test_the_caption_says_the_true_acceleration_and_another_range():
+    other = {"acceleration": 320 / 36, "range": "volume", "metric": "magnitude", "ssim": "uniform"}
+    data = DATA.model_copy(update=other)
+    told = caption(accuracy("LUSER-SW", training(), task="mri-8x", data=data))
+    assert "range that of each volume of the magnitude, SSIM with a uniform window, 8.89x accelerated" in told
+    assert "accelerated" not in caption(accuracy("LUSER-SW", training()))

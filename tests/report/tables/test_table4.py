@@ -67,6 +67,21 @@ def test_the_quartiles_of_the_gradient_norms_decide(upper, word):
     assert cell == f"{word} (0 of 1 diverged, norms {upper:.2f}x) / Stable"
 
 
+@pytest.mark.parametrize(("second", "word"), [(0.9, "Stable"), (0.89, "Unstable")])
+def test_solves_that_find_no_fixed_point_are_unstable(second, word):
+    """Over all seeds and tasks, in the second half of training."""
+    halves = [
+        points([1.0] * 2, evaluations=5, residual=1e-3, solver_converged=0.0)
+        + points([1.0] * 2, evaluations=5, residual=1e-3, solver_converged=share)
+        for share in (1.0, 2 * second - 1)
+    ]
+    cell = cells(accuracy("DEQ4IP", *(training(curve=curve, seed=seed) for seed, curve in enumerate(halves))))
+    assert cell["DEQ4IP"]["training stability"] == (
+        f"{word} (0 of 2 diverged, norms 1.00x, evaluations 5.0 to 5.0, residual 1.0e-03 to 1.0e-03, "
+        f"{second:.0%} of solves converged) / Unstable"
+    )
+
+
 def test_one_diverged_training_is_unstable():
     record = accuracy("LUSER-SW", training(curve=points([1.0] * 4)), diverged(seed=1))
     cell = cells(record)["LUSER-SW"]["training stability"]

@@ -1,0 +1,74 @@
+"""Fixed points that are ones: found from the first step on, judged solve by solve, and said where they were not."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bench import config, models, suite
+from bench.accuracy import splits as splits_of
+from bench.accuracy.evaluation import counted
+from bench.cell import Cell
+from bench.models.anderson import SolveStatistics
+
+PRESETS = ("demo", "evening", "paper")
+TASKS = ("deblurring", "ct", "mri-4x", "mri-8x")
+SMALL = {  # of the task's options, so that the preset `paper` is quick too
+    "deblurring": {"image_shape": [3, 24, 24]},
+    "ct": {"image_size": 24, "detectors": 34, "angles": 12},
+    "mri-4x": {"image_shape": [2, 32, 32]},
+    "mri-8x": {"image_shape": [2, 32, 32]},
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_deq4ip_finds_its_fixed_point_from_the_first_step_on(preset, task):
+    """The solve of every image, and the one for its gradient, in every preset and on every task; in float64 further."""
+    settings = config.load(config.default_path(), preset=preset)
+    options = settings.task[task].options | SMALL[task]
+    settings = settings.model_copy(update={"task": {task: settings.task[task].model_copy(update={"options": options})}})
+    workload = Cell("accuracy", "DEQ4IP", task, settings).workload
+    some = settings.accuracy.model_copy(update={"validation_images": 2, "test_images": 1, "batch": 2})
+    image, measurement = splits_of.load(task, workload.task, some).validation[0]
+    torch.manual_seed(0)
+    model = workload.build(torch.device("cpu"))
+    assert model.paper_parameters == {"deblurring": 558_580, "ct": 556_033}.get(task, 557_185)
+    loss, reconstruction = workload.loss(model, image, measurement)
+    loss.backward()
+    (solve,) = reconstruction.solves
+    assert counted([solve], workload.options.solver.tolerance).share == 1
+    assert counted([solve.backward], (workload.options.backward_solver or workload.options.solver).tolerance).share == 1
+    solver = replace(workload.options.solver, max_evaluations=100, tolerance=1e-9)
+    model = replace(workload, options=replace(workload.options, solver=solver)).build(torch.device("cpu")).double()
+    with torch.no_grad():
+        (solve,) = model(measurement.double()).solves
+    assert float(solve.residuals.max()) <= 1e-9
+
+
+def test_solves_are_counted():
+    def solve(*residuals):
+        return SolveStatistics(torch.ones(len(residuals), dtype=torch.int64), torch.tensor(residuals))
+
+    found = counted([solve(1e-4, 2e-3), solve(5e-4, float("inf"))], 1e-3)
+    assert (found.count, found.converged, found.worst_residual, found.share) == (4, 2, float("inf"), 0.5)
+    assert counted([], 1e-3) is None
+
+
+def test_every_architecture_is_trained_with_each_loss_that_it_has():
+    """The paper's Table 2: seven columns, as DEQ4IP has one iterate."""
+    settings = config.load(config.default_path(), {"accuracy": {"losses": ["final", "auxiliary"], "classical": []}})
+    cells = suite.cells(settings, tasks=["ct"], stage="accuracy")
+    columns = [(cell.architecture, cell.workload.training.loss) for cell in cells]
+    unrolled = [(name, loss) for name in ("LU-DnCNN", "LUSER-SW", "LUSER-DW") for loss in ("final", "auxiliary")]
+    assert sorted(columns) == sorted([*unrolled, ("DEQ4IP", "final")])
+    assert len({cell.key for cell in cells}) == 7
+    assert len(suite.cells(settings, tasks=["ct"], stage="timing")) == len(models.names())
+
+
+def test_filtered_backprojection_is_for_operators_that_have_it():
+    settings = config.load(config.default_path())
+    found = {
+        cell.task for cell in suite.cells(settings, stage="accuracy") if cell.architecture == "filtered backprojection"
+    }
+    assert found == {"ct"}
