@@ -30,7 +30,7 @@ def plot(
     from bench.files import write_atomically
     from bench.pool import available_cores, pool
     from bench.records.store import read_records
-    from bench.report.plots import PLOTS, files, shown
+    from bench.report.plots.catalogue import PLOTS, files, shown
     from bench.report.plots.style import FORMATS
 
     suffixes = known("--formats", "format", formats, FORMATS) or ["png"]

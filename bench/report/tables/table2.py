@@ -13,6 +13,13 @@ from bench.report.methods import INITIALISATION, in_order, loss, problem
 from bench.report.paper import paper_tables
 
 PAPERS_DATA = ("CelebA", "LoDoPaB-CT", "fastMRI")
+PARTS = {
+    "the paper's number": r" / [\d.]+$",
+    "gain over the initialisation, dB": r" \([+-][\d.]+\)(?= |$)",
+    "spread over images, and over seeds": r"( ± [\d.]+)+$",
+}
+"""What a cell says after its mean, the last first."""
+
 IN_PAPER = {"final": "final", "auxiliary": "aux"}  # the paper's table has the losses under these names
 
 
