@@ -51,7 +51,7 @@ def credit(records: Sequence[Record]) -> str:
     parts = [
         f"bench {_names(each.bench for each in made)}",
         f"torch {_names(each.torch for each in made)}",
-        *(f"commit {commit}" for commit in dict.fromkeys(each.commit for each in made) if commit),
+        *(f"commit {one_line(commit)}" for commit in dict.fromkeys(each.commit for each in made) if commit),
         _days(records),
     ]
     return ", ".join(filter(None, parts))
