@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.common import DEFAULT_OUTPUT, Names, check_folder, known, say
+from bench.commands.common import DEFAULT_OUTPUT, Names, busy, check_folder, known, say
 from bench.garbage import collector_paused
 
 
@@ -41,7 +41,7 @@ def plot(
     check_folder("--output", output)
     _refuse_existing([output / f"{name}.{suffix}" for name in names for suffix in suffixes], force)
     pictures: dict[Path, bytes] = {}
-    with pool(min(available_cores(), len(names))) as workers:
+    with busy("drawing"), pool(min(available_cores(), len(names))) as workers:
         drawn = {name: workers.submit(files, name, found, folder, suffixes) for name in reversed(names)}
         for name, future in reversed(drawn.items()):  # the last ones take longest, and were begun first
             try:

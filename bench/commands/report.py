@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands.common import DEFAULT_OUTPUT, Names, check_folder, known, say
+from bench.commands.common import DEFAULT_OUTPUT, Names, busy, check_folder, known, say
 from bench.garbage import collector_paused
 
 if TYPE_CHECKING:  # pandas takes a second to import: only a report pays for it
@@ -45,8 +45,9 @@ def report(
     if wanted != [TERMINAL]:
         check_folder("--output", output)
     folders = records or [DEFAULT_OUTPUT]
-    made = _report(_read(folders), selected, folders, with_figures="html" in wanted)
-    files = _files(made, wanted)
+    with busy("reading records, arranging tables, drawing"):
+        made = _report(_read(folders), selected, folders, with_figures="html" in wanted)
+        files = _files(made, wanted)
     _write(files, output, force=force)
     if TERMINAL in wanted:
         _print(made)
