@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.common import ConfigFile
+from bench.commands.common import ConfigFile, import_torch
 from bench.commands.conclusion import AllowImprovement, Force, Json, Junit, conclude, refuse_existing
 from bench.garbage import collector_paused
 
@@ -26,6 +26,7 @@ def compare(
 
     Exits with 0 if nothing that can be compared changed, 1 if something is worse or better, 4 if nothing can be.
     """
+    import_torch()
     from bench.config import load
     from bench.regression.baseline import read_set
     from bench.regression.verdicts import compare

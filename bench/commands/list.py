@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bench.commands.common import ConfigFile
+from bench.commands.common import ConfigFile, import_torch
 
 if TYPE_CHECKING:
     from bench.memory import Card
@@ -24,6 +24,7 @@ def list_known(
     config: ConfigFile = None,
 ) -> None:
     """The architectures, operators, tasks and cards that there are to choose from."""
+    import_torch()
     from bench import models, operators, strategies
     from bench.config import load
     from bench.memory.gpus import CARDS

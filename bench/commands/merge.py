@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from bench.commands.common import say
+from bench.commands.common import import_torch, say
 
 if TYPE_CHECKING:  # torch and pandas take over a second to import: only a merge pays for them
     from bench.config import Config
@@ -34,6 +34,7 @@ def merge(
     Records of the same cell have to agree; what else belongs to a record, such as reconstructions, comes with it. The
     output folder may be one of those merged.
     """
+    import_torch()
     from bench.commands.tables import report, report_all
     from bench.config import load
     from bench.records import merging

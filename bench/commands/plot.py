@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.common import DEFAULT_OUTPUT, Names, check_folder, known, say
+from bench.commands.common import DEFAULT_OUTPUT, Names, busy, check_folder, known, say
 from bench.garbage import collector_paused
 
 
@@ -30,7 +30,7 @@ def plot(
     from bench.files import write_atomically
     from bench.pool import available_cores, pool
     from bench.records.store import read_records
-    from bench.report.plots import PLOTS, files, shown
+    from bench.report.plots.catalogue import PLOTS, files, shown
     from bench.report.plots.style import FORMATS
 
     suffixes = known("--formats", "format", formats, FORMATS) or ["png"]
@@ -41,7 +41,7 @@ def plot(
     check_folder("--output", output)
     _refuse_existing([output / f"{name}.{suffix}" for name in names for suffix in suffixes], force)
     pictures: dict[Path, bytes] = {}
-    with pool(min(available_cores(), len(names))) as workers:
+    with busy("drawing"), pool(min(available_cores(), len(names))) as workers:
         drawn = {name: workers.submit(files, name, found, folder, suffixes) for name in reversed(names)}
         for name, future in reversed(drawn.items()):  # the last ones take longest, and were begun first
             try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands.common import DEFAULT_OUTPUT, Names, check_folder, known, say
+from bench.commands.common import DEFAULT_OUTPUT, Names, busy, check_folder, known, say
 from bench.garbage import collector_paused
 
 if TYPE_CHECKING:  # pandas takes a second to import: only a report pays for it
@@ -45,8 +45,9 @@ def report(
     if wanted != [TERMINAL]:
         check_folder("--output", output)
     folders = records or [DEFAULT_OUTPUT]
-    made = _report(_read(folders), selected, folders, with_figures="html" in wanted)
-    files = _files(made, wanted)
+    with busy("reading records, arranging tables, drawing"):
+        made = _report(_read(folders), selected, folders, with_figures="html" in wanted)
+        files = _files(made, wanted)
     _write(files, output, force=force)
     if TERMINAL in wanted:
         _print(made)
@@ -65,8 +66,10 @@ def _report(records: list[Record], selected: list[str], folders: Sequence[Path],
     """Tables and provenance, and beside them, in processes of their own, the plots."""
     from bench.errors import NotComparableError
     from bench.pool import available_cores, pool
+    from bench.report.chosen import cards_of
     from bench.report.formats import Report
     from bench.report.provenance import provenance
+    from bench.report.summary import found
     from bench.report.tables import tables
 
     with pool(available_cores()) as workers:
@@ -76,14 +79,14 @@ def _report(records: list[Record], selected: list[str], folders: Sequence[Path],
             raise NotComparableError(
                 f"nothing to report: the {len(records)} records in {_names(folders)} fill none of {', '.join(selected)}"
             )
-        return Report(made, provenance=provenance(records), figures=list(_figures(drawn)))
+        return Report(made, list(_figures(drawn)), provenance(records), found(records, cards_of(records), "high"))
 
 
 def _start_drawing(
     workers: Executor, records: list[Record], selected: list[str], folder: Path
-) -> dict[str, Future[dict[str, bytes]]]:
+) -> dict[str, Future[dict[str, str]]]:
     """The plots of the stages that the selected tables show, by name; the last ones, which take longest, begin."""
-    from bench.report.plots import PLOTS, files, shown
+    from bench.report.plots.catalogue import PLOTS, panels, shown
     from bench.report.tables import TABLES
 
     tasks = {record.task for record in records}
@@ -94,25 +97,25 @@ def _start_drawing(
     run = folder.parent if folder.name == "records" else folder
     found = shown(records)
     return {
-        name: workers.submit(files, name, found, run, ["svg"])
+        name: workers.submit(panels, name, found, run)
         for name, plot in reversed(PLOTS.items())
         if stages.issuperset(plot.needs.split(","))
     }
 
 
-def _figures(drawn: dict[str, Future[dict[str, bytes]]]) -> Iterator[Figure]:
+def _figures(drawn: dict[str, Future[dict[str, str]]]) -> Iterator[Figure]:
     """The plots that there are data for, in their order, with a word on those whose files are missing or damaged."""
     from bench.report.formats import Figure
 
     for name, future in reversed(drawn.items()):
         try:
-            svg = future.result().get("svg")
+            panels = future.result()
         except (OSError, ValueError) as error:
             say(f"{name} left out: {error}")
             continue
-        if svg:
+        if panels:
             caption = name.replace("-", " ").replace("psnr", "PSNR")
-            yield Figure(name, caption[0].upper() + caption[1:], svg.decode())
+            yield Figure(name, caption[0].upper() + caption[1:], panels)
 
 
 def _files(made: Report, wanted: Iterable[str]) -> dict[str, bytes]:

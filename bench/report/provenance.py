@@ -33,12 +33,34 @@ def provenance(records: Sequence[Record]) -> Provenance:
         "Time on": _names(record.timing.device for record in records if record.timing),
         "torch": _names(record.provenance.torch for record in records),
         "bench": _names(record.provenance.bench for record in records),
+        "Measured": _days(records),
+        "Commit": _names(record.provenance.commit for record in records if record.provenance.commit),
     }
     return Provenance(
+        heading=tuple(filter(None, (summary["Tasks"], summary["Measured"], summary["Commit"]))),
+        credit=credit(records),
         summary={name: text for name, text in summary.items() if text},
         shared_settings={group: dict(sorted(shared[group].items())) for group in sorted(shared)},
         records=pd.DataFrame(rows).map(one_line),
     )
+
+
+def credit(records: Sequence[Record]) -> str:
+    """Where numbers come from, on one line: "bench 0.1.0, torch 2.13.0, commit 6e387df9bd25, 2026-11-28"."""
+    made = [record.provenance for record in records]
+    parts = [
+        f"bench {_names(each.bench for each in made)}",
+        f"torch {_names(each.torch for each in made)}",
+        *(f"commit {one_line(commit)}" for commit in dict.fromkeys(each.commit for each in made) if commit),
+        _days(records),
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _days(records: Sequence[Record]) -> str:
+    """From the first to the last day on which they were made."""
+    days = sorted({record.provenance.made.date().isoformat() for record in records})
+    return " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""
 
 
 def _group(record: Record) -> str:

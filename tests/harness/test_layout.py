@@ -4,6 +4,7 @@ bench.memory stands alone.
 """
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,29 @@ def test_what_needs_no_extra_does_without():
         at_import = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
         found += [(path, name) for name in imports(at_import) if name.split(".")[0] in EXTRAS]
     assert not found
+
+
+def imported_at_once(path, known):
+    """The modules of ours that a file imports while it is itself imported; what only type checkers read is left out."""
+    tree = ast.parse(path.read_text())
+    at_import = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    names = set()
+    for node in ast.walk(at_import):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    # `from package import module` needs the module; the package itself only for names of its own.
+    packages = {name.rpartition(".")[0] for name in names if name in known}
+    return {name for name in names if name in known and not (name in packages and known[name].name == "__init__.py")}
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    files = list((ROOT / "bench").rglob("*.py"))
+    known = {}
+    for path in files:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        known[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    graph = {name: imported_at_once(path, known) - {name} for name, path in known.items()}
+    assert sum(map(len, graph.values())) > 500
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle

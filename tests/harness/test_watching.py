@@ -4,6 +4,7 @@ import io
 import sys
 from types import SimpleNamespace
 
+import handmade
 import pytest
 from rich.console import Console
 from rich.progress import Progress as Bar
@@ -53,6 +54,24 @@ def test_a_terminal_hears_that_pytorch_is_imported(is_terminal, monkeypatch, cap
     monkeypatch.setenv("FORCE_COLOR", "1")
     import_torch()
     assert ("importing PyTorch" in capsys.readouterr().err) is is_terminal
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["report", "--formats", "terminal"], "reading records"),
+        (["plot", "--select", "largest-batch"], "drawing"),
+        (["list"], "importing PyTorch"),
+        (["compare", "results/runs", "results/runs"], "importing PyTorch"),
+        (["merge", "results/runs", "--output", "all"], "importing PyTorch"),
+    ],
+)
+def test_what_takes_seconds_says_so_in_a_terminal(bench, tmp_path, monkeypatch, command, said):
+    handmade.stored(tmp_path / "results/runs/records", handmade.memory("DEQ4IP", 2**29))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert said in bench(*command).stderr
 
 
 def test_what_goes_on_may_have_brackets(monkeypatch, capsys):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 import pandas as pd
@@ -18,7 +19,8 @@ class Table:
 
     `tidy` has one row per observation, for programs. `arranged` is text, for people, in the paper's arrangement.
     Its first `labels` columns name groups of rows: where the first is empty, they are those of the row above. `best` is
-    True where a cell of `arranged` is the best of its comparison.
+    True where a cell of `arranged` is the best of its comparison. `parts` are patterns of what a cell has at its end
+    besides its own number, by their names, the last one first; a page shows them on demand.
     """
 
     name: str
@@ -28,21 +30,27 @@ class Table:
     caption: str
     best: pd.DataFrame
     labels: int
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture: a whole SVG file as text."""
+    """A picture: whole SVG files as text, one for each task."""
 
     name: str
     caption: str
-    svg: str
+    panels: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the numbers come from: the settings that records of a stage and preset share, and a row per record."""
+    """Where the numbers come from: the settings that records of a stage and preset share, and a row per record.
 
+    `heading` says it in a few words: tasks, days and commits. `credit` is the line beneath a table or picture.
+    """
+
+    heading: tuple[str, ...]
+    credit: str
     summary: dict[str, str]
     shared_settings: dict[str, dict[str, str]]
     records: pd.DataFrame
@@ -50,11 +58,12 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything there is to show."""
+    """Everything there is to show; `found` is the answer in a sentence."""
 
     tables: list[Table]
     figures: list[Figure]
     provenance: Provenance
+    found: str = ""
 
 
 class Format(Protocol):

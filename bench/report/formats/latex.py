@@ -1,4 +1,8 @@
-r"""LaTeX: each table as a tabular for \input (it needs array and booktabs), and report.tex, which shows them all."""
+r"""LaTeX: each table as a tabular for \input (it needs array and booktabs), and report.tex, which shows them all.
+
+In report.tex each is a float with caption and label (`\ref{tab:table3}`); each file says in its first line where its
+numbers come from.
+"""
 
 from __future__ import annotations
 
@@ -55,12 +59,15 @@ _DOCUMENT = r"""\documentclass{article}
 
 def files(report: Report) -> dict[str, bytes]:
     r"""NAME.tex for \input, and report.tex, a document of them all."""
-    shown = [
-        f"\\section*{{{escape(table.title)}}}\n\\fitted{{{table.name}}}\n\n\\medskip\n{escape(table.caption)}\n\\clearpage"
+    origin = f"% {report.provenance.credit}\n"
+    floats = [
+        f"\\begin{{table}}[p]\n\\caption{{\\textbf{{{escape(table.title)}.}} {escape(table.caption)}}}\n"
+        f"\\label{{tab:{table.name}}}\n\\centering\\fitted{{{table.name}}}\n\\end{{table}}\n\\clearpage"
         for table in report.tables
     ]
-    contents = {f"{table.name}.tex": _tabular(table) for table in report.tables}
-    contents["report.tex"] = _DOCUMENT.replace("%s", "\n\n".join(shown))
+    shown = [*floats, f"\\noindent {escape(report.provenance.credit)}"]
+    contents = {f"{table.name}.tex": origin + _tabular(table) for table in report.tables}
+    contents["report.tex"] = origin + _DOCUMENT.replace("%s", "\n\n".join(shown))
     return {name: text.encode() for name, text in contents.items()}
 
 

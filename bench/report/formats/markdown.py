@@ -13,7 +13,7 @@ from bench.report.terminal import markdown
 
 def files(report: Report) -> dict[str, bytes]:
     """One file with all tables; the best of each comparison in bold."""
-    sections = ["# bench report", *(_section(table) for table in report.tables)]
+    sections = ["# bench report", *(_section(table) for table in report.tables), escape(report.provenance.credit)]
     return {"report.md": ("\n\n".join(sections) + "\n").encode()}
 
 

@@ -37,6 +37,35 @@ for (const table of document.querySelectorAll("table")) {
   });
 }
 
+// Filters: a choice for each column that names rows. Rows that are left out are hidden, and sorting leaves them so.
+function choice(name, values) {
+  const select = document.createElement("select");
+  for (const value of [null, ...values]) select.add(new Option(value ?? "all", value ?? ""));
+  const label = document.createElement("label");
+  label.append(`${name.trim() || "row"}: `, select);
+  return [label, select];
+}
+
+for (const table of document.querySelectorAll("table.grouped")) {
+  const rows = [...table.tBodies[0].rows];
+  const heads = [...table.tHead.rows[0].cells];
+  const controls = table.closest(".shown").querySelector(".controls");
+  const filters = [];
+  for (const place of heads.keys()) {
+    if (place >= table.dataset.labels && !heads[place].classList.contains("rows")) continue;
+    const values = [...new Set(rows.map((row) => row.cells[place].textContent))].filter(Boolean);
+    if (values.length < 2 || values.length > 40) continue;
+    const [label, select] = choice(heads[place].textContent, values);
+    controls.insertBefore(label, controls.children[filters.length] ?? null);
+    filters.push([place, select]);
+    select.addEventListener("change", () => {
+      const wanted = (row) => filters.every(([at, { value }]) => !value || row.cells[at].textContent === value);
+      for (const row of rows) row.hidden = !wanted(row);
+      table.classList.toggle("filtered", filters.some(([, { value }]) => value));
+    });
+  }
+}
+
 // Light and dark: the system's choice, until the reader makes one.
 const root = document.documentElement;
 const button = document.getElementById("theme");

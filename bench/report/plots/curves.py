@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from bench.records import Record, Training
 from bench.report.methods import CLASSICAL, by_task, conditions, label, newest
-from bench.report.plots.style import Look, finish, log_scale, looks, new_figure, plot_to_infinity
+from bench.report.plots.style import Look, finish, log_scale, looks, new_figure, plot_to_infinity, tip
 
 WINDOWS = 15  # the moving median of the loss spans a curve's length over this
 
@@ -46,9 +46,13 @@ def _draw_training(above: Any, beneath: Any, training: Training, look: Look, nam
     curve = pd.DataFrame([point.model_dump() for point in training.curve]).set_index("step")
     loss = curve["loss"].rolling(max(len(curve) // WINDOWS, 1), min_periods=1, center=True).median()
     # Markers stand apart, so that lines can be told from each other where they lie close.
-    above.plot(loss.index, loss, **look.line, linewidth=1.2, markersize=4, markevery=max(len(loss) // 5, 1), label=name)
+    every = max(len(loss) // 5, 1)
+    (line,) = above.plot(loss.index, loss, **look.line, linewidth=1.2, markersize=4, markevery=every, label=name)
+    tip(line, said := f"{name}, seed {training.seed}")
     psnr_db = curve["validation_psnr_db"].dropna()
-    plot_to_infinity(beneath, list(psnr_db.index), list(psnr_db), look.line, linewidth=1.2, markersize=5, label=name)
+    plot_to_infinity(
+        beneath, list(psnr_db.index), list(psnr_db), look.line, said, linewidth=1.2, markersize=5, label=name
+    )
     if training.status == "diverged" and np.isfinite(loss).any():
         last = loss.index[np.isfinite(loss)][-1]
         above.plot(last, loss[last], color=look.color, marker="x", markersize=10, markeredgewidth=2.5)

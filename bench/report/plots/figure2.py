@@ -32,6 +32,7 @@ RED = "#e41a1c"
 SHOWN = ("gradient descent", "total variation")
 """Of the classical methods those that stand beside the learned ones; the initialisation is there in any case."""
 
+FEW_PIXELS = 128  # along a side; a panel of an SVG file has about as many
 ERROR_QUANTILE = 0.995  # of all methods' errors but the initialisation's: the end of the scale
 
 
@@ -173,7 +174,7 @@ def draw_panels(panels: Sequence[Panel]) -> Figure:
                 above[place].text(
                     0.5, -0.03, f"{panel.psnr_db[method]:.2f} dB", **_UNDER, transform=above[place].transAxes
                 )
-                beneath[place].imshow(errors[method], cmap=scale.cmap, norm=scale.norm, interpolation="nearest")
+                beneath[place].imshow(errors[method], cmap=scale.cmap, norm=scale.norm, **_pixels(errors[method]))
             else:
                 above[place].text(0.5, 0.5, "none", ha="center", va="center", transform=above[place].transAxes)
         _show(above[-1], panel.truth, panel)
@@ -193,10 +194,15 @@ def _error(image: Floats, truth: Floats) -> Floats:
     return error.mean(axis=-1) if error.ndim == 3 else error
 
 
+def _pixels(image: Floats) -> dict[str, str]:
+    """Pixels as squares; an image of few is stored as it is, and the reader's program enlarges it."""
+    return {"interpolation": "none" if max(image.shape) <= FEW_PIXELS else "nearest"}
+
+
 def _show(axes: Any, image: Floats, panel: Panel) -> None:
     """The image, a red box around the detail, and the detail magnified in the corner that is farthest from it."""
-    how: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
     image = image.clip(0, 1)
+    how: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1, **_pixels(image)}
     height, width = image.shape[:2]
     (row, column), side = panel.start, panel.side
     axes.imshow(image, **how)

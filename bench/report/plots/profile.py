@@ -11,59 +11,74 @@ from matplotlib.figure import Figure
 
 from bench.records import Composition, Profile, Record
 from bench.report.methods import by_task, label, newest
-from bench.report.plots.style import finish, new_figure
+from bench.report.plots.palette import CONTEXT, LIMIT, NORMALISATIONS, NOTE, OTHER_ACTIVATIONS
+from bench.report.plots.style import finish, new_figure, task_grid, tip
 from bench.report.plots.timeline import COLORS, RESERVED_ALONE, allocated_at_moment, bands
 from bench.units import GiB
 
-_CONTEXT = "CUDA context"
 _SAVED = "saved activations"
 _THINNEST = 300  # of the card's memory: what takes less than this part of it in every event cannot be seen
+_LEAST_SHARE = 0.01  # of a bar: what takes less of all of them is drawn as one part, and has one entry in the legend
+_REST = "all else"
 _LABELS = {"fragmentation": "reserved beside blocks"}
 _LOOKS: dict[str, dict[str, Any]] = {
-    _CONTEXT: {"facecolor": "#8c8c8c"},
-    **{name: {"facecolor": color} for name, color in COLORS.items() if name != "fragmentation"},
+    **{name: {"facecolor": color} for name, color in COLORS.items()},
     f"{_SAVED}: convolutions": {"facecolor": COLORS[_SAVED]},
-    f"{_SAVED}: normalisations": {"facecolor": "#fae7b5", "hatch": "...", "edgecolor": "#b98d1f"},
-    f"{_SAVED}: others": {"facecolor": "#b98d1f"},
-    "temporaries": {"facecolor": COLORS["temporaries"]},
-    "workspace": {"facecolor": COLORS["workspace"]},
-    "rounding": {"facecolor": COLORS["rounding"]},
-    "fragmentation": {"facecolor": COLORS["fragmentation"]} | RESERVED_ALONE,
+    f"{_SAVED}: normalisations": {"facecolor": NORMALISATIONS[0]},
+    f"{_SAVED}: others": {"facecolor": OTHER_ACTIVATIONS[0]},
+    "fragmentation": RESERVED_ALONE,
+    _REST: {"facecolor": CONTEXT[0]},
 }
-"""Of what a bar is made of, from the bottom up."""
+_ORDER = [
+    *("parameters", "buffers", "optimiser state", "gradients", "batch"),
+    *(f"{_SAVED}: {kind}" for kind in ("convolutions", "normalisations", "others")),
+    *("temporaries", "workspace", "rounding", _REST, "fragmentation"),
+]
+"""Of what a bar is made of, from the left."""
 
 
 def composition(records: Sequence[Record]) -> Figure | None:
-    """Stacked bars: what the peak is made of at each method's largest batch on the card, and below at equal batches."""
+    """Stacked bars: what each method's peak is made of at the same batch, where memory is no limit."""
     records = newest(records, "profile")
     if not records:
         return None
     tasks = by_task(records)
-    figure = new_figure(3.7 * len(tasks), 5.8)
-    grid = figure.subplots(2, len(tasks), squeeze=False)
-    for (task, of_task), (above, below) in zip(tasks.items(), grid.T, strict=True):
-        profiles = {label(record, records): record.profile for record in of_task if record.profile}
-        card = next(iter(profiles.values()))
-        _draw_bars(above, {n: _parts(p.composition, p.context_bytes) for n, p in profiles.items()})
-        total = card.total_bytes / GiB
-        above.axhline(total, color="#606060", linewidth=1, linestyle=(0, (6, 3)), label="the card")
-        _write_above(above, [_batch(profile) for profile in profiles.values()], [total] * len(profiles))
-        above.set_title(f"{task}, {card.card}", pad=16)
-        peaks = [profile.reference.peak_reserved_bytes / GiB for profile in profiles.values()]
-        _draw_bars(below, {name: _parts(profile.reference) for name, profile in profiles.items()})
-        _write_above(below, [f"{peak:.3g}" for peak in peaks], peaks)
-        below.set_title(f"{task}, batch {card.reference.batch}, memory no limit", pad=12)
+    rows = max(len(of_task) for of_task in tasks.values())
+    figure, axes_of = task_grid(list(tasks), 3.9, 1.1 + 0.34 * rows)
+    compositions = [(record, record.profile.reference) for record in records if record.profile]
+    seen = _seen([_parts(made_of) for _, made_of in compositions])
+    for task, of_task in tasks.items():
+        axes = axes_of[task]
+        made_of = {label(record, records): record.profile.reference for record in of_task if record.profile}
+        _draw_bars(axes, {name: _joined(_parts(each), seen) for name, each in made_of.items()}, task)
+        for place, each in enumerate(made_of.values()):
+            peak = each.peak_reserved_bytes / GiB
+            axes.annotate(f"{peak:.2f}", (peak, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.set_title(f"{task}, batch {next(iter(made_of.values())).batch}")
+        axes.set_xlabel("peak reserved, GiB")
+        axes.margins(x=0.18)
     finish(figure)
     return figure
 
 
-def _parts(made_of: Composition, context_bytes: int = 0) -> dict[str, int]:
-    """Bytes by what a bar shows; they add up to the context and what is reserved."""
-    parts = Counter({_CONTEXT: context_bytes})
+def _parts(made_of: Composition) -> dict[str, int]:
+    """Bytes by what a bar shows; they add up to what is reserved."""
+    parts: Counter[str] = Counter()
     for category, groups in made_of.size_bytes.items():
         for group, size in groups.items():
             parts[f"{_SAVED}: {_kind(group)}" if category == _SAVED else category] += size
     return parts
+
+
+def _seen(bars: Sequence[Mapping[str, int]]) -> set[str]:
+    """The parts that take enough of some bar to be seen."""
+    return {name for parts in bars for name, size in parts.items() if size >= _LEAST_SHARE * sum(parts.values())}
+
+
+def _joined(parts: Mapping[str, int], seen: set[str]) -> dict[str, int]:
+    """The parts that are seen, and all others as one."""
+    rest = sum(size for name, size in parts.items() if name not in seen)
+    return {name: size for name, size in parts.items() if name in seen} | ({_REST: rest} if rest else {})
 
 
 def _kind(group: str) -> str:
@@ -74,22 +89,22 @@ def _kind(group: str) -> str:
     return "normalisations" if "norm" in operation else "others"
 
 
-def _draw_bars(axes: Any, bars: Mapping[str, Mapping[str, int]]) -> None:
-    bottom = np.zeros(len(bars))
-    for name, look in _LOOKS.items():
-        heights = np.array([parts.get(name, 0) for parts in bars.values()]) / GiB
-        if heights.any():
-            axes.bar(list(bars), heights, 0.7, bottom, label=_LABELS.get(name, name), linewidth=0, **look)
-        bottom += heights
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("GiB")
-    axes.grid(axis="x", visible=False)
-    axes.tick_params(axis="x", labelrotation=20)
-
-
-def _write_above(axes: Any, texts: Sequence[str], heights: Sequence[float]) -> None:
-    for place, (text, height) in enumerate(zip(texts, heights, strict=True)):
-        axes.annotate(text, (place, height), (0, 3), textcoords="offset points", ha="center", fontsize=8)
+def _draw_bars(axes: Any, bars: Mapping[str, Mapping[str, int]], task: str) -> None:
+    left = np.zeros(len(bars))
+    for name in _ORDER:
+        look = _LOOKS[name]
+        widths = np.array([parts.get(name, 0) for parts in bars.values()]) / GiB
+        if widths.any():
+            shown = _LABELS.get(name, name)
+            edge = {"edgecolor": "white", "linewidth": 0.5} if "hatch" not in look else {"linewidth": 0}
+            drawn = axes.barh(list(bars), widths, 0.7, left, label=shown, **edge | look)
+            for method, bar, width in zip(bars, drawn.patches, widths, strict=True):
+                tip(bar, f"{method} on {task}: {shown}, {width:.2f} GiB")
+        left += widths
+    axes.set_xlim(left=0)
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
 
 
 def _batch(profile: Profile) -> str:
@@ -123,13 +138,13 @@ def _draw_step(axes: Any, profile: Profile, name: str) -> None:
     axes.set_axis_on()
     axes.grid(visible=False)
     bands(axes, step, GiB, _LABELS, least_bytes=profile.usable_bytes // _THINNEST)
-    axes.axhline(usable, color="#b00020", linestyle=(0, (6, 3)), linewidth=1.2, label="usable on the card")
+    axes.axhline(usable, color=LIMIT[0], linestyle=(0, (6, 3)), linewidth=1.2, label="usable on the card")
     height = allocated_at_moment(step) / GiB
     marker = {"marker": "v", "linestyle": "none", "color": "black", "markersize": 5}
     axes.plot([step.moment], [height], label="most allocated", **marker)
     for span in step.phases:
         if span.phase == "backward":
-            axes.axvline(span.start, color="#707070", linewidth=0.8, linestyle=":", label="backward begins")
+            axes.axvline(span.start, color=NOTE[0], linewidth=0.8, linestyle=":", label="backward begins")
     axes.set_ylim(0, 1.08 * usable)
     axes.set_title(f"{name}, {_batch(profile)}", fontsize=9, pad=5)
     axes.set_ylabel(f"GiB of {profile.card}", fontsize=8)

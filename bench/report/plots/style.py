@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from io import BytesIO
@@ -16,23 +17,26 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from bench.report.paper import paper_tables
+from bench.report.plots.palette import NOTE
 
 FORMATS = ("png", "svg", "pdf")
 
 _STYLE_FILE = Path(__file__).with_name("bench.mplstyle")
-_HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---", "ooo", "+++")
+_TIP = "tip:"  # begins the names of shapes that say what they are
+_TIPPED = re.compile(rf"""(<g) id=(["']){_TIP}(.*?)\2>""")
 _FEW_NUMBERS = 150  # a logarithmic axis that spans less has 2 and 5 beside 1
 _NO_DECADE = 5  # one that spans less is no more than a part of a decade
 _UNDATED: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+_SIGNATURE_INCHES = 0.22
+_ABOUT = {"png": "Description", "svg": "Description", "pdf": "Subject"}
 
 
 class Look(NamedTuple):
-    """What tells a method apart: in colour, in grey, as a point, as a line and as an area."""
+    """What tells a method apart: in colour, and in grey as a point and as a line."""
 
     color: str
     marker: str
     linestyle: Any
-    hatch: str
 
     @property
     def line(self) -> dict[str, Any]:
@@ -43,11 +47,6 @@ class Look(NamedTuple):
     def point(self) -> dict[str, Any]:
         """Of a point."""
         return {"color": self.color, "marker": self.marker, "linestyle": "none"}
-
-    @property
-    def area(self) -> dict[str, Any]:
-        """Of a bar."""
-        return {"facecolor": self.color, "hatch": self.hatch, "edgecolor": "white", "linewidth": 0}
 
 
 def style() -> AbstractContextManager[None]:
@@ -63,10 +62,7 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
     cycle = list(matplotlib.rcParams["axes.prop_cycle"])
     methods = list(methods)
     places = {name: place for place, name in enumerate(dict.fromkeys([*paper_tables()["parameters"]["ct"], *methods]))}
-    return {
-        method: Look(**cycle[places[method] % len(cycle)], hatch=_HATCHES[places[method] % len(_HATCHES)])
-        for method in methods
-    }
+    return {method: Look(**cycle[places[method] % len(cycle)]) for method in methods}
 
 
 def new_figure(width_inches: float, height_inches: float) -> Figure:
@@ -76,15 +72,37 @@ def new_figure(width_inches: float, height_inches: float) -> Figure:
     return figure
 
 
-def as_files(figure: Figure, formats: Iterable[str]) -> dict[str, bytes]:
-    """The figure as files of some of `FORMATS`; the same bytes at any time."""
-    return {suffix: _as_file(figure, suffix) for suffix in formats}
+def tip(artist: Artist, text: str) -> None:
+    """Say what a shape is: the title that it has in an SVG file, which browsers show under the pointer."""
+    artist.set_gid(_TIP + text)
 
 
-def _as_file(figure: Figure, suffix: str) -> bytes:
+def as_files(figure: Figure, formats: Iterable[str], about: str = "") -> dict[str, bytes]:
+    """The figure as files of some of `FORMATS`; the same bytes at any time.
+
+    Args:
+        figure: what is drawn.
+        formats: of the files.
+        about: where the numbers come from; it stands in the files' metadata.
+    """
+    return {suffix: _as_file(figure, suffix, about) for suffix in formats}
+
+
+def _as_file(figure: Figure, suffix: str, about: str) -> bytes:
     file = BytesIO()
-    figure.savefig(file, format=suffix, metadata=_UNDATED[suffix])
-    return file.getvalue()
+    metadata = _UNDATED[suffix] | ({_ABOUT[suffix]: about} if about else {})
+    figure.savefig(file, format=suffix, metadata=metadata)
+    content = file.getvalue()
+    return _TIPPED.sub(r"\1><title>\3</title>", content.decode()).encode() if suffix == "svg" else content
+
+
+def sign(figure: Figure, text: str) -> None:
+    """Write beneath a finished figure where its numbers come from."""
+    _extend_beneath(figure, _SIGNATURE_INCHES)
+    height = figure.get_figheight()
+    for legend in figure.legends:
+        legend.set_bbox_to_anchor((0, _SIGNATURE_INCHES / height, 1, 1))
+    figure.text(0.06 / figure.get_figwidth(), 0.06 / height, text, fontsize=7, color=NOTE[0])
 
 
 def task_grid(
@@ -126,9 +144,17 @@ def _extend_beneath(figure: Figure, inches: float) -> None:
     figure.subplots_adjust(bottom=(panels.bottom * old + inches) / new, top=(panels.top * old + inches) / new)
 
 
-def plot_to_infinity(axes: Any, x: Sequence[float], y: Sequence[float], look: Mapping[str, Any], **how: Any) -> None:
-    """Plot a line or points; those at infinity stand on the upper edge, which says so, and are not joined."""
-    axes.plot([a for a, b in zip(x, y, strict=True) if b != math.inf], [b for b in y if b != math.inf], **look, **how)
+def plot_to_infinity(
+    axes: Any, x: Sequence[float], y: Sequence[float], look: Mapping[str, Any], said: str, **how: Any
+) -> None:
+    """Plot a line or points; those at infinity stand on the upper edge, which says so, and are not joined.
+
+    `said` is what the line or the points are.
+    """
+    (line,) = axes.plot(
+        [a for a, b in zip(x, y, strict=True) if b != math.inf], [b for b in y if b != math.inf], **look, **how
+    )
+    tip(line, said)
     at_infinity = [a for a, b in zip(x, y, strict=True) if b == math.inf]
     if at_infinity:
         edge = axes.get_xaxis_transform()
@@ -149,7 +175,7 @@ def log_scale(axes: Any, which: Literal["x", "y", "both"]) -> None:
         low, high = getattr(axes, f"get_{name}lim")()
         axis = getattr(axes, f"{name}axis")
         if high < _NO_DECADE * low:  # a LogLocator would name every number, one over the other
-            axis.set_major_locator(MaxNLocator(4))
+            axis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
         else:
             axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < _FEW_NUMBERS * low else (1,)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))

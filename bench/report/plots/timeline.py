@@ -9,26 +9,17 @@ from typing import Any
 import numpy as np
 
 from bench.records import StepTimeline
+from bench.report.plots.palette import FAINT, LIMIT, MEMORY, NOTE
+from bench.report.plots.style import as_files, new_figure, style, tip
 from bench.units import GiB, MiB, format_bytes
 
 SUFFIXES = (".png", ".svg", ".pdf")
 EVENTS = 1500  # more points than that no picture shows
 
-# Of categories, from the bottom up. Neighbours differ in lightness, so that bands can be told apart in grey and by the
-# colour-blind.
-COLORS = {
-    "parameters": "#16324f",
-    "buffers": "#8fb8de",
-    "optimiser state": "#5b2a6e",
-    "gradients": "#e3b5d6",
-    "batch": "#6b4200",
-    "saved activations": "#f2c75c",
-    "temporaries": "#c2410c",
-    "workspace": "#a9d8bd",
-    "rounding": "#3d3d3d",
-    "fragmentation": "#f0f0f0",
-}
-RESERVED_ALONE = {"hatch": "////", "edgecolor": "#9a9a9a"}
+COLORS = {category: light for category, (light, _) in MEMORY.items()}
+"""Of categories, from the bottom up. Neighbours differ in lightness."""
+
+RESERVED_ALONE = {"facecolor": FAINT[0], "hatch": "////", "edgecolor": COLORS["fragmentation"]}
 """How the last category looks, which is reserved and not allocated."""
 
 _LEAST_SPAN = 0.04  # of the width, that a phase must take to be named
@@ -50,8 +41,6 @@ def draw(
     Raises:
         OSError: it cannot be written.
     """
-    from bench.report.plots.style import as_files, new_figure, style
-
     unit, unit_name = (GiB, "GiB") if usable_bytes >= GiB else (MiB, "MiB")
     usable = usable_bytes / unit
     with style():
@@ -59,7 +48,7 @@ def draw(
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
         bands(axes, timeline, unit, {name: f"{name}, {format_bytes(size)}" for name, size in size_bytes.items()})
-        axes.axhline(usable, color="#b00020", linestyle=(0, (6, 3)), label="usable on the card")
+        axes.axhline(usable, color=LIMIT[0], linestyle=(0, (6, 3)), label="usable on the card")
         axes.set_ylim(0, usable * 1.14)
         axes.grid(visible=False)
         _name_phases(axes, timeline, usable)
@@ -82,10 +71,10 @@ def bands(axes: Any, timeline: StepTimeline, unit: int, labels: Mapping[str, str
     tops = np.cumsum(np.array(list(timeline.size_bytes.values())), axis=0) / unit
     for place, (name, size_bytes) in enumerate(timeline.size_bytes.items()):
         if max(size_bytes) >= least_bytes:
-            look = RESERVED_ALONE if name == "fragmentation" else {}
-            color, order = COLORS[name], 1 - place / len(tops)
-            label = labels.get(name, name)
-            axes.stairs(tops[place], edges, fill=True, facecolor=color, linewidth=0, label=label, zorder=order, **look)
+            look = RESERVED_ALONE if name == "fragmentation" else {"facecolor": COLORS[name]}
+            label, order = labels.get(name, name), 1 - place / len(tops)
+            band = axes.stairs(tops[place], edges, fill=True, linewidth=0, label=label, zorder=order, **look)
+            tip(band, f"{name}: up to {max(size_bytes) / unit:.3g} {'GiB' if unit == GiB else 'MiB'}")
     axes.stairs(tops[-1], edges, baseline=None, color="black", linewidth=1, label="reserved")
     axes.set_xlim(edges[0], edges[-1])
 
@@ -104,10 +93,10 @@ def innermost(place: str) -> str:
 def _name_phases(axes: Any, timeline: StepTimeline, usable: float) -> None:
     for span in timeline.phases:
         if span.start:
-            axes.axvline(span.start, ymax=usable * 1.10 / (usable * 1.14), color="#707070", linewidth=0.8)
+            axes.axvline(span.start, ymax=usable * 1.10 / (usable * 1.14), color=NOTE[0], linewidth=0.8)
         if span.stop - span.start >= _LEAST_SPAN * timeline.events:
             middle = (span.start + span.stop) / 2
-            axes.text(middle, usable * 1.10, span.phase, ha="center", va="top", fontsize=10, color="#404040")
+            axes.text(middle, usable * 1.10, span.phase, ha="center", va="top", fontsize=10, color=NOTE[0])
 
 
 def _point_at_moment(axes: Any, timeline: StepTimeline, note: str, usable: float, unit: int) -> None:
@@ -121,6 +110,6 @@ def _point_at_moment(axes: Any, timeline: StepTimeline, note: str, usable: float
         ha="right" if to_the_left else "left",
         va="center",
         fontsize=9,
-        bbox={"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": "#404040", "linewidth": 0.8},
+        bbox={"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": NOTE[0], "linewidth": 0.8},
         arrowprops={"arrowstyle": "-|>", "color": "black", "linewidth": 1},
     )

@@ -22,13 +22,13 @@ class Known(NamedTuple):
 
 
 TABLES = {
-    "table2": Known("Table 2: accuracy", ("accuracy",)),
     "table3": Known("Table 3: parameters and largest training batch", ("memory",)),
-    "table4": Known("Table 4: properties", ("memory", "timing", "accuracy")),
-    "timing": Known("Time", ("timing",)),
     "profile": Known("Composition of the peak", ("profile",)),
+    "timing": Known("Time", ("timing",)),
+    "table2": Known("Table 2: accuracy", ("accuracy",)),
+    "table4": Known("Table 4: properties", ("memory", "timing", "accuracy")),
 }
-"""What can be selected; each name is that of a module."""
+"""What can be selected, the answer first; each name is that of a module."""
 
 _ONE_PER_CELL = ("table3", "profile")  # which have one place for each cell
 
@@ -58,6 +58,7 @@ def _table(name: str, records: Sequence[Record]) -> Table | None:
         caption=one_line(module.caption(frame) + note),
         best=_BEST[name](arranged),
         labels=max(1, list(arranged.columns).index("")) if "" in arranged.columns else 1,
+        parts=getattr(module, "PARTS", {}),
     )
 
 

@@ -16,6 +16,13 @@ CONVERGED = 0.99
 """A share of solves below it is said beside the table."""
 
 PAPERS_DATA = ("CelebA", "LoDoPaB-CT", "fastMRI")
+PARTS = {
+    "the paper's number": r" / [\d.]+$",
+    "gain over the initialisation, dB": r" \([+-][\d.]+\)(?= |$)",
+    "spread over images, and over seeds": r"( ± [\d.]+)+$",
+}
+"""What a cell says after its mean, the last first."""
+
 IN_PAPER = {"final": "final", "auxiliary": "aux"}  # the paper's table has the losses under these names
 
 _COLUMNS = {"ssim": "ssim_window"}  # of the data's fields: those that another column's name would hide

@@ -15,6 +15,9 @@ from bench.units import GiB, MiB
 NONE_FITS = "-"  # as in the paper: batch size 1 does not fit
 UNKNOWN = ""  # the paper has no such number
 
+PARTS = {"the paper's number": r" / [\d-]*$", "in even numbers, as the paper counts": r" / [\d-]+$"}
+"""What a cell says after the largest batch, the last first."""
+
 
 def tidy(records: Iterable[Record], cards: Sequence[str], workspace: Bound = "high") -> pd.DataFrame:
     """One row per cell and card: parameters, largest batch (both bounds, ours and the paper's way), bytes.

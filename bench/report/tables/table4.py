@@ -18,6 +18,9 @@ from bench.report.tables.properties import PROPERTIES, RULES, Verdict, geometric
 IN_PAPER = {"LU-DnCNN": "LU", "LUSER-SW": "LUSER", "LUSER-DW": "LUSER"}
 """The paper's columns; DEQ4IP has its own."""
 
+PARTS = {"the paper's word": r" / [^/]*$", "the numbers that it follows from": r" \(.*\)$"}
+"""What a cell says after its word, the last first."""
+
 NOT_MEASURED = Verdict("not measured", "")
 
 

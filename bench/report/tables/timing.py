@@ -10,6 +10,9 @@ import pandas as pd
 
 from bench.records import Record
 
+PARTS = {"quartiles": r" \[[^]]*\]$"}
+"""What a cell says after its median."""
+
 
 def tidy(records: Iterable[Record]) -> pd.DataFrame:
     """One row per cell: seconds of a step and of an evaluated image (median, quartiles), calls, evaluations."""

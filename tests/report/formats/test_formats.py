@@ -102,10 +102,22 @@ def test_latex_of_text_that_means_something_there():
 
 def test_latex_sets_tasks_apart_and_aligns_numbers(report):
     lines = file(report, "table3.tex", "latex").decode().splitlines()
-    assert lines[1] == r"\begin{tabular}{llrrrr}"
+    assert lines[0] == "% bench 0, torch 2.13.0, 2026-01-01"
+    assert lines[2] == r"\begin{tabular}{llrrrr}"
     assert lines.count(r"\addlinespace") == 1  # between two tasks
     assert sum(line.endswith(r"\\") for line in lines) == 1 + 2 * 4
     assert r"deblurring & parameters & \textbf{1,000} & 2,000 & 3,000 & 4,000 \\" in lines
+
+
+def test_latex_floats_have_captions_and_labels(report):
+    text = file(report, "report.tex", "latex").decode()
+    for table in report.tables:
+        assert rf"\caption{{\textbf{{{table.title}.}} " in text and rf"\label{{tab:{table.name}}}" in text
+    assert text.rstrip().endswith("\\noindent bench 0, torch 2.13.0, 2026{-}01{-}01\n\\end{document}")
+
+
+def test_markdown_ends_with_where_the_numbers_come_from(report):
+    assert file(report, "report.md", "markdown").decode().endswith("\n\nbench 0, torch 2.13.0, 2026-01-01\n")
 
 
 @pytest.mark.skipif(

@@ -3,20 +3,23 @@
 import base64
 import hashlib
 import html
+import itertools
 import json
 import re
 import shutil
 import subprocess
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import html5lib
 import pytest
 from handmade import ARCHITECTURES, accuracy, failed, memory, record, timing, training
 
-from bench.report.chosen import joined
+from bench.report.chosen import cards_of, joined
 from bench.report.formats import Figure, Report, format_named
-from bench.report.formats.html import inline
+from bench.report.formats.html import _shorter, inline
 from bench.report.provenance import provenance
+from bench.report.summary import found
 from bench.report.tables import tables
 from bench.units import MiB
 
@@ -33,7 +36,8 @@ SVG = """<?xml version="1.0" encoding="utf-8"?>
 
 def page(records, figures=()):
     chosen = joined(records)
-    report = Report(tables(chosen), list(figures), provenance(chosen))
+    answer = found(chosen, cards_of(chosen), "high")
+    report = Report(tables(chosen), list(figures), provenance(chosen), answer)
     return format_named("html").files(report)["report.html"].decode()
 
 
@@ -58,14 +62,15 @@ def text_of(element):
 
 
 def table(tree, name):
-    section = next(each for each in tree.iter(f"{XHTML}section") if each.get("id") == name)
+    section = next(each for each in tree.iter() if each.get("id") == name)
     rows = section.find(f".//{XHTML}table").iter(f"{XHTML}tr")
     return [[text_of(cell).strip() for cell in row] for row in rows]
 
 
 @pytest.fixture(scope="module")
 def shown():
-    return page(suite(), [Figure("one", "First", SVG), Figure("two", "Second", SVG)])
+    panels = {"deblurring": SVG, "ct": SVG}
+    return page(suite(), [Figure("largest-batch", "Largest batch", panels), Figure("two", "Second", {"ct": SVG})])
 
 
 def test_valid_html_with_every_table_in_the_papers_arrangement(shown):
@@ -76,22 +81,60 @@ def test_valid_html_with_every_table_in_the_papers_arrangement(shown):
         ["deblurring", name] for name in ("parameters", "8GB", "24GB", "MiB per image")
     ]
     assert rows[2][2:5] == ["8 / 8 / 1", "85 / 84 / 16", "10 / 10 / 10"]
-    assert {each.get("id") for each in tree.iter(f"{XHTML}section")} == {
-        *("table2", "table3", "table4", "timing", "figures", "provenance")
-    }
+
+
+def test_the_answer_comes_first_and_each_figure_stands_with_its_table(shown):
+    tree = parsed(shown)
+    assert [each.get("id") for each in tree.iter(f"{XHTML}section")] == [
+        *("largest-training-batch", "time", "quality", "properties", "more", "provenance"),
+    ]
+    first = next(tree.iter(f"{XHTML}section"))
+    assert [each.get("id") for each in first if each.get("id")] == ["table3", "largest-batch"]
+    assert text_of(next(tree.iter(f"{XHTML}p"))).startswith("Largest batch: 8GB 85 (DEQ4IP on deblurring), 24GB 267")
+
+
+def test_headings_go_down_one_level_at_a_time(shown):
+    levels = [int(each.tag[-1]) for each in parsed(shown).iter() if re.fullmatch(f"{XHTML}h[1-6]", str(each.tag))]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(later <= sooner + 1 for sooner, later in itertools.pairwise(levels))
+
+
+def test_title_and_heading_say_what_when_and_from_which_commit():
+    made = memory("DEQ4IP", MiB)
+    made = made.model_copy(update={"provenance": made.provenance.model_copy(update={"commit": "6e387df9bd25"})})
+    tree = parsed(page([made]))
+    (title,) = tree.iter(f"{XHTML}title")
+    (heading,) = tree.iter(f"{XHTML}h1")
+    assert text_of(title) == text_of(heading) == "bench report · ct · 2026-01-01 · 6e387df9bd25"
+
+
+def test_pictures_have_names_for_those_who_do_not_see_them(shown):
+    pictures = [each for each in parsed(shown).iter() if str(each.tag).endswith("}svg")]
+    assert [(each.get("role"), each.get("aria-label")) for each in pictures] == [
+        ("img", "Largest batch: deblurring"),
+        ("img", "Largest batch: ct"),
+        ("img", "Second: ct"),
+    ]
 
 
 def test_ids_are_unique_and_references_between_them_hold(shown):
     ids = re.findall(r'\bid="([^"]+)"', shown)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', shown)) <= set(ids)
-    assert {"one-p1", "two-p1"} <= set(ids)
+    assert {"largest-batch-0-p1", "largest-batch-1-p1", "two-0-p1"} <= set(ids)
 
 
 def test_an_inlined_picture_is_still_one():
-    element = ElementTree.fromstring(inline(SVG, "one"))
+    text = inline(SVG, "one", '"<First>"')
+    element = ElementTree.fromstring(text)
     assert element.tag == "{http://www.w3.org/2000/svg}svg"
-    assert "one-p1" in inline(SVG, "one") and "metadata" not in inline(SVG, "one")
+    assert element.get("aria-label") == '"<First>"'
+    assert "one-p1" in text and "metadata" not in text
+
+
+def test_a_path_is_the_same_to_a_tenth_of_a_point():
+    path = "M 1.04 2 \nL 1.06 3.0 L 2 3 L 3.3333 3 L 4 3 L 4 5.55 z"
+    assert _shorter(path) == "M1 2L1.1 3L4 3L4 5.5z"  # what lies between two points of one height says nothing
 
 
 def test_nothing_is_loaded_and_only_our_script_may_run(shown):
@@ -102,7 +145,7 @@ def test_nothing_is_loaded_and_only_our_script_may_run(shown):
         for name, value in element.attrib.items()
         if str(name).split("}")[-1] in ("src", "href", "srcset", "action", "data")
     ]
-    assert references and all(value.startswith(("#", "data:text/csv;base64,")) for value in references)
+    assert references and all(value.startswith(("#", "data:text/csv;charset=utf-8,")) for value in references)
     assert "@import" not in shown and not re.search(r"url\((?!#)", shown)
     (script,) = tree.iter(f"{XHTML}script")
     digest = base64.b64encode(hashlib.sha256(text_of(script).encode()).digest()).decode()
@@ -127,12 +170,12 @@ def test_text_of_records_stays_text():
 def test_the_whole_numbers_are_in_the_link_to_the_csv(shown):
     chosen = joined(suite())
     for made in tables(chosen):
-        links = re.findall(rf'href="data:text/csv;base64,([^"]+)" download="{made.name}.csv"', shown)
-        assert [base64.b64decode(link).decode() for link in links] == [made.tidy.to_csv(index=False)]
+        links = re.findall(rf'href="data:text/csv;charset=utf-8,([^"]+)" download="{made.name}.csv"', shown)
+        assert [unquote(html.unescape(link)) for link in links] == [made.tidy.to_csv(index=False)]
 
 
 def test_the_best_of_each_row_is_marked(shown):
-    section = shown.split('id="table3"')[1].split("</section>")[0]
+    section = shown.split('id="table3"')[1].split("</table>")[0]
     best = re.findall(r'<td class="[^"]*best"[^>]*>([^<]*)<', section)
     assert best == [*("1,000", "85", "267", "90.0") * 2]
 
@@ -197,6 +240,7 @@ def test_the_page_runs_without_a_word_on_the_console(tmp_path, shown):
     assert not console
     assert re.search(r'<html[^>]* data-theme="light"', document)
     assert document.count('aria-sort="none"') == document.count("<button") - 1  # a button in every header
+    assert '<option value="8GB">8GB</option>' in document
 
 
 @in_a_browser
@@ -205,7 +249,7 @@ def test_the_test_would_notice_a_script_that_is_not_ours_and_a_page_that_is_load
         "</body>", '<script>document.title = "theirs"</script><img src="http://localhost/x.png"></body>'
     )
     document, console = chromium(tmp_path, text, "--dump-dom")
-    assert "<title>bench report</title>" in document
+    assert "<title>bench report · deblurring" in document
     assert len(console) == 2 and all("Content Security Policy" in line for line in console)
 
 
@@ -234,13 +278,51 @@ def test_a_click_sorts_by_the_first_number_and_the_third_restores(tmp_path, show
         assert steps[0][1] == steps[3][1]
     assert [names for _, names in tasks[1:3]] == [["ct"] * 4 + ["deblurring"] * 4, ["deblurring"] * 4 + ["ct"] * 4]
     (_, ascending), (_, descending) = architecture[1:3]
-    assert ascending == [
-        *("3 / 2 / 34", "3 / 2 / 10", "4,000", "4,000", "8,000.0", "8,000.0"),
-        *("- / - / 10", "- / - / 2"),  # without a number: last, both ways
-    ]
-    assert descending == [
-        *("8,000.0", "8,000.0", "4,000", "4,000", "3 / 2 / 34", "3 / 2 / 10"),
-        *("- / - / 10", "- / - / 2"),
+    assert ascending == ["3", "3", "4,000", "4,000", "8,000.0", "8,000.0", "-", "-"]  # without a number: last
+    assert descending == ["8,000.0", "8,000.0", "4,000", "4,000", "3", "3", "-", "-"]
+
+
+PARTS = """
+const cell = [...document.querySelectorAll("#table3 td")].find((each) => each.textContent === "8 / 8 / 1");
+const boxes = document.querySelectorAll("#table3 input");
+const seen = [[...boxes].map((box) => box.parentElement.innerText.trim()), cell.innerText];
+for (const box of boxes) { box.click(); seen.push(cell.innerText); }
+return seen;
+"""
+
+
+@in_a_browser
+def test_a_cell_shows_its_own_number_and_the_others_on_demand(tmp_path, shown):
+    names, *texts = result_of(tmp_path, shown, PARTS)
+    assert names == ["the paper's number", "in even numbers, as the paper counts"]
+    assert texts == ["8", "8 / 1", "8 / 8 / 1"]
+
+
+FILTER = """
+const [task, row] = document.querySelectorAll("#table3 select");
+const visible = () => [...document.querySelectorAll("#table3 tbody tr")].filter((each) => each.checkVisibility());
+const said = () => visible().map((each) => [each.cells[0].innerText, each.cells[1].innerText]);
+const seen = [visible().length];
+const choose = (select, value) => { select.value = value; select.dispatchEvent(new Event("change")); };
+choose(row, "24GB");
+seen.push(said());
+document.querySelector("#table3 thead button").click();
+choose(task, "deblurring");
+seen.push(said());
+choose(row, "");
+choose(task, "");
+seen.push(visible().length);
+return seen;
+"""
+
+
+@in_a_browser
+def test_filters_leave_one_card_or_one_task(tmp_path, shown):
+    assert result_of(tmp_path, shown, FILTER) == [
+        8,
+        [["deblurring", "24GB"], ["ct", "24GB"]],
+        [["deblurring", "24GB"]],
+        8,
     ]
 
 

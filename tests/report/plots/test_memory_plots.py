@@ -1,4 +1,3 @@
-import numpy as np
 from handmade import card, memory
 
 from bench.report.plots import memory as pictures
@@ -12,18 +11,38 @@ def texts(axes):
     return [text.get_text() for text in axes.texts]
 
 
-def test_bars_are_the_largest_batches_and_say_where_none_fits():
+def points(axes):
+    return {line.get_gid().removeprefix("tip:"): line.get_xdata()[0] for line in axes.lines if line.get_gid()}
+
+
+def test_points_are_the_largest_batches_and_rows_say_their_names_and_numbers():
     with style.style():
         (axes,) = pictures.largest_batch([LARGE, SMALL]).axes
-    assert [[bar.get_y() + bar.get_height() for bar in bars.patches] for bars in axes.containers[1::2]] == [
-        [0.5, 2],  # the axis begins at 0.5; (24 GiB - 500 MiB) / 10 GiB
-        [15, 47],
-    ]
-    assert texts(axes) == ["none", "2", "15", "47"]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["8GB", "24GB"]
+    assert points(axes) == {
+        "LU-DnCNN on ct, 24GB: 2 images": 2,  # (24 GiB - 500 MiB) / 10 GiB
+        "DEQ4IP on ct, 8GB: 15 images": 15,
+        "DEQ4IP on ct, 24GB: 47 images": 47,
+    }
+    assert texts(axes) == ["none", "15", "2", "47"]
+    rows = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert rows == ["8GB", "LU-DnCNN", "DEQ4IP", "24GB", "LU-DnCNN", "DEQ4IP"]
+    heights = [line.get_ydata()[0] for line in axes.lines]
+    assert len(set(heights)) == len(heights)  # none lies behind another
 
 
-def test_a_whisker_reaches_to_the_other_bound_unless_the_answer_is_exact():
+def test_a_line_reaches_from_one_bound_to_the_other():
+    bounds = SMALL.memory.cards[0].edges
+    edges = bounds | {"low": bounds["low"].model_copy(update={"largest_batch": 20})}
+    cards = [SMALL.memory.cards[0].model_copy(update={"edges": edges})]
+    bounded = SMALL.model_copy(update={"memory": SMALL.memory.model_copy(update={"cards": cards})})
+    with style.style():
+        (axes,) = pictures.largest_batch([bounded]).axes
+    (interval, point) = axes.lines
+    assert (list(interval.get_xdata()), list(point.get_xdata())) == ([15, 20], [15])
+    assert texts(axes) == ["15 to 20"]
+
+
+def test_an_exact_answer_reaches_nowhere():
     result = SMALL.memory.cards[0]
     edges = result.edges | {"low": result.edges["low"].model_copy(update={"largest_batch": 20})}
     assert pictures._reach(result.model_copy(update={"edges": edges})) == 5
@@ -33,15 +52,17 @@ def test_a_whisker_reaches_to_the_other_bound_unless_the_answer_is_exact():
 def test_lines_have_the_slope_of_an_image_and_go_through_the_largest_peak_allocated():
     with style.style():
         (axes,) = pictures.memory_by_batch([SMALL]).axes
-    (line, points, _, *caps) = axes.lines
-    peaks = {15: 15 * 0.5 + 20 / 1024, 47: 47 * 0.5 + 20 / 1024}
-    assert dict(zip(points.get_xdata(), points.get_ydata(), strict=True)) == peaks
-    assert line.get_xdata()[-1] == 47
-    assert line.get_ydata()[-1] == 47 * 0.5  # allocated, not reserved
-    np.testing.assert_allclose(np.diff(line.get_ydata()), 0.5)
+    (line, first, second, *caps) = axes.lines
+    assert [(*each.get_xdata(), *each.get_ydata()) for each in (first, second)] == [
+        (15, 15 * 0.5 + 20 / 1024),
+        (47, 47 * 0.5 + 20 / 1024),
+    ]
+    assert list(line.get_xdata()) == [1, 47]
+    assert list(line.get_ydata()) == [0.5, 47 * 0.5]  # allocated, not reserved
+    assert (axes.get_xscale(), axes.get_yscale()) == ("linear", "linear")  # so that the slope is seen
     assert [cap.get_ydata()[0] for cap in caps] == [8 - 500 / 1024, 24 - 500 / 1024]
-    assert texts(axes) == ["8GB", "24GB"]
-    assert points.get_markerfacecolor() == "white"  # a bound
+    assert texts(axes) == ["8GB", "24GB", "DEQ4IP: 512 MiB per image"]
+    assert first.get_markerfacecolor() == "white"  # a bound
 
 
 def test_points_that_are_exact_are_full():
@@ -59,8 +80,8 @@ def test_nothing_is_drawn_of_nothing():
 def test_a_cell_that_fits_no_card_leaves_the_pictures_empty():
     record = memory("LU-DnCNN", 100 * GiB)
     with style.style():
-        (bars,) = pictures.largest_batch([record]).axes
+        (rows,) = pictures.largest_batch([record]).axes
         (lines,) = pictures.memory_by_batch([record]).axes
         style.as_files(lines.figure, ["png"])
-    assert texts(bars) == ["none", "none"]
+    assert texts(rows) == ["none", "none"]
     assert texts(lines) == ["8GB", "24GB"]

@@ -4,7 +4,7 @@ from handmade import made_of, profile
 
 from bench.report.plots import profile as pictures
 from bench.report.plots import style
-from bench.units import GiB, MiB
+from bench.units import GiB
 
 SMALL, LARGE = profile("DEQ4IP"), profile("LU-DnCNN", 8 * GiB)
 
@@ -18,25 +18,20 @@ def texts(axes):
     return [text.get_text() for text in axes.texts]
 
 
-def test_a_bar_adds_up_to_context_and_what_is_reserved():
-    above, below = drawn(pictures.composition, LARGE, SMALL).axes
-    for axes, peaks in (
-        (above, [500 * MiB + each.profile.composition.peak_reserved_bytes for each in (LARGE, SMALL)]),
-        (below, [each.profile.reference.peak_reserved_bytes for each in (LARGE, SMALL)]),
-    ):
-        heights = np.array([[bar.get_height() for bar in bars.patches] for bars in axes.containers])
-        np.testing.assert_allclose(heights.sum(axis=0) * GiB, peaks)
-        bottoms = np.array([[bar.get_y() for bar in bars.patches] for bars in axes.containers])
-        np.testing.assert_allclose(bottoms[1:], np.cumsum(heights, axis=0)[:-1])  # stacked, without gaps
-    assert texts(above) == ["batch 2", "batch 23"]
-    assert above.get_title("left") == "ct, 24GB"
-    assert below.get_title("left") == "ct, batch 16, memory no limit"
+def test_a_bar_adds_up_to_what_is_reserved():
+    (axes,) = drawn(pictures.composition, LARGE, SMALL).axes
+    peaks = [each.profile.reference.peak_reserved_bytes for each in (LARGE, SMALL)]
+    widths = np.array([[bar.get_width() for bar in bars.patches] for bars in axes.containers])
+    np.testing.assert_allclose(widths.sum(axis=0) * GiB, peaks)
+    lefts = np.array([[bar.get_x() for bar in bars.patches] for bars in axes.containers])
+    np.testing.assert_allclose(lefts[1:], np.cumsum(widths, axis=0)[:-1])  # stacked, without gaps
+    assert texts(axes) == [f"{peak / GiB:.2f}" for peak in peaks]
+    assert axes.get_title("left") == "ct, batch 16"
 
 
 def test_saved_activations_are_told_apart_by_what_made_them():
-    parts = pictures._parts(made_of(2, 10, 5, parameters=1, fragmentation=7), context_bytes=100)
+    parts = pictures._parts(made_of(2, 10, 5, parameters=1, fragmentation=7))
     assert {name: size for name, size in parts.items() if size} == {
-        "CUDA context": 100,
         "parameters": 1,
         "saved activations: convolutions": 10,
         "saved activations: normalisations": 5,
@@ -46,11 +41,21 @@ def test_saved_activations_are_told_apart_by_what_made_them():
     assert pictures._kind("mul") == "others"
 
 
+def test_what_is_too_thin_to_be_seen_is_one_part_and_one_entry_of_the_legend():
+    bars = [{"batch": 1000, "buffers": 1, "rounding": 2}, {"batch": 10, "gradients": 10}]
+    seen = pictures._seen(bars)
+    assert [pictures._joined(parts, seen) for parts in bars] == [
+        {"batch": 1000, "all else": 3},
+        {"batch": 10, "gradients": 10},
+    ]
+
+
 def test_every_part_of_a_bar_has_its_look():
     from bench.memory.explaining.explain import RESERVED, Category
 
     plain = {category.value for category in RESERVED if category is not Category.ACTIVATIONS}
     assert plain < set(pictures._LOOKS)
+    assert set(pictures._ORDER) == set(pictures._LOOKS) - {"saved activations"}
 
 
 def test_a_panel_for_each_step_on_the_scale_of_the_card():
@@ -73,7 +78,6 @@ def test_a_panel_for_each_step_on_the_scale_of_the_card():
 
 def test_a_step_that_does_not_fit_says_so():
     record = profile("LU-DnCNN", 30 * GiB, fits=False)
-    assert "1 does not fit" in texts(drawn(pictures.composition, record).axes[0])
     assert "1 does not fit" in drawn(pictures.timeline, record).axes[0].get_title("left")
 
 

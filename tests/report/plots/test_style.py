@@ -1,8 +1,12 @@
 """What all plots share: panels, and one legend beneath them."""
 
-import pytest
+from io import BytesIO
+from xml.etree import ElementTree
 
-from bench.report.plots.style import as_files, finish, style, task_grid
+import pytest
+from PIL import Image
+
+from bench.report.plots.style import as_files, finish, sign, style, task_grid, tip
 
 TASKS = ["deblurring", "ct", "mri-4x", "mri-8x", "denoising"]
 
@@ -55,3 +59,31 @@ def test_the_layout_is_made_once(monkeypatch):
     monkeypatch.setattr(type(figure), "draw", lambda self, renderer: (drawn.append(self), draw(self, renderer))[1])
     as_files(figure, ["svg", "png", "pdf"])
     assert len(drawn) == 3
+
+
+def test_a_shape_says_what_it_is_in_svg_whose_text_is_text():
+    figure, axes_of = task_grid(TASKS[:1])
+    (line,) = axes_of["deblurring"].plot([1, 2], [1, 2])
+    tip(line, 'a "method" & <b>')
+    svg = as_files(figure, ["svg"])["svg"].decode()
+    root = ElementTree.fromstring(svg)
+    (title,) = root.iter("{http://www.w3.org/2000/svg}title")
+    assert title.text == 'a "method" & <b>'
+    assert "tip:" not in svg
+    assert "deblurring" in [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_a_picture_says_where_its_numbers_come_from():
+    figure = finished(TASKS[:1], 1)
+    before = figure.get_figheight()
+    sign(figure, "torch 2.13.0, commit abc")
+    (legend,) = figure.legends
+    (text,) = figure.texts
+    assert figure.get_figheight() > before
+    figure.canvas.draw()
+    assert figure.bbox.y0 <= text.get_window_extent().y0
+    assert text.get_window_extent().y1 <= legend.get_window_extent().y0
+    made = as_files(figure, ["png", "svg", "pdf"], "torch 2.13.0, commit abc")
+    with Image.open(BytesIO(made["png"])) as picture:
+        assert picture.text["Description"] == "torch 2.13.0, commit abc"
+    assert all(b"torch 2.13.0, commit abc" in made[suffix] for suffix in ("svg", "pdf"))

@@ -13,8 +13,16 @@ def test_the_front_is_what_nothing_betters_in_both():
 
 
 def points_of(axes, *methods):
+    """Lines by their labels; points by the names that they say."""
     found = {line.get_label(): (*line.get_xdata(), *line.get_ydata()) for line in axes.lines}
+    for line in axes.lines:
+        if said := line.get_gid():
+            found[said.removeprefix("tip:").partition(" on ")[0]] = (*line.get_xdata(), *line.get_ydata())
     return [found.get(method) for method in methods]
+
+
+def names(axes):
+    return sorted(text.get_text() for text in axes.texts)
 
 
 def test_psnr_against_memory_joins_the_stages_and_leaves_out_what_diverged():
@@ -34,6 +42,7 @@ def test_psnr_against_memory_joins_the_stages_and_leaves_out_what_diverged():
     assert points_of(axes, "LU-DnCNN", "DEQ4IP", "LUSER-SW") == [(600, 32), (100, 34), None]
     assert points_of(axes, "Pareto front") == [(100, 34)]
     assert points_of(axes, "initialisation") == [(0, 1, 21, 21)]  # a line from side to side
+    assert names(axes) == ["DEQ4IP", "LU-DnCNN"]
     assert axes.get_ylabel() == "test PSNR, dB\n(preset demo, cpu)"
 
 
@@ -75,3 +84,16 @@ def test_an_infinite_psnr_stands_on_the_upper_edge():
         (axes,) = tradeoffs.psnr_against_memory(records).axes
     assert points_of(axes, "_infinite", "DEQ4IP", "initialisation (inf)") == [(1, 1), (1, 30), (0, 1, 1, 1)]
     assert points_of(axes, "Pareto front") == [()]
+
+
+def test_arms_reach_over_the_quartiles_and_over_the_seeds():
+    spread = timing("DEQ4IP", 8.0, 1.0, batch=4)
+    steps = spread.timing.model_copy(update={"training_step_seconds": [4.0, 6.0, 8.0, 12.0, 40.0]})
+    records = [spread.model_copy(update={"timing": steps})]
+    records.append(accuracy("DEQ4IP", training((30.0, 30.0)), training((34.0, 34.0), seed=1)))
+    with style.style():
+        (axes,) = tradeoffs.psnr_against_time(records).axes
+    ((_, _, arms),) = axes.containers
+    along, up = [arm.get_segments()[0].tolist() for arm in arms]
+    assert along == [[1.5, 32.0], [3.0, 32.0]]  # quartiles of a step, over a batch of 4
+    assert up == [[2.0, 30.0], [2.0, 34.0]]
