@@ -174,6 +174,36 @@ def test_a_step_that_keeps_more_each_time_is_refused_with_bytes_and_line():
     assert re.search(r"allocates 8,000 of them at \S*test_checked\.py:\d+\. ", str(refused.value))
 
 
+def test_of_what_a_step_keeps_the_most_is_named():
+    def make_step(batch, device):
+        kept = []
+
+        def step():
+            kept.append(torch.ones(batch, 1000, device=device))
+            kept.append(torch.zeros(batch, 3000, device=device))
+            kept.append(torch.ones(batch, 2000, device=device))
+
+        return step
+
+    with pytest.raises(
+        NotRecordableError, match=r"keeps 48,000 bytes more each time .*: aten\.zeros\S* allocates 24,000"
+    ):
+        CheckedStep(make_step)
+
+
+def test_where_one_sample_is_no_batch_the_room_of_two_is_asked_about():
+    """A step of two samples on a card on which even that does not fit, and that no line describes."""
+
+    def normalised(model, batch, device):
+        norm = nn.BatchNorm1d(64).to(device)
+        norm(model(samples(batch if batch <= 16 else 2 * batch, device))).sum().backward()
+
+    step = CheckedStep(training(normalised))
+    step.holds_at(17)
+    small = Card("a card of 12 MiB", 12 * MiB, 0, None, None, "made up")
+    assert step.largest_batch(lambda trace: SimulatedEngine(trace, small)).batch == 0
+
+
 def test_a_step_that_is_another_the_next_time_is_refused():
     made = []
 
