@@ -108,6 +108,17 @@ def test_the_largest_batch_is_that_of_recordings_at_every_batch(step_of):
         ).without_limit().probe(batch)
 
 
+def test_the_batch_beyond_the_answer_is_looked_at_as_well():
+    """A step that takes next to nothing there: the fit says that it does not fit, and it does."""
+    ordinary = training(lambda model, batch, device: model(samples(batch, device)).sum().backward())
+    beyond = largest_of_all(ordinary) + 1
+
+    def but_for_one(model, batch, device):
+        model(samples(1 if batch == beyond else batch, device)).sum().backward()
+
+    assert CheckedStep(training(but_for_one)).largest_batch(engine_of).batch == beyond
+
+
 def test_a_cell_is_held_at_its_answer():
     trace = record(training(twice_as_much_above_sixteen))
     check_at(training(twice_as_much_above_sixteen), trace, [15, 16])

@@ -4,12 +4,14 @@ import itertools
 import json
 import lzma
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
 from bench.memory import CARDS, record
+from bench.memory.allocator.caching import FREE
 from bench.memory.recording.device_sorting import radix_sort_bytes, scan_bytes, unique_bytes
 from bench.memory.recording.recorder import events_of
 from bench.memory.trace import Workspace
@@ -68,6 +70,74 @@ def peak_bytes(events):
 )
 def test_storage_of_cub_on_the_virtual_rtx_3080(bytes_, expected):
     assert bytes_ == expected
+
+
+MATRICES = {  # shape, strides, and whether cuBLAS reads it where it is: a last stride is 1 and the other spans
+    "as it is": ((6, 4), (4, 1), True),
+    "transposed": ((6, 4), (1, 6), True),
+    "some columns": ((6, 4), (9, 1), True),
+    "some rows of a transposed one": ((6, 4), (1, 9), True),
+    "every other column": ((6, 4), (8, 2), False),
+    "one row for all": ((6, 4), (0, 1), False),
+    "one column for all": ((6, 4), (1, 0), False),
+    "rows that overlap": ((6, 4), (2, 1), False),
+    "columns that overlap": ((6, 4), (1, 3), False),
+    "windows": ((6, 4), (1, 1), False),
+}
+
+
+def copied_bytes(product, *operands):
+    """What one more call of a product takes beside its result."""
+
+    def sizes(calls):
+        step = events_of(lambda batch, device: lambda: [product(*operands) for _ in range(calls)], 2, 1)
+        return Counter(event.size_bytes for event in step if event.size_bytes != FREE)
+
+    more = sizes(2) - sizes(1)
+    more.subtract([4 * product(*operands).numel()])
+    return list(more.elements())
+
+
+@pytest.mark.parametrize("case", MATRICES)
+def test_matrices_are_copied_where_cublas_cannot_read_them(case):
+    """As prepare_matrix_for_cublas and prepare_batch_matrix_for_cublas in ATen/native/cuda/Blas.cpp have it."""
+    shape, strides, is_read = MATRICES[case]
+    copies = [] if is_read else [6 * 4 * 4]
+    odd = torch.empty(100, device="meta").as_strided(shape, strides)
+    right, left, added = (torch.empty(*shape, device="meta") for shape in ((4, 5), (3, 6), (6, 5)))
+    assert copied_bytes(torch.mm, odd, right) == copies
+    assert copied_bytes(torch.mm, left, odd) == copies
+    assert copied_bytes(torch.addmm, added, odd, right) == copies
+    assert copied_bytes(torch.addmm, torch.empty(3, 4, device="meta"), left, odd) == copies
+    copies = [2 * each for each in copies]
+    odd = torch.empty(300, device="meta").as_strided((2, *shape), (100, *strides))
+    right, left, added = (each.expand(2, -1, -1).contiguous() for each in (right, left, added))
+    assert copied_bytes(torch.bmm, odd, right) == copies
+    assert copied_bytes(torch.bmm, left, odd) == copies
+    assert copied_bytes(torch.baddbmm, added, odd, right) == copies
+    assert copied_bytes(torch.baddbmm, torch.empty(2, 3, 4, device="meta"), left, odd) == copies
+
+
+def test_matrices_of_one_column_or_none_are_read_as_they_are():
+    column = torch.empty(100, device="meta").as_strided((2, 6, 1), (6, 1, 1))
+    assert copied_bytes(torch.bmm, column, torch.empty(2, 1, 5, device="meta")) == []
+    assert copied_bytes(torch.bmm, column.mT, torch.empty(2, 6, 5, device="meta")) == []
+    nothing = torch.empty(100, device="meta").as_strided((6, 0), (8, 2))
+    assert copied_bytes(torch.mm, nothing, torch.empty(0, 5, device="meta")) == []
+
+
+def test_a_softmax_s_gradient_takes_the_product_in_the_type_of_the_result():
+    def make_step(batch, device):
+        values = torch.zeros(batch, 256, dtype=torch.float16, device=device, requires_grad=True)
+        return lambda: torch.softmax(values, 1, dtype=torch.float32).sum().backward()
+
+    made = [event for event in events_of(make_step, 2, 1) if "_softmax_backward_data" in event.op]
+    assert sorted(event.size_bytes for event in made if event.size_bytes != FREE) == [2 * 256 * 2, 2 * 256 * 4]
+
+
+def test_a_logsumexp_of_nothing_is_its_result_alone():
+    step = events_of(lambda batch, device: lambda: torch.empty(0, 256, device=device).logsumexp(0), 2, 1)
+    assert [event.size_bytes for event in step if "logsumexp" in event.op and event.size_bytes != FREE] == [1024]
 
 
 def test_layer_norm_copies_what_lies_scattered():
