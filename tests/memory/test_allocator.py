@@ -459,3 +459,9 @@ def test_what_ran_out_of_memory_is_told_with_no_address():
     history: list[Entry] = []
     replay([(7, 3 * MIB)], CachingAllocator(2 * MIB, observer=history.append))
     assert history == [Entry(Action.OUT_OF_MEMORY, 7, 0, 3 * MIB, 0, 0)]
+
+
+def test_divisions_are_off_where_none_divides():
+    assert AllocatorConfig().divisions is None
+    assert AllocatorConfig(roundup_power2_divisions=1).divisions is None
+    assert AllocatorConfig(roundup_power2_divisions=2).divisions == (2,) * 16

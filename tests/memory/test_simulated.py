@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.memory import SimulatedEngine, card_of_capacity, largest_batch, record
+from bench.memory import Probe, SimulatedEngine, card_of_capacity, largest_batch, record
 from bench.memory.allocator.caching import CachingAllocator
 from bench.memory.allocator.history import Action
 from bench.memory.gpus import CARDS, Card, card_named
@@ -39,7 +39,7 @@ def test_a_card_that_is_full_to_the_byte_is_not_too_small():
 def test_without_a_limit_everything_fits_and_the_engine_keeps_its_card():
     engine = SimulatedEngine(one_tensor_per_image(100), card_of_capacity("8GB"))
     unlimited = engine.without_limit()
-    assert not engine.probe(77).fits
+    assert engine.probe(77) == Probe(77, False, 0, 0, 0)
     assert unlimited.probe(1000).peak_reserved_bytes == 100_000 * MiB
     assert engine.card.usable_bytes == 8 * GiB - 500 * MiB
 
