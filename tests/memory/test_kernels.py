@@ -72,6 +72,42 @@ def test_storage_of_cub_on_the_virtual_rtx_3080(bytes_, expected):
     assert bytes_ == expected
 
 
+def sorted_sizes(rows, row):
+    """What a sort of rows of float32 takes beside its two results."""
+    numbers = torch.empty(rows, row, device="meta")
+    step = events_of(lambda batch, device: lambda: [numbers.sort(dim=1) for _ in range(2)], 2, 1)
+    sizes = [event.size_bytes for event in step if event.size_bytes != FREE and "sort" in event.op]
+    return sizes[len(sizes) - (len(sizes) - 1) // 2 :][2:]  # of the second call: the first meets `numbers` as well
+
+
+def test_sorts_of_short_rows_many_rows_and_few():
+    """By ATen/native/cuda/Sort.cpp: up to 4096 in place, one row at once, from 128 rows in segments, else twice."""
+    assert sorted_sizes(3, 4096) == [4096 * 8]
+    total = 4097
+    assert sorted_sizes(1, 4097) == [8 * total, radix_sort_bytes(total, 4, 8, 32)]
+    for rows, bits in ((2, 1), (64, 6), (65, 7), (127, 7)):
+        total = rows * 4097
+        assert sorted_sizes(rows, 4097) == [
+            *(8 * total, 8 * total, 4 * total, radix_sort_bytes(total, 4, 8, 32)),
+            radix_sort_bytes(total, 8, 8, bits),
+        ]
+    total = 128 * 4097
+    rounded = [-(-size // 256) * 256 for size in (4 * total, 8 * total)]
+    assert sorted_sizes(128, 4097) == [8 * total, sum(rounded) + 255]
+
+
+@pytest.mark.parametrize(("key_bytes", "tile"), [(4, 4096), (8, 2304)])
+def test_one_block_sorts_so_many_keys(key_bytes, tile):
+    assert radix_sort_bytes(tile, key_bytes, 8, 32) == 1 < radix_sort_bytes(tile + 1, key_bytes, 8, 32)
+
+
+@pytest.mark.parametrize(("key_bytes", "value_bytes", "tile"), [(4, 4, 8192), (4, 8, 3072), (8, 8, 3840), (2, 8, 3072)])
+def test_a_tile_of_a_sort_holds_so_many_pairs(key_bytes, value_bytes, tile):
+    """Each tile more costs 256 counts of 4 bytes; in one pass no pair is kept twice."""
+    ten, more = (radix_sort_bytes(pairs, key_bytes, value_bytes, 8) for pairs in (10 * tile, 10 * tile + 1))
+    assert (ten, more) == (2048 + 10 * 1024 + 256 + 255, 2048 + 11 * 1024 + 256 + 255)
+
+
 MATRICES = {  # shape, strides, and whether cuBLAS reads it where it is: a last stride is 1 and the other spans
     "as it is": ((6, 4), (4, 1), True),
     "transposed": ((6, 4), (1, 6), True),
