@@ -22,6 +22,7 @@ from bench.memory.allocator.caching import (
     replay,
     round_size,
 )
+from bench.memory.allocator.history import Action, Entry
 
 MIB = 1 << 20
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "allocator").glob("*.json.gz"))
@@ -448,3 +449,19 @@ def test_parse_refuses(text: str, message: str) -> None:
 def test_a_table_of_divisions_has_one_number_per_power_of_two() -> None:
     with pytest.raises(ValueError, match="got 2 numbers, expected 16"):
         AllocatorConfig(roundup_power2_divisions=(1, 2))
+
+
+def test_an_allocator_that_did_nothing_reserved_nothing():
+    assert replay([], CachingAllocator(MIB)) == Replay(True, 0, 0, 0, None)
+
+
+def test_what_ran_out_of_memory_is_told_with_no_address():
+    history: list[Entry] = []
+    replay([(7, 3 * MIB)], CachingAllocator(2 * MIB, observer=history.append))
+    assert history == [Entry(Action.OUT_OF_MEMORY, 7, 0, 3 * MIB, 0, 0)]
+
+
+def test_divisions_are_off_where_none_divides():
+    assert AllocatorConfig().divisions is None
+    assert AllocatorConfig(roundup_power2_divisions=1).divisions is None
+    assert AllocatorConfig(roundup_power2_divisions=2).divisions == (2,) * 16

@@ -108,6 +108,17 @@ def test_the_largest_batch_is_that_of_recordings_at_every_batch(step_of):
         ).without_limit().probe(batch)
 
 
+def test_the_batch_beyond_the_answer_is_looked_at_as_well():
+    """A step that takes next to nothing there: the fit says that it does not fit, and it does."""
+    ordinary = training(lambda model, batch, device: model(samples(batch, device)).sum().backward())
+    beyond = largest_of_all(ordinary) + 1
+
+    def but_for_one(model, batch, device):
+        model(samples(1 if batch == beyond else batch, device)).sum().backward()
+
+    assert CheckedStep(training(but_for_one)).largest_batch(engine_of).batch == beyond
+
+
 def test_a_cell_is_held_at_its_answer():
     trace = record(training(twice_as_much_above_sixteen))
     check_at(training(twice_as_much_above_sixteen), trace, [15, 16])
@@ -172,6 +183,36 @@ def test_a_step_that_keeps_more_each_time_is_refused_with_bytes_and_line():
         StepMemory(make_step)
     assert "keeps 8,000 bytes more each time" in str(refused.value)
     assert re.search(r"allocates 8,000 of them at \S*test_checked\.py:\d+\. ", str(refused.value))
+
+
+def test_of_what_a_step_keeps_the_most_is_named():
+    def make_step(batch, device):
+        kept = []
+
+        def step():
+            kept.append(torch.ones(batch, 1000, device=device))
+            kept.append(torch.zeros(batch, 3000, device=device))
+            kept.append(torch.ones(batch, 2000, device=device))
+
+        return step
+
+    with pytest.raises(
+        NotRecordableError, match=r"keeps 48,000 bytes more each time .*: aten\.zeros\S* allocates 24,000"
+    ):
+        CheckedStep(make_step)
+
+
+def test_where_one_sample_is_no_batch_the_room_of_two_is_asked_about():
+    """A step of two samples on a card on which even that does not fit, and that no line describes."""
+
+    def normalised(model, batch, device):
+        norm = nn.BatchNorm1d(64).to(device)
+        norm(model(samples(batch if batch <= 16 else 2 * batch, device))).sum().backward()
+
+    step = CheckedStep(training(normalised))
+    step.holds_at(17)
+    small = Card("a card of 12 MiB", 12 * MiB, 0, None, None, "made up")
+    assert step.largest_batch(lambda trace: SimulatedEngine(trace, small)).batch == 0
 
 
 def test_a_step_that_is_another_the_next_time_is_refused():

@@ -233,6 +233,22 @@ def test_what_goes_to_cudnn(call, expected):
     assert uses_cudnn(call) is expected
 
 
+@pytest.mark.parametrize(
+    ("shape", "stride", "fits"),
+    [
+        ((2**31 - 1,), (1,), True),
+        ((2**31,), (1,), False),
+        ((2, 1), (2**31 - 1, 1), True),  # the offset of the last element
+        ((2, 2), (2**31 - 1, 1), False),
+        ((2**16, 2**15), (0, 0), False),  # as many elements, all in one place
+        ((2**16, 2**15 - 1), (0, 0), True),
+    ],
+)
+def test_indices_of_32_bits(shape, stride, fits):
+    """As canUse32BitIndexMath has it: elements and the largest offset are at most 2^31 - 1."""
+    assert heuristics._fits_32_bits(shape, stride) is fits
+
+
 def test_depthwise_channels_last_goes_to_cudnn():
     call = conv(images=2, channels=(3, 3), groups=3)
     channels_last = torch.empty(call.input_shape, device="meta").contiguous(memory_format=torch.channels_last)

@@ -119,6 +119,40 @@ def test_what_cudnn_was_seen_to_take_is_within_the_bound(call, taken):
     assert taken <= most_workspace_bytes(whole)
 
 
+@pytest.mark.parametrize(
+    ("direction", "area", "dtype", "times"),
+    [  # how often images and weights are held, as docs/MEMORY.md has it
+        ("fprop", 1, "float32", [(5, 1)]),
+        ("fprop", 1, "float16", [(15, 1)]),
+        ("dgrad", 1, "bfloat16", [(15, 1)]),
+        ("dgrad", 3, "float16", [(6, 7)]),
+        ("fprop", 7, "float64", [(6, 10)]),
+        ("fprop", 8, "float32", [(19, 2)]),
+        ("wgrad", 1, "float32", [(5, 1)]),
+        ("wgrad", 3, "float32", [(4.5, 67), (10, 5)]),
+        ("wgrad", 7, "float16", [(14, 120), (48, 7)]),
+        ("wgrad", 8, "float64", [(4.5, 304), (67, 21)]),
+    ],
+)
+def test_the_bound_by_hand(direction, area, dtype, times):
+    """Channels padded to 8 in each of 2 groups: 3 of 6 become 16 in all, 9 of 18 become 32."""
+    size = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}[dtype]
+    shapes = (5, 6, 20, 30), (18, 3, area, area), (5, 18, 10, 15)
+    whole = [part for shape in shapes for part in (shape, heuristics._contiguous(shape))]
+    call = Convolution(direction, *whole, (0, 0), (2, 2), (1, 1), 2, dtype)
+    images = 5 * (16 * 20 * 30 + 32 * 10 * 15)
+    weights = 32 * 8 * area**2
+    bounds = [of_images * images * size + of_weights * weights * max(size, 4) for of_images, of_weights in times]
+    assert most_workspace_bytes(call) == 16 * MiB + min(bounds)
+    dilated = call._replace(direction="dgrad", dilation=(2, 2))
+    assert most_workspace_bytes(dilated) == 16 * MiB + 10 * images * size + 5 * weights * max(size, 4)
+
+
+def test_the_largest_answer_is_that_of_first_choices():
+    answers = [[Configuration(10, False, False), Configuration(90, False, False)], [Configuration(20, False, False)]]
+    assert tried(largest(answers, "float32"), "float32", allow_tf32=True, deterministic=False)[0] == 20
+
+
 @pytest.mark.parametrize("flags", FLAGS)
 def test_the_largest_of_several_answers_is_so_under_every_setting(flags):
     answers = [

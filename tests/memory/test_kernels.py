@@ -4,12 +4,14 @@ import itertools
 import json
 import lzma
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
 from bench.memory import CARDS, record
+from bench.memory.allocator.caching import FREE
 from bench.memory.recording.device_sorting import radix_sort_bytes, scan_bytes, unique_bytes
 from bench.memory.recording.recorder import events_of
 from bench.memory.trace import Workspace
@@ -68,6 +70,110 @@ def peak_bytes(events):
 )
 def test_storage_of_cub_on_the_virtual_rtx_3080(bytes_, expected):
     assert bytes_ == expected
+
+
+def sorted_sizes(rows, row):
+    """What a sort of rows of float32 takes beside its two results."""
+    numbers = torch.empty(rows, row, device="meta")
+    step = events_of(lambda batch, device: lambda: [numbers.sort(dim=1) for _ in range(2)], 2, 1)
+    sizes = [event.size_bytes for event in step if event.size_bytes != FREE and "sort" in event.op]
+    return sizes[len(sizes) - (len(sizes) - 1) // 2 :][2:]  # of the second call: the first meets `numbers` as well
+
+
+def test_sorts_of_short_rows_many_rows_and_few():
+    """By ATen/native/cuda/Sort.cpp: up to 4096 in place, one row at once, from 128 rows in segments, else twice."""
+    assert sorted_sizes(3, 4096) == [4096 * 8]
+    total = 4097
+    assert sorted_sizes(1, 4097) == [8 * total, radix_sort_bytes(total, 4, 8, 32)]
+    for rows, bits in ((2, 1), (64, 6), (65, 7), (127, 7)):
+        total = rows * 4097
+        assert sorted_sizes(rows, 4097) == [
+            *(8 * total, 8 * total, 4 * total, radix_sort_bytes(total, 4, 8, 32)),
+            radix_sort_bytes(total, 8, 8, bits),
+        ]
+    total = 128 * 4097
+    rounded = [-(-size // 256) * 256 for size in (4 * total, 8 * total)]
+    assert sorted_sizes(128, 4097) == [8 * total, sum(rounded) + 255]
+
+
+@pytest.mark.parametrize(("key_bytes", "tile"), [(4, 4096), (8, 2304)])
+def test_one_block_sorts_so_many_keys(key_bytes, tile):
+    assert radix_sort_bytes(tile, key_bytes, 8, 32) == 1 < radix_sort_bytes(tile + 1, key_bytes, 8, 32)
+
+
+@pytest.mark.parametrize(("key_bytes", "value_bytes", "tile"), [(4, 4, 8192), (4, 8, 3072), (8, 8, 3840), (2, 8, 3072)])
+def test_a_tile_of_a_sort_holds_so_many_pairs(key_bytes, value_bytes, tile):
+    """Each tile more costs 256 counts of 4 bytes; in one pass no pair is kept twice."""
+    ten, more = (radix_sort_bytes(pairs, key_bytes, value_bytes, 8) for pairs in (10 * tile, 10 * tile + 1))
+    assert (ten, more) == (2048 + 10 * 1024 + 256 + 255, 2048 + 11 * 1024 + 256 + 255)
+
+
+MATRICES = {  # shape, strides, and whether cuBLAS reads it where it is: a last stride is 1 and the other spans
+    "as it is": ((6, 4), (4, 1), True),
+    "transposed": ((6, 4), (1, 6), True),
+    "some columns": ((6, 4), (9, 1), True),
+    "some rows of a transposed one": ((6, 4), (1, 9), True),
+    "every other column": ((6, 4), (8, 2), False),
+    "one row for all": ((6, 4), (0, 1), False),
+    "one column for all": ((6, 4), (1, 0), False),
+    "rows that overlap": ((6, 4), (2, 1), False),
+    "columns that overlap": ((6, 4), (1, 3), False),
+    "windows": ((6, 4), (1, 1), False),
+}
+
+
+def copied_bytes(product, *operands):
+    """What one more call of a product takes beside its result."""
+
+    def sizes(calls):
+        step = events_of(lambda batch, device: lambda: [product(*operands) for _ in range(calls)], 2, 1)
+        return Counter(event.size_bytes for event in step if event.size_bytes != FREE)
+
+    more = sizes(2) - sizes(1)
+    more.subtract([4 * product(*operands).numel()])
+    return list(more.elements())
+
+
+@pytest.mark.parametrize("case", MATRICES)
+def test_matrices_are_copied_where_cublas_cannot_read_them(case):
+    """As prepare_matrix_for_cublas and prepare_batch_matrix_for_cublas in ATen/native/cuda/Blas.cpp have it."""
+    shape, strides, is_read = MATRICES[case]
+    copies = [] if is_read else [6 * 4 * 4]
+    odd = torch.empty(100, device="meta").as_strided(shape, strides)
+    right, left, added = (torch.empty(*shape, device="meta") for shape in ((4, 5), (3, 6), (6, 5)))
+    assert copied_bytes(torch.mm, odd, right) == copies
+    assert copied_bytes(torch.mm, left, odd) == copies
+    assert copied_bytes(torch.addmm, added, odd, right) == copies
+    assert copied_bytes(torch.addmm, torch.empty(3, 4, device="meta"), left, odd) == copies
+    copies = [2 * each for each in copies]
+    odd = torch.empty(300, device="meta").as_strided((2, *shape), (100, *strides))
+    right, left, added = (each.expand(2, -1, -1).contiguous() for each in (right, left, added))
+    assert copied_bytes(torch.bmm, odd, right) == copies
+    assert copied_bytes(torch.bmm, left, odd) == copies
+    assert copied_bytes(torch.baddbmm, added, odd, right) == copies
+    assert copied_bytes(torch.baddbmm, torch.empty(2, 3, 4, device="meta"), left, odd) == copies
+
+
+def test_matrices_of_one_column_or_none_are_read_as_they_are():
+    column = torch.empty(100, device="meta").as_strided((2, 6, 1), (6, 1, 1))
+    assert copied_bytes(torch.bmm, column, torch.empty(2, 1, 5, device="meta")) == []
+    assert copied_bytes(torch.bmm, column.mT, torch.empty(2, 6, 5, device="meta")) == []
+    nothing = torch.empty(100, device="meta").as_strided((6, 0), (8, 2))
+    assert copied_bytes(torch.mm, nothing, torch.empty(0, 5, device="meta")) == []
+
+
+def test_a_softmax_s_gradient_takes_the_product_in_the_type_of_the_result():
+    def make_step(batch, device):
+        values = torch.zeros(batch, 256, dtype=torch.float16, device=device, requires_grad=True)
+        return lambda: torch.softmax(values, 1, dtype=torch.float32).sum().backward()
+
+    made = [event for event in events_of(make_step, 2, 1) if "_softmax_backward_data" in event.op]
+    assert sorted(event.size_bytes for event in made if event.size_bytes != FREE) == [2 * 256 * 2, 2 * 256 * 4]
+
+
+def test_a_logsumexp_of_nothing_is_its_result_alone():
+    step = events_of(lambda batch, device: lambda: torch.empty(0, 256, device=device).logsumexp(0), 2, 1)
+    assert [event.size_bytes for event in step if "logsumexp" in event.op and event.size_bytes != FREE] == [1024]
 
 
 def test_layer_norm_copies_what_lies_scattered():

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import pytest
@@ -306,3 +307,47 @@ def test_what_is_saved_on_the_host_leaves_the_card(pinned):
         held += 4000 * (event.size_bytes == 4000) - 4000 * (event.size_bytes < 0 and sizes[event.key] == 4000)
         most = max(most, held)
     assert most == 6 * 4000  # values, the last result, one that came back, its cosine, a gradient of each side
+
+
+def test_what_torch_cuda_says_of_its_machine():
+    def look():
+        cuda, properties = torch.cuda, torch.cuda.get_device_properties(0)
+        return {
+            "is there": (cuda.is_available(), cuda.is_initialized(), cuda.device_count(), cuda.current_device()),
+            "captures": cuda.is_current_stream_capturing(),
+            "bf16": (cuda.is_bf16_supported(), cuda.is_bf16_supported(including_emulation=False)),
+            "name": (cuda.get_device_name(), properties.name),
+            "capability": (cuda.get_device_capability(0), (properties.major, properties.minor)),
+            "memory": (cuda.memory_allocated(), cuda.max_memory_reserved(), cuda.mem_get_info(), cuda.memory_stats()),
+            "of the card": (properties.total_memory, properties.multi_processor_count),
+            "random state": (cuda.get_rng_state().shape, cuda.get_rng_state().dtype, cuda.get_rng_state().any().item()),
+        }
+
+    told, _ = seen(look)
+    assert told == {
+        "is there": (True, True, 1, 0),
+        "captures": False,
+        "bf16": (True, True),
+        "name": ("CUDA", "CUDA"),
+        "capability": ((8, 6), (8, 6)),
+        "memory": (0, 0, (0, 0), {}),
+        "of the card": (0, 1),
+        "random state": ((16,), torch.uint8, False),
+    }
+
+
+def test_other_threads_find_torch_cuda_as_it_is():
+    def look():
+        with ThreadPoolExecutor(1) as pool:
+            return torch.cuda.device_count(), pool.submit(torch.cuda.device_count).result()
+
+    there = torch.cuda.device_count()
+    assert seen(look)[0] == (1, there)
+
+
+def test_tensors_with_data_say_where_they_are():
+    kept = torch.zeros(3)
+    told, _ = seen(lambda: (kept.is_cuda, kept.is_meta, str(kept.device), kept.get_device(), kept.is_pinned()))
+    assert told == (False, False, "cpu", -1, False)
+    without_data = torch.zeros(3, device="meta")
+    assert (without_data.is_cuda, without_data.is_meta, str(without_data.device)) == (False, True, "meta")

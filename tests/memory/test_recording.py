@@ -308,6 +308,11 @@ def test_sizes_quadratic_in_the_batch_are_fitted():
     assert trace.peak_bytes_per_image(100) > 4 * (101**2 - 100**2)
 
 
+def test_what_one_more_image_adds_to_all_pairs():
+    trace = record(lambda batch, device: lambda: torch.empty(batch, batch, 1000, device=device))
+    assert [trace.peak_bytes_per_image(batch) for batch in (2, 5, 40)] == [4000 * (2 * b + 1) for b in (2, 5, 40)]
+
+
 def test_a_step_that_is_not_quadratic_in_the_batch_is_refused():
     def cubic(batch, device):
         return lambda: torch.empty(batch**3, 128, device=device)
@@ -324,8 +329,20 @@ def test_a_sequence_that_depends_on_the_batch_is_refused():
     def loop_over_images(batch, device):
         return lambda: [torch.empty(128, device=device) for _ in range(batch)]
 
-    with pytest.raises(NotRecordableError, match="sequence of allocations depends on the batch"):
+    with pytest.raises(
+        NotRecordableError,
+        match=r"allocations depends on the batch: event \d+ is free at batch 2 and aten\.empty\S+ at batch 3",
+    ):
         record(loop_over_images)
+
+
+def test_a_step_that_ends_earlier_at_another_batch_is_refused():
+    def kept_for_each_image(batch, device):
+        kept = []
+        return lambda: kept.extend(torch.empty(128, device=device) for _ in range(batch))
+
+    with pytest.raises(NotRecordableError, match=r"event \d+ is nothing more at batch 2 and aten\.empty\S+ at batch 3"):
+        record(kept_for_each_image)
 
 
 def test_a_step_that_reads_a_value_is_refused():

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from bench.memory import SimulatedEngine, card_of_capacity, largest_batch, record
+from bench.memory import Probe, SimulatedEngine, card_of_capacity, largest_batch, record
 from bench.memory.allocator.caching import CachingAllocator
 from bench.memory.allocator.history import Action
-from bench.memory.gpus import CARDS, card_named
+from bench.memory.gpus import CARDS, Card, card_named
 from bench.memory.trace import Workspace
 from bench.units import GiB, MiB
 
@@ -27,6 +27,21 @@ def test_the_edge_is_where_the_card_is_full():
     assert boundary.batch == 76
     assert boundary.at_edge.peak_reserved_bytes == 7600 * MiB
     assert boundary.at_edge.retries == 0  # the second step's tensor takes the first one's segment again
+
+
+def test_a_card_that_is_full_to_the_byte_is_not_too_small():
+    trace = one_tensor_per_image(100)
+    exact, less = (Card("made up", 7600 * MiB - short, 0, None, None, "") for short in (0, 1))
+    assert largest_batch(SimulatedEngine(trace, exact)).batch == 76
+    assert largest_batch(SimulatedEngine(trace, less)).batch == 75
+
+
+def test_without_a_limit_everything_fits_and_the_engine_keeps_its_card():
+    engine = SimulatedEngine(one_tensor_per_image(100), card_of_capacity("8GB"))
+    unlimited = engine.without_limit()
+    assert engine.probe(77) == Probe(77, False, 0, 0, 0)
+    assert unlimited.probe(1000).peak_reserved_bytes == 100_000 * MiB
+    assert engine.card.usable_bytes == 8 * GiB - 500 * MiB
 
 
 def test_a_step_that_does_not_grow_with_the_batch_has_no_edge():
@@ -146,3 +161,13 @@ def test_an_unknown_convolution_has_its_bound():
     trace, card = one_convolution(), card_of_capacity("8GB")
     unknown = SimulatedEngine(trace, card, workspaces=Workspaces())
     assert unknown.probe(5) == SimulatedEngine(trace, card, Workspace.HIGH).probe(5)
+
+
+def test_workspaces_are_known_where_every_call_has_candidates_or_nothing_is_replayed():
+    trace, card = one_convolution(), card_of_capacity("1GB")  # 16 images fit beside their outputs
+    known, unknown = (SimulatedEngine(trace, card, workspaces=Workspaces(*sizes)) for sizes in ((0,), ()))
+    assert [known.knows_workspaces(batch) for batch in (16, 17)] == [True, True]
+    assert [unknown.knows_workspaces(batch) for batch in (16, 17)] == [False, True]
+    known.workspaces.is_exact = False
+    assert not known.knows_workspaces(17)
+    assert not SimulatedEngine(trace, card).knows_workspaces(17)

@@ -128,6 +128,8 @@ def test_out_of_memory_stands_at_the_line_that_failed(written):
     assert not explanation.fits
     last = snapshot["device_traces"][0][-1]
     assert last["action"] == "oom"
+    assert "addr" not in last
+    assert last["device_free"] == CARD.usable_bytes - explanation.history[-1].reserved_bytes
     assert last["size"] == explanation.failed_request_bytes
     assert 0 <= last["device_free"] < last["size"]
     operation, line, *_ = last["frames"]

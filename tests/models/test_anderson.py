@@ -151,8 +151,11 @@ def test_weights_fall_back_to_the_larger_ridge_and_then_to_the_latest_iterate():
     expected = torch.tensor([[0.2, 0.8], [0, 1], [0, 1], [0, 1]], dtype=torch.float64)
     torch.testing.assert_close(_weights(gram, none, latest), expected)
 
-    too_small, too_large = 1e-310 * eye, torch.where(eye == 1, torch.inf, 0.0)  # weights of inf, and of 0 in all
-    torch.testing.assert_close(_weights(torch.stack((too_small, too_large)), none, latest), latest.expand(2, 2))
+    too_large = torch.where(eye == 1, torch.inf, 0.0)  # weights of 0, and 64 whose sum is infinite
+    torch.testing.assert_close(_weights(too_large.unsqueeze(0), none, latest), latest.unsqueeze(0))
+    many = torch.eye(64, dtype=torch.float64)
+    alike = torch.ones(2, 1, 64, 64, dtype=torch.float64)
+    torch.testing.assert_close(_weights(1e-307 * many.unsqueeze(0), alike, many[3]), many[3:4])
 
     larger = torch.stack((1 + 0 * eye, 1 + 0.5 * eye)).unsqueeze(1)
     expected[1] = 0.5

@@ -27,6 +27,7 @@ def fresh():
 
 def test_names_come_in_the_papers_order():
     assert models.names()[:4] == ["LU-DnCNN", "DEQ4IP", "LUSER-SW", "LUSER-DW"]  # and then others, if there are
+    assert all(models.names())  # without what they have in common
 
 
 def test_get():

@@ -188,7 +188,7 @@ def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Seq
     if op is aten.native_dropout.default:
         return outputs[::-1]
     if op is aten._softmax_backward_data.default:  # the gradient times the result comes first
-        return output, Take(0, output.numel() * max(args[0].element_size(), args[1].element_size())), Give(0)
+        return output, Take(0, _bytes(args[1])), Give(0)
     if op is aten.logsumexp.default:
         return _logsumexp(args, output)
     if op in _PRODUCTS:
@@ -201,8 +201,6 @@ def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Seq
             return *outputs, call.reduction
         return *outputs, Take(0, call.copy_bytes), call.reduction, Give(0)
     gradient = args[0]
-    if op is aten._softmax_backward_data.default and gradient.dtype is not output.dtype:
-        return output, Take(0, _bytes(gradient)), Give(0)
     if gradient.is_contiguous():
         return outputs
     copy = Take(0, _bytes(gradient)), Give(0)

@@ -1,0 +1,72 @@
+"""Where an error arose, in words: programs with files of made-up names, which have no source lines to show."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+import traceback
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.memory.recording.places import _line, line_of, place, short, told
+
+
+def program(file, text, **names):
+    exec(compile(text, file, "exec"), names)
+    return names
+
+
+def error_of(function):
+    with pytest.raises(Exception) as caught:
+        function()
+    return caught.value
+
+
+def test_an_error_is_told_with_its_type():
+    assert told(ValueError("no\n  such mode")) == "ValueError: no such mode"
+    assert told(KeyError()) == "KeyError"
+
+
+def test_the_place_is_the_users_line_and_that_of_the_library():
+    library = program("/opt/site-packages/lib/x.py", "def fail():\n    raise ValueError")
+    step = program("/home/u/train.py", "def step():\n    1\n    fail()", **library)["step"]
+    assert place(error_of(step)) == "/home/u/train.py:3, in step; raised at lib/x.py:2"
+    own = program("/home/u/train.py", "def step():\n    raise ValueError")["step"]
+    assert place(error_of(own)) == "/home/u/train.py:2, in step"
+
+
+def test_the_innermost_of_the_users_lines_counts():
+    inner = program("/home/u/loss.py", "def loss():\n    return 1 / 0")
+    step = program("/home/u/train.py", "def step():\n    loss()", **inner)["step"]
+    assert place(error_of(step)) == "/home/u/loss.py:2, in loss"
+
+
+def test_lines_outside_functions_and_errors_of_syntax():
+    assert place(error_of(lambda: program("/home/u/train.py", "1\n1 / 0"))) == "/home/u/train.py:2"
+    assert place(error_of(lambda: program("/home/u/train.py", "1\n1 +"))) == "/home/u/train.py:2: `1 +`"
+
+
+def test_no_place_where_nobody_called():
+    assert place(ValueError("made, never raised")) == ""
+    assert line_of(traceback.StackSummary()) == ""
+
+
+@given(length=st.integers(1, 120))
+def test_long_lines_are_cut(length):
+    source = "x" * length
+    shown = source if length <= 100 else "x" * 100 + " ..."
+    assert _line("/a.py", 3, "f", f"  {source}\n") == f"/a.py:3, in f: `{shown}`"
+
+
+def test_files_are_called_from_their_package_or_the_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert short("/opt/lib/python3/site-packages/torch/nn/x.py") == "torch/nn/x.py"
+    assert short(os.path.join(sysconfig.get_path("stdlib"), "json", "decoder.py")) == "json/decoder.py"
+    assert short(str(tmp_path / "here" / "a" / "train.py")) == "a/train.py"
+    assert short(str(tmp_path / "train.py")) == str(tmp_path / "train.py")
+    assert short("a/train.py") == "a/train.py"
+    monkeypatch.chdir(tmp_path)
+    assert short("train.py") == "train.py"
