@@ -30,6 +30,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 from bench.memory.gpus import Card
 from bench.memory.recording.attention import Attention, Kernels, attention_of
 from bench.memory.recording.autocast import casts_of_a_gpu
+from bench.memory.recording.distributed import ranks_alone
 
 META = torch.device("meta")
 CUDA = torch.device("cuda", 0)
@@ -62,6 +63,7 @@ def on_cuda(card: Card | None = None) -> Iterator[Attention]:
             _torch_cuda(kernels.capability),
             _default_devices(),
             _saved_on_the_host(),
+            ranks_alone(),
             casts_of_a_gpu(),
             attention_of(kernels) as asked,
             _redirections(),

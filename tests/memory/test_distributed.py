@@ -1,0 +1,74 @@
+"""DistributedDataParallel in one process, recorded: its buckets, as PyTorch's own CUDA code has them."""
+
+import pytest
+import torch
+from torch import distributed as dist
+from torch import nn
+
+from bench.fitting import Recorded
+from bench.memory import CARDS
+from bench.memory.forms import as_make_step
+from bench.memory.recording.on_cuda import on_cuda
+from bench.memory.recording.recorder import events_of
+from bench.memory.recording.values import reads_noted
+
+CARD = CARDS["RTX 3080"]
+
+
+@pytest.fixture(autouse=True)
+def group_destroyed():
+    yield
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def of_ranks(ranks, wraps=nn.parallel.DistributedDataParallel):
+    def make_step(batch):
+        if not dist.is_initialized():
+            dist.init_process_group("nccl", init_method="tcp://127.0.0.1:1", rank=0, world_size=ranks)
+        model = nn.Sequential(*(layer for _ in range(4) for layer in (nn.Linear(1024, 1024), nn.GELU()))).cuda()
+        model = wraps(model, device_ids=[0]) if wraps else model
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+        def step():
+            optimizer.zero_grad(set_to_none=True)
+            model(torch.randn(batch, 64, 1024, device="cuda")).square().mean().backward()
+            optimizer.step()
+            if wraps is None:
+                dist.all_reduce(torch.zeros(2**18, device="cuda"))
+
+        return step
+
+    return as_make_step(make_step)
+
+
+def test_buckets_are_those_of_a_card():
+    """torch 2.14.1 on the virtual card, one rank."""
+    probe = Recorded(of_ranks(1)).probe(CARD, 100)
+    assert (probe.peak_allocated_bytes, probe.peak_reserved_bytes) == (453_329_920, 497_025_024)
+
+
+def test_a_rank_of_many_holds_as_much():
+    """But for the numbers that others would send."""
+    assert abs(Recorded(of_ranks(8)).probe(CARD, 100).peak_allocated_bytes - 453_329_920) <= 8 * 512
+
+
+def test_what_the_reducer_reads_is_known():
+    with on_cuda(), reads_noted() as reads:
+        events_of(of_ranks(1), 2, 1)
+    count, shapes, *_ = reads
+    assert count == (8, (8).to_bytes(8, "little"))
+    expected = [1024, 1024, 1024, 1, 1024, 1] * 4
+    assert torch.frombuffer(bytearray(shapes.content), dtype=torch.int64).tolist() == expected
+
+
+def test_what_is_summed_is_let_go_of():
+    """A step that sums something of its own, four times as often as is recorded, keeps none of it."""
+    assert Recorded(of_ranks(1, wraps=None), steps=8).probe(CARD, 1).fits
+
+
+def test_outside_a_recording_groups_are_pytorchs():
+    begin = dist.init_process_group
+    with on_cuda():
+        assert dist.init_process_group is not begin
+    assert dist.init_process_group is begin
