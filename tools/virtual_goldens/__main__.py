@@ -4,6 +4,7 @@
     python -m tools.virtual_goldens [KIND ...]  # with the python of such an environment
 
 Prints how the recording differs, step by step, as the tests of tests/virtual count it. Needs no GPU.
+With the kind "convolutions" goes what cuDNN takes for each call, so that it must be installed.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from pathlib import Path
 import torch
 
 from bench.memory.cudnn.backend import version_text
+from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.trace import Workspace
 from bench.virtual import VirtualDevice
 from bench.virtual.comparison import compare
 from bench.virtual.goldens import Golden, Goldens, write
+from tests.fidelity import workspaces as kept
 from tools.virtual_goldens.kinds import KINDS, Kind
 
 FOLDER = Path("tests/golden/virtual")
@@ -31,6 +34,10 @@ def main() -> None:
         path = FOLDER / f"{name}-{release}.json.xz"
         write(made(KINDS[name]), path)
         print(f"{path}: {path.stat().st_size / 1024:.0f} KiB", flush=True)
+        if name == "convolutions":
+            kind = KINDS[name]
+            traces = {step: kind.recorded(step) for step in kind.make_steps}
+            kept.write(FOLDER / f"workspaces-{release}.json.xz", traces, workspaces(kind.card), kind.batch)
 
 
 def made(kind: Kind) -> Goldens:

@@ -14,6 +14,10 @@ from unittest.mock import patch
 
 import torch
 
+from bench.memory.recording import normalising
+from bench.memory.recording.layouts import suggested
+from bench.memory.recording.twice import double_backward
+
 _ASKED_FROM = ("torch.optim.optimizer", "torch.utils._foreach_utils")
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 _QUESTIONS = ("_get_foreach_kernels_supported_devices", "_get_fused_kernels_supported_devices")
@@ -57,7 +61,15 @@ def _composites_of_a_gpu() -> Iterator[None]:
 
         return call
 
+    def batch_norm(image: torch.Tensor, weight: Any, bias: Any, mean: Any, var: Any, train: bool, *others: Any) -> Any:
+        """Where cuDNN normalises, it keeps a contiguous copy for the backward pass (ATen/native/Normalization.cpp)."""
+        if normalising.uses_cudnn(image, weight):
+            image = image.contiguous(memory_format=suggested(image))
+        return aten.batch_norm.default._op_dk(_COMPOSITE, image, weight, bias, mean, var, train, *others)
+
     library = torch.library.Library("aten", "IMPL")
+    library.impl("batch_norm", batch_norm, "AutogradMeta")
+    library.impl("_convolution_double_backward", double_backward, "AutogradMeta")
     library.impl("dropout", dropout, "AutogradMeta")
     library.impl("softmax.int", softmax("softmax", aten._softmax.default), "AutogradMeta")
     library.impl("log_softmax.int", softmax("log_softmax", aten._log_softmax.default), "AutogradMeta")
