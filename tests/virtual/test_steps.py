@@ -30,9 +30,6 @@ DIFFERENCES = {
     "images_in_half": ({100864: 2}, {}, {}),
     "channels_last": ({17920: 2, 175616: 2, 12800: 2, 238080: 2}, {}, {}),
     "loaded": ({34816: 4, 239616: 4, 512: 3}, {}, {}),
-    "unfold": ({663552: 2}, {73728: 2}, {73728: 2}),
-    # Its gradient, by another formula.
-    "cumprod": ({}, {}, {147456: 2, 18432: 14, 73728: 16, 512: 2, 1536: 4, 1024: 6}),
 }
 
 # What cuBLAS takes at a call (2.15), and cuBLASLt at its first (2.11) or at each (2.15), is not compared here.

@@ -25,6 +25,7 @@ oracle of each:
 | backward of pooling, padding, upsampling | output; a copy of a gradient that lies otherwise |
 | softmax backward | output; the gradient times the result; copies of this and of the result where they are scattered |
 | log_softmax backward | output; copies of gradient and result where they are scattered |
+| im2col, col2im (unfold, fold) | a block as large as the input, which stays if the output is not larger; output |
 | logsumexp | the largest, twice; exponentials; output |
 | embedding | a copy of the indices where they are not contiguous; output |
 | fused attention | attention.py |
@@ -99,6 +100,7 @@ _AS_THE_INPUT = {
     aten.max_pool3d_with_indices_backward.default,
     aten.avg_pool2d_backward.default,
 }
+_BEGIN_LIKE_THE_INPUT = {aten.im2col.default, aten.col2im.default}
 _READ_CHANNELS_LAST = {
     aten._adaptive_avg_pool2d_backward.default: 1,
     aten.upsample_nearest2d_backward.default: 0,
@@ -116,6 +118,7 @@ RULES = (
     | set(_PRODUCTS)
     | _COPY_AFTER
     | _COPY_OF_SOURCE
+    | _BEGIN_LIKE_THE_INPUT
     | REDUCTIONS
     | {
         aten.native_dropout.default,
@@ -219,6 +222,8 @@ def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Seq
         return _around(outputs, [product, *copies])
     if op is aten._log_softmax_backward_data.default:
         return _around(outputs, [each for each in args[:2] if not each.is_contiguous()])
+    if op in _BEGIN_LIKE_THE_INPUT:
+        return _resized(args[0], output)
     if op is aten.logsumexp.default:
         return _logsumexp(args, output)
     if op in _PRODUCTS:
@@ -238,6 +243,15 @@ def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Seq
         return outputs
     copy = Take(0, _bytes(gradient)), Give(0)
     return output, *copy, *outputs[1:]
+
+
+def _resized(source: Tensor, output: Tensor) -> Sequence[Item]:
+    """An output that begins as large as the input: it keeps that block, or is given a larger one."""
+    copy = [] if source.is_contiguous() else [Take(1, _bytes(source))]
+    back = [Give(1) for _ in copy]
+    if _bytes(output) <= _bytes(source):
+        return Kept(output, _bytes(source)), *copy, *back
+    return Take(0, _bytes(source)), *copy, output, Give(0), *back
 
 
 def _reads_channels_last(op: Any, args: Sequence[Any]) -> bool:

@@ -67,7 +67,21 @@ def _composites_of_a_gpu() -> Iterator[None]:
             image = image.contiguous(memory_format=suggested(image))
         return aten.batch_norm.default._op_dk(_COMPOSITE, image, weight, bias, mean, var, train, *others)
 
+    def cumprod_backward(gradient: torch.Tensor, source: torch.Tensor, dim: int, result: torch.Tensor) -> torch.Tensor:
+        """A card looks whether there are zeros, and has a short formula without (ATen/native/ReduceOps.cpp)."""
+        if source.numel() <= 1 or source.shape[dim] == 1:
+            return gradient
+        weighted = result.conj() * gradient
+        is_zero = source == 0
+        is_zero.any()  # whose value is read, and taken for no
+        flipped = weighted.flip(dim)
+        summed = flipped.cumsum(dim)
+        total = summed.flip(dim)
+        del flipped, summed  # which live until then
+        return total.div(source.conj())
+
     library = torch.library.Library("aten", "IMPL")
+    library.impl("cumprod_backward", cumprod_backward, "AutogradMeta")
     library.impl("batch_norm", batch_norm, "AutogradMeta")
     library.impl("_convolution_double_backward", double_backward, "AutogradMeta")
     library.impl("dropout", dropout, "AutogradMeta")
