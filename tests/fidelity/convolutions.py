@@ -1,4 +1,4 @@
-"""Training steps of convolutions in every layout, forward, backward and backward again: make_step(batch, device)."""
+"""Training steps of convolutions and batch normalisation in many layouts: make_step(batch, device) by name in STEPS."""
 
 import torch
 from torch import nn
@@ -203,3 +203,29 @@ def residual(name, batch, device):
     if name == "residual_last_half":
         net, images = net.half(), images.half()
     return trained(net, lambda: images)
+
+
+@of("rows_turned", "rows_turned_expanded", "last_half_weights", "last_bfloat16", "turned_no_weights", "evaluated")
+def normalised(name, batch, device):
+    """Batch normalisation of what lies otherwise than it likes, or in halves."""
+    norm = nn.BatchNorm1d(24) if name.startswith("rows") else nn.BatchNorm2d(24, affine="no_weights" not in name)
+    norm = norm.to(device)
+    first = nn.Parameter(torch.rand(24, device=device))
+    if name.startswith("rows"):
+        images = torch.rand(batch, 40, 24, device=device).transpose(1, 2)
+    elif "turned" in name:
+        images = torch.rand(batch, 20, 24, 28, device=device).transpose(1, 2)
+    else:
+        images = torch.rand(batch, 24, 20, 28, device=device).contiguous(memory_format=torch.channels_last)
+    dtype = {"last_half_weights": torch.float16, "last_bfloat16": torch.bfloat16}.get(name, torch.float32)
+    if name == "last_half_weights":
+        norm = norm.half()
+    if name == "evaluated":
+        norm.eval()
+    scale = first[:, None] if name.startswith("rows") else first[:, None, None]
+
+    def loss():
+        output = norm((images * scale).to(dtype))
+        return output.sum() if "expanded" in name else output.square().mean()
+
+    return loss, [first, *norm.parameters()]

@@ -50,11 +50,11 @@ def _normalisation():
     for layout in ("x", "x.transpose(1, 3)"):
         y = f"{x}\nx = {layout}\nw = numbers(x.shape[1])\ng = numbers(*x.shape)\ne = numbers(1).expand(x.shape)"
         yield f"{y}; aten.native_batch_norm(x, None, None, None, None, True, 0.1, 1e-5)"
-        yield f"{y}; aten.native_batch_norm(x, w, w, w, w, True, 0.1, 1e-5)"
+        if layout == "x":  # of the other, a net's would be cuDNN's
+            yield f"{y}; aten.native_batch_norm(x, w, w, w, w, True, 0.1, 1e-5)"
         for gradient in ("g", "x", "e"):
-            yield (
-                f"{y}; aten.native_batch_norm_backward({gradient}, x, w, w, w, w, w, True, 1e-5, [True, True, True])"
-            )
+            of_norm = "None, None, None, w, w, True, 1e-5, [True, False, False]"
+            yield f"{y}; aten.native_batch_norm_backward({gradient}, x, {of_norm})"
     for shape in ((4, 512, 96), (2, 48, 96), (8, 8192)):
         y = f"x = numbers{shape}\nw = numbers({shape[-1]})\nm = numbers({', '.join(map(str, shape[:-1]))}, 1)"
         yield f"{y}; aten.native_layer_norm(x, [{shape[-1]}], w, w, 1e-5)"
@@ -103,6 +103,45 @@ def _sorting():
             yield f"x = numbers({n}, dtype=torch.{dtype}); aten.cumsum(x, 0)"
 
 
+def _layouts():
+    """Pooling, upsampling, softmax and normalisation where image, gradient or both have their channels last."""
+    contiguous, last = "contiguous_format", "channels_last"
+    for image, gradient in ((contiguous, last), (last, contiguous), (last, last)):
+        x = f"x = numbers(4, 16, 24, 24).to(memory_format=torch.{image})"
+        g, u, h = (
+            f"{name} = numbers(4, 16, {size}, {size}).to(memory_format=torch.{gradient})"
+            for name, size in (("g", 12), ("u", 48), ("h", 24))
+        )
+        i = f"i = places(4, 16, 12, 12).to(memory_format=torch.{image})"
+        yield f"{x}\n{g}\n{i}; aten.max_pool2d_with_indices_backward(g, x, [2, 2], [2, 2], [0, 0], [1, 1], False, i)"
+        yield f"{x}\n{g}; aten.avg_pool2d_backward(g, x, [2, 2], [2, 2], [0, 0], False, True, None)"
+        yield f"{x}\n{g}; aten._adaptive_avg_pool2d_backward(g, x)"
+        yield f"{x}\n{h}; aten._softmax_backward_data(h, x, 1, torch.float32)"
+        yield f"{x}\n{h}; aten._log_softmax_backward_data(h, x, 1, torch.float32)"
+        m = "m = numbers(4, 4)\nw = numbers(16)"
+        yield f"{x}\n{h}\n{m}; aten.native_group_norm_backward(h, x, m, m, w, 4, 16, 576, 4, [True, True, True])"
+        if gradient == last:
+            yield f"{u}; aten.upsample_nearest2d_backward(u, [48, 48], [4, 16, 24, 24])"
+            yield f"{u}; aten.upsample_bilinear2d_backward(u, [48, 48], [4, 16, 24, 24], False)"
+            yield f"{u}; aten.upsample_bicubic2d_backward(u, [48, 48], [4, 16, 24, 24], False)"
+        if image == gradient:
+            yield f"{x}; aten._softmax(x, 1, False)"
+            yield f"{x}; aten._log_softmax(x, 1, False)"
+            yield f"{x}; aten.reflection_pad2d(x, [1, 1, 1, 1])"
+            yield f"{x}; aten.native_group_norm(x, None, None, 4, 16, 576, 4, 1e-5)"
+        for dtype in ("float32", "bfloat16"):
+            y = f"{x}\n{h}\nm = numbers(16)\nx, h, w = (each.to(torch.{dtype}) for each in (x, h, m))"
+            yield f"{y}; aten.native_batch_norm(x, None, None, None, None, True, 0.1, 1e-5)"
+            of_norm = "None, None, None, m, m, True, 1e-5, [True, False, False]"
+            yield f"{y}; aten.native_batch_norm_backward(h, x, {of_norm})"
+    x = "x = numbers(4, 16, 12, 12, 12).to(memory_format=torch.channels_last_3d)"
+    yield f"{x}; aten.avg_pool3d(x, [2, 2, 2], [2, 2, 2])"
+    yield f"{x}; aten.adaptive_max_pool3d(x, [2, 2, 2])"
+    yield f"{x}\ng = x[:, :, :6, :6, :6]; aten._adaptive_avg_pool3d_backward(g, x)"
+    yield f"{x}; aten.native_batch_norm(x, None, None, None, None, True, 0.1, 1e-5)"
+    yield f"{x}; aten.native_batch_norm(x.bfloat16(), None, None, None, None, True, 0.1, 1e-5)"
+
+
 def _others():
     for matrices in ((5, 5), (3, 5, 5), (2, 40, 5, 5)):
         made = f"a = numbers{matrices}\nb = numbers({', '.join(map(str, matrices[:-1]))}, 1)"
@@ -137,4 +176,4 @@ def _others():
         yield f"{made}\n{laid_out}; aten.convolution_backward(g, x, w, {options})"
 
 
-CALLS = tuple(Call(text) for text in (*_normalisation(), *_indexing(), *_sorting(), *_others()))
+CALLS = tuple(Call(text) for text in (*_normalisation(), *_indexing(), *_sorting(), *_layouts(), *_others()))

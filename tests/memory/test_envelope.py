@@ -138,7 +138,7 @@ def test_the_bound_by_hand(direction, area, dtype, times):
     """Channels padded to 8 in each of 2 groups: 3 of 6 become 16 in all, 9 of 18 become 32."""
     size = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}[dtype]
     shapes = (5, 6, 20, 30), (18, 3, area, area), (5, 18, 10, 15)
-    whole = [part for shape in shapes for part in (shape, heuristics._contiguous(shape))]
+    whole = [part for shape in shapes for part in (shape, contiguous(shape))]
     call = Convolution(direction, *whole, (0, 0), (2, 2), (1, 1), 2, dtype)
     images = 5 * (16 * 20 * 30 + 32 * 10 * 15)
     weights = 32 * 8 * area**2

@@ -11,7 +11,17 @@ from bench.memory.measuring.cuda import Trial
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
 from bench.memory.trace import constant
-from tests.fidelity import attention, foreign, gradients, histories, modules, recurrent, unchanged
+from tests.fidelity import (
+    attention,
+    convolutions,
+    foreign,
+    gradients,
+    histories,
+    modules,
+    recurrent,
+    transfers,
+    unchanged,
+)
 
 
 class Kind(NamedTuple):
@@ -65,6 +75,8 @@ KINDS = {
     "torch": Kind(_cells(), _PAPERS),  # the suite's cells
     "gradients": Kind(gradients.STEPS, _PAPERS),
     "modules": Kind(modules.STEPS, _PAPERS),
+    "convolutions": Kind(convolutions.STEPS, _FUSED),
+    "transfers": Kind(transfers.STEPS, _FUSED),
     "unchanged": Kind(unchanged.STEPS, _FUSED, is_on_cuda=True),
     "attention": Kind(attention.STEPS, _FUSED, is_on_cuda=True),
     "attention-turing": Kind(attention.STEPS, _PAPERS, is_on_cuda=True),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from bench.memory.cudnn.backend import version_text
+from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.trace import Workspace
 from bench.virtual import VirtualDevice
 from bench.virtual.comparison import compare
 from bench.virtual.goldens import Golden, Goldens
+from tests.fidelity import workspaces as kept
 from tools.virtual_goldens.kinds import Kind
 
 
@@ -24,6 +28,12 @@ def made(kind: Kind) -> Goldens:
         cudnn = version_text(seen.cudnn) if seen.cudnn else cudnn
         print(f"  {name}: {_difference(kind, name, answers[name])}", flush=True)
     return Goldens(torch=torch.__version__, cudnn=cudnn, card=kind.card.name, steps=kind.steps, cells=answers)
+
+
+def keep_workspaces(kind: Kind, path: Path) -> None:
+    """What cuDNN takes for each convolution of the steps, on the kind's card."""
+    traces = {step: kind.recorded(step) for step in kind.make_steps}
+    kept.write(path, traces, workspaces(kind.card), kind.batch)
 
 
 def _difference(kind: Kind, name: str, golden: Golden) -> str:

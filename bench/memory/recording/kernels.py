@@ -22,12 +22,14 @@ oracle of each:
 | huber_loss, reduced | the losses; the number |
 | native_dropout | mask, output |
 | products of matrices | output; a copy of each operand whose strides cuBLAS does not take |
-| backward of softmax of float16 with a result in float32 | output; as much as the gradient |
-| backward of log_softmax, pooling, padding, upsampling | output; a copy of a scattered gradient |
-| softmax backward | output; the gradient times the result |
+| backward of pooling, padding, upsampling | output; a copy of a gradient that lies otherwise |
+| softmax backward | output; the gradient times the result; copies of this and of the result where they are scattered |
+| log_softmax backward | output; copies of gradient and result where they are scattered |
+| im2col, col2im (unfold, fold) | a block as large as the input, which stays if the output is not larger; output |
 | logsumexp | the largest, twice; exponentials; output |
 | embedding | a copy of the indices where they are not contiguous; output |
 | fused attention | attention.py |
+| copies from the host | transfers.py |
 | normalisation, indexing, lookups, sorting, scans | normalising.py, indexing.py, device_sorting.py |
 | reductions (reducing.py) | output; the input in the type that is summed, if another; staging and semaphores |
 
@@ -44,9 +46,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bench.memory.recording import attention, batches, convolving, device_sorting, indexing, normalising
+from bench.memory.recording import attention, batches, convolving, device_sorting, indexing, normalising, transfers
 from bench.memory.recording.composites import Composition, Give, Kept, Multiplies, Output, Take
 from bench.memory.recording.convolving import Temporary
+from bench.memory.recording.layouts import suggested, without_data
 from bench.memory.recording.products import CUBLAS_OPS
 from bench.memory.recording.reducing import REDUCTIONS, of_dims, reduced, whole
 from bench.memory.reductions import Reduction
@@ -82,21 +85,45 @@ _COPY_AFTER = {
     aten.reflection_pad3d_backward.default,
     aten._adaptive_avg_pool2d_backward.default,
     aten._fused_rms_norm_backward.default,
-    aten._log_softmax_backward_data.default,
+    aten._adaptive_avg_pool3d_backward.default,
     aten.max_pool2d_with_indices_backward.default,
+    aten.max_pool3d_with_indices_backward.default,
     aten.avg_pool2d_backward.default,
+    aten.avg_pool3d_backward.default,
+    aten.upsample_nearest3d_backward.default,
     aten.upsample_nearest2d_backward.default,
     aten.upsample_bilinear2d_backward.default,
     aten.upsample_bicubic2d_backward.default,
+}
+_AS_THE_INPUT = {
+    aten.max_pool2d_with_indices_backward.default,
+    aten.max_pool3d_with_indices_backward.default,
+    aten.avg_pool2d_backward.default,
+}
+_BEGIN_LIKE_THE_INPUT = {aten.im2col.default, aten.col2im.default}
+_READ_CHANNELS_LAST = {
+    aten._adaptive_avg_pool2d_backward.default: 1,
+    aten.upsample_nearest2d_backward.default: 0,
+    aten.upsample_bilinear2d_backward.default: 0,
+}
+_COPY_OF_SOURCE = {
+    aten._softmax.default,
+    aten._log_softmax.default,
+    aten.reflection_pad2d.default,
+    aten.avg_pool3d.default,
+    aten.adaptive_max_pool3d.default,
 }
 RULES = (
     _LOSSES
     | set(_PRODUCTS)
     | _COPY_AFTER
+    | _COPY_OF_SOURCE
+    | _BEGIN_LIKE_THE_INPUT
     | REDUCTIONS
     | {
         aten.native_dropout.default,
         aten._softmax_backward_data.default,
+        aten._log_softmax_backward_data.default,
         aten.logsumexp.default,
     }
 )
@@ -156,6 +183,8 @@ def allocations(
         return attention.allocations(op, args, outputs)
     if op is aten.embedding.default and not args[1].is_contiguous():
         return Take(0, _bytes(args[1])), *outputs, Give(0)
+    if op in transfers.OPS:
+        return transfers.allocations(op, args, kwargs, outputs)
     if op in convolving.OPS:
         return convolving.allocations(op, args, outputs)
     if op in (aten._fft_c2c.default, aten._fft_r2c.default, aten._fft_c2r.default):
@@ -188,7 +217,13 @@ def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Seq
     if op is aten.native_dropout.default:
         return outputs[::-1]
     if op is aten._softmax_backward_data.default:  # the gradient times the result comes first
-        return output, Take(0, _bytes(args[1])), Give(0)
+        product = without_data(args[0]) * without_data(args[1])
+        copies = [each for each in (product, args[1]) if not each.is_contiguous()]
+        return _around(outputs, [product, *copies])
+    if op is aten._log_softmax_backward_data.default:
+        return _around(outputs, [each for each in args[:2] if not each.is_contiguous()])
+    if op in _BEGIN_LIKE_THE_INPUT:
+        return _resized(args[0], output)
     if op is aten.logsumexp.default:
         return _logsumexp(args, output)
     if op in _PRODUCTS:
@@ -200,11 +235,29 @@ def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Seq
         if not call.copy_bytes:
             return *outputs, call.reduction
         return *outputs, Take(0, call.copy_bytes), call.reduction, Give(0)
+    if op in _COPY_OF_SOURCE:
+        return _around(outputs, [] if args[0].is_contiguous() else [args[0]])
     gradient = args[0]
-    if gradient.is_contiguous():
+    layout = suggested(args[1]) if op in _AS_THE_INPUT else torch.contiguous_format
+    if gradient.is_contiguous(memory_format=layout) or _reads_channels_last(op, args):
         return outputs
     copy = Take(0, _bytes(gradient)), Give(0)
     return output, *copy, *outputs[1:]
+
+
+def _resized(source: Tensor, output: Tensor) -> Sequence[Item]:
+    """An output that begins as large as the input: it keeps that block, or is given a larger one."""
+    copy = [] if source.is_contiguous() else [Take(1, _bytes(source))]
+    back = [Give(1) for _ in copy]
+    if _bytes(output) <= _bytes(source):
+        return Kept(output, _bytes(source)), *copy, *back
+    return Take(0, _bytes(source)), *copy, output, Give(0), *back
+
+
+def _reads_channels_last(op: Any, args: Sequence[Any]) -> bool:
+    """Whether a backward pass has a kernel for the layout of its gradient, or of its input."""
+    place = _READ_CHANNELS_LAST.get(op)
+    return place is not None and args[place].is_contiguous(memory_format=torch.channels_last)
 
 
 def _logsumexp(args: Sequence[Any], output: Tensor) -> Sequence[Item]:
@@ -228,7 +281,7 @@ def _of_losses(image: Tensor, output: Tensor) -> Reduction:
 def _around(outputs: Sequence[Tensor | None], copied: Sequence[Tensor]) -> Sequence[Item]:
     """The outputs, then copies of the operands, which live until the call returns."""
     takes = [Take(number, _bytes(operand)) for number, operand in enumerate(copied)]
-    return *outputs, *takes, *(Give(take.number) for take in takes)
+    return *outputs, *takes, *(Give(take.number) for take in reversed(takes))
 
 
 def _cublas_takes(matrix: Tensor) -> bool:

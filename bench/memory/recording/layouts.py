@@ -31,7 +31,7 @@ def called(func: Any, args: Any, kwargs: Any) -> Any:
     if func is aten.log_sigmoid_forward.default:
         return result[0], result[1].new_empty(0)
     if func is aten.native_batch_norm_backward.default and result[0] is not None:
-        return empty(result[0], _suggested(args[1])), *result[1:]
+        return empty(result[0], suggested(args[1])), *result[1:]
     if func in _CONVOLUTIONS:
         return _of_convolution(func, args, result)
     return _laid_out(func, args, kwargs, result) if func in _ARITHMETIC else result
@@ -71,11 +71,11 @@ def layout_of(one: Tensor, other: Tensor) -> torch.memory_format:
     """How cuDNN wants two tensors, and lays out what it makes of them (cudnn_conv_suggest_memory_format)."""
     if torch.float64 in (one.dtype, other.dtype):
         return torch.contiguous_format
-    formats = _suggested(one), _suggested(other)
+    formats = suggested(one), suggested(other)
     return formats[0] if formats[1] is torch.contiguous_format else formats[1]
 
 
-def _suggested(tensor: Tensor) -> torch.memory_format:
+def suggested(tensor: Tensor) -> torch.memory_format:
     """Channels last if the tensor lies so, else contiguous (Tensor::suggest_memory_format)."""
     is_last = tensor.dim() in _LAST and is_channels_last(tuple(tensor.shape), tensor.stride())
     return _LAST[tensor.dim()] if is_last else torch.contiguous_format

@@ -5,7 +5,8 @@
 | native_group_norm | outputs; a contiguous copy of the input; mean and inverse deviation in float32 beside halves; a factor and a term of each channel, where there are weights | group_norm_kernel.cu |
 | its backward | contiguous copies; outputs; two sums of each channel, two of each group, one more of each channel where there are weights | the same |
 | native_batch_norm of an input that is not contiguous | outputs; staging of its moments; a factor and a term in place of missing weights | Normalization.cu |
-| its backward | contiguous copies of gradient and input; outputs; by cuDNN all three, wanted or not | the same, and ATen/native/cudnn/BatchNorm.cpp |
+| its backward by cuDNN | a copy of a gradient that lies otherwise; all three outputs, wanted or not | cudnn/BatchNorm.cpp |
+| its backward | copies of gradient and input where no view of them has rows of channels; outputs; of channels last two sums of each channel first, and outputs in another order | Normalization.cu |
 """  # noqa: E501
 
 from __future__ import annotations
@@ -17,12 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.memory.recording.composites import Give, Take
+from bench.memory.recording.composites import Give, Kept, Take
+from bench.memory.recording.layouts import suggested
 from bench.memory.recording.reducing import moments
 
 aten = torch.ops.aten
-
-_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def _of_group_norm(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
@@ -76,31 +76,55 @@ def _of_layer_norm_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequ
 
 
 def _of_batch_norm(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
-    source, weight, bias = args[:3]
-    if source.is_contiguous() or not source.numel() or _is_channels_last(source):
+    source, weight, bias, _, _, is_training = args[:6]
+    if uses_cudnn(source, weight) and not is_training:  # which keeps nothing for a backward pass
+        return outputs[0], *(Kept(output, 0) for output in outputs[1:])
+    if not source.numel() or uses_cudnn(source, weight) or _is_dense(source):
         return outputs
-    reduction = moments(source, (0, *range(2, source.dim())), outputs[1])
-    scalars = [torch.finfo(source.dtype).bits // 8 if source.element_size() > 4 else 4] * 2
+    scalars = [max(source.element_size(), 4)] * 2
     missing = [size for size, given in zip(scalars, (weight, bias), strict=True) if given is None]
-    return *outputs, *([reduction] if args[5] else []), *_nested(missing)
+    if not is_training:
+        return *outputs, *_nested(missing)
+    reduction = moments(source, (0, *range(2, source.dim())), outputs[1])
+    widened = [source.numel() * 4] if source.dtype is torch.bfloat16 else []  # the reduction's kernel reads no bfloat16
+    take, give = _nested(widened, 10)[:1], _nested(widened, 10)[1:]
+    return *outputs, *take, reduction, *give, *_nested(missing)
+
+
+def uses_cudnn(source: Tensor, weight: Tensor | None) -> bool:
+    """Whether cuDNN normalises a batch, in training with its gradients (_select_batch_norm_backend)."""
+    if weight is None or source.dim() < 3 or not source.numel():
+        return False
+    return source.dtype in (torch.float32, torch.float64) or (source.dtype, weight.dtype) == (torch.half, torch.float32)
 
 
 def _of_batch_norm_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     gradient, source, weight, *_, is_training, _, _ = args
     if not source.numel():
         return outputs
-    if weight is not None and is_training and source.dim() > 2:  # cuDNN's, which gives all three gradients
+    if is_training and uses_cudnn(source, weight):  # which gives all three gradients
+        layout = suggested(source)
+        copy = [] if gradient.is_contiguous(memory_format=layout) else [_bytes(gradient)]
         sizes = {number: _sums_bytes(source) for number in (1, 2) if outputs[number] is None}
-        if source.is_contiguous() and gradient.is_contiguous():
-            return *_or_taken(outputs, sizes), *map(Give, sizes)
-    if source.dim() == 2 and source.is_contiguous() and source.shape[1] > 1:  # a row of numbers has channels last
-        sums = _nested([_sums_bytes(source)] * 2)
-        return *sums[:2], *outputs[1:], outputs[0], *sums[2:]
-    if _is_channels_last(source):
-        return outputs
-    copies = [_bytes(each) for each in (gradient, source) if not _is_read_as_it_is(each)]
-    takes = [Take(number, size) for number, size in enumerate(copies)]
-    return *takes, *outputs, *(Give(take.number) for take in reversed(takes))
+        takes = _nested(copy, 10)
+        return *takes[: len(copy)], *_or_taken(outputs, sizes), *map(Give, sizes), *takes[len(copy) :]
+    wants_sums = is_training or outputs[1] is not None or outputs[2] is not None
+    if outputs[0] is not None and wants_sums and not _has_channels_last(source):
+        copies = [_bytes(each) for each in (gradient, source) if not _has_rows_of_channels(each)]
+        takes = [Take(number, size) for number, size in enumerate(copies)]
+        return *takes, *outputs, *(Give(take.number) for take in reversed(takes))
+    deviations = _nested([_sums_bytes(source)] if uses_cudnn(source, weight) else [], 30)
+    is_last = _has_channels_last(source) and _has_channels_last(gradient)
+    gives_all = wants_sums and is_last and weight is not None
+    unwanted = [number for number in (1, 2) if gives_all and outputs[number] is None]
+    sizes = {number: weight.shape[0] * weight.element_size() for number in unwanted}
+    sums = _nested([_sums_bytes(source)] * 2 if wants_sums and outputs[0] is not None else [], 10)
+    needs_scalar = weight is None and is_training and not (is_last and _is_dense(source))
+    scalar = _nested([max(source.element_size(), 4)] if needs_scalar else [], 20)
+    half, end = len(sums) // 2, len(scalar) // 2
+    wanted = _or_taken(outputs, sizes)[1:]
+    inside = *wanted, *scalar[:end], outputs[0], *scalar[end:], *map(Give, sizes)
+    return *deviations[:1], *sums[:half], *inside, *sums[half:], *deviations[1:]
 
 
 def _or_taken(outputs: Sequence[Any], sizes: Mapping[int, int]) -> list[Any]:
@@ -113,14 +137,23 @@ def _sums_bytes(source: Tensor) -> int:
     return int(source.shape[1]) * max(source.element_size(), 4)
 
 
-def _is_read_as_it_is(tensor: Tensor) -> bool:
-    """Whether the kernel reads it by its strides: contiguous, or one number over and over."""
-    return tensor.is_contiguous() or not any(tensor.stride())
+def _has_rows_of_channels(tensor: Tensor) -> bool:
+    """Whether the kernel reads it where it is: as a view of images, channels and pixels."""
+    try:
+        tensor.view(*tensor.shape[:2], -1)
+    except RuntimeError:
+        return False
+    return True
 
 
-def _is_channels_last(tensor: Tensor) -> bool:
-    layout = _LAST.get(tensor.dim())
-    return layout is not None and tensor.is_contiguous(memory_format=layout)
+def _has_channels_last(tensor: Tensor) -> bool:
+    """Whether kernels for channels last read it; a row of numbers has its channels last too."""
+    return suggested(tensor) is not torch.contiguous_format or (tensor.is_contiguous() and tensor.stride(1) == 1)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether there are kernels for this layout: channels last of volumes has none."""
+    return tensor.is_contiguous() or (tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last))
 
 
 def _nested(sizes: Sequence[int], first: int = 0) -> list[Any]:

@@ -14,6 +14,10 @@ from unittest.mock import patch
 
 import torch
 
+from bench.memory.recording import normalising
+from bench.memory.recording.layouts import suggested
+from bench.memory.recording.twice import double_backward
+
 _ASKED_FROM = ("torch.optim.optimizer", "torch.utils._foreach_utils")
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 _QUESTIONS = ("_get_foreach_kernels_supported_devices", "_get_fused_kernels_supported_devices")
@@ -57,7 +61,29 @@ def _composites_of_a_gpu() -> Iterator[None]:
 
         return call
 
+    def batch_norm(image: torch.Tensor, weight: Any, bias: Any, mean: Any, var: Any, train: bool, *others: Any) -> Any:
+        """Where cuDNN normalises, it keeps a contiguous copy for the backward pass (ATen/native/Normalization.cpp)."""
+        if normalising.uses_cudnn(image, weight):
+            image = image.contiguous(memory_format=suggested(image))
+        return aten.batch_norm.default._op_dk(_COMPOSITE, image, weight, bias, mean, var, train, *others)
+
+    def cumprod_backward(gradient: torch.Tensor, source: torch.Tensor, dim: int, result: torch.Tensor) -> torch.Tensor:
+        """A card looks whether there are zeros, and has a short formula without (ATen/native/ReduceOps.cpp)."""
+        if source.numel() <= 1 or source.shape[dim] == 1:
+            return gradient
+        weighted = result.conj() * gradient
+        is_zero = source == 0
+        is_zero.any()  # whose value is read, and taken for no
+        flipped = weighted.flip(dim)
+        summed = flipped.cumsum(dim)
+        total = summed.flip(dim)
+        del flipped, summed  # which live until then
+        return total.div(source.conj())
+
     library = torch.library.Library("aten", "IMPL")
+    library.impl("cumprod_backward", cumprod_backward, "AutogradMeta")
+    library.impl("batch_norm", batch_norm, "AutogradMeta")
+    library.impl("_convolution_double_backward", double_backward, "AutogradMeta")
     library.impl("dropout", dropout, "AutogradMeta")
     library.impl("softmax.int", softmax("softmax", aten._softmax.default), "AutogradMeta")
     library.impl("log_softmax.int", softmax("log_softmax", aten._log_softmax.default), "AutogradMeta")
