@@ -306,6 +306,7 @@ class Timing(_Part):
 
     `solver_evaluations` is the mean over a training step's fixed points and images, `backward_evaluations` that of
     the solves for the gradient; None where there are none. `batch_chosen` says how the batch came about.
+    `gradient_bias` is that of a strategy (bench.gradient_bias), None without one.
     """
 
     device: str
@@ -318,6 +319,7 @@ class Timing(_Part):
     evaluation_calls: Calls
     solver_evaluations: float | None
     backward_evaluations: float | None
+    gradient_bias: float | None = None
 
 
 class DataSets(_Part):

@@ -15,10 +15,12 @@ import torch
 
 from bench import devices
 from bench.errors import UsageError
+from bench.gradient_bias import gradient_bias
 from bench.memory import largest_batch, record
 from bench.pool import available_cores
 from bench.records import Calls, Record, Timing
 from bench.stages.memory import recording_of, simulated_engine
+from bench.strategies.naming import is_plain
 
 if TYPE_CHECKING:
     from bench.cell import Cell
@@ -74,6 +76,7 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
         evaluation_calls=evaluation_calls,
         solver_evaluations=mean_evaluations(solves),
         backward_evaluations=mean_evaluations([solve.backward for solve in solves if solve.backward]),
+        gradient_bias=None if is_plain(cell.architecture) else gradient_bias(workload, device),
     )
     return {"image_shape": model.operator.image_shape, "timing": timing}
 
