@@ -81,12 +81,13 @@ def run(
         virtual_cards,
         with_environment,
     )
-    from bench.commands.tables import report, report_all
+    from bench.commands.tables import report, report_all, report_strategies
     from bench.commands.train import check_images
     from bench.config import load
     from bench.records import FULL_SIZE
     from bench.records.store import RecordStore, to_json
     from bench.report import summary
+    from bench.report.chosen import plain_or_all
     from bench.report.terminal import print_json
     from bench.sharding import Shard
     from bench.stale import told
@@ -144,7 +145,8 @@ def run(
         if stage == "memory":
             suite.check_cards_hold_parameters(made, cards)
     if len(cells) > 1 and not part:
-        report_all(records, output, printed=not json)
+        report_all(plain_or_all(records), output, printed=not json)
+    report_strategies(records, [card.name for card in cards], settings, None if part else output, printed=not json)
     say_what_diverged(records)
     say_what_is_doubtful(records)
     if json:

@@ -23,10 +23,12 @@ def report(
     note: str = "",
 ) -> None:
     """Write a stage's table into the output folder, if there is one, and print it, with a note below."""
+    from bench.report.chosen import plain_or_all
     from bench.report.tables import profile, table2, table3, timing
 
     if stage == "memory":
-        _show(table3, table3.tidy(records, cards, settings.memory.workspace), output, printed, note)
+        shown = plain_or_all(records)
+        _show(table3, table3.tidy(shown, cards, settings.memory.workspace), output, printed, note)
     else:
         of_stage: Any = {"profile": profile, "timing": timing, "accuracy": table2}[stage]
         _show(of_stage, of_stage.tidy(records), output, printed, note)
@@ -37,6 +39,17 @@ def report_all(records: list[Record], output: Path | None, *, printed: bool = Tr
     from bench.report.tables import table4
 
     _show(table4, table4.tidy(records), output, printed)
+
+
+def report_strategies(
+    records: list[Record], cards: list[str], settings: Config, output: Path | None, *, printed: bool = True
+) -> None:
+    """Write Table 3 with strategies as rows, and print it, if a cell has one."""
+    from bench.report.tables import strategies
+
+    frame = strategies.tidy(records, cards, settings.memory.workspace)
+    if not frame.empty:
+        _show(strategies, frame, output, printed)
 
 
 def _show(module: Any, frame: pd.DataFrame, output: Path | None, printed: bool, note: str = "") -> None:

@@ -17,6 +17,7 @@ from bench.commands import fit as fit_command
 from bench.commands import history as history_command
 from bench.commands import list as list_command
 from bench.commands import merge as merge_command
+from bench.commands import plan as plan_command
 from bench.commands import plot as plot_command
 from bench.commands import report as report_command
 from bench.commands import run as run_command
@@ -41,6 +42,7 @@ app.command("train")(train_command.train)
 app.command("validate")(validate_command.validate)
 app.command("explain")(explain_command.explain)
 app.command("fit")(fit_command.fit)
+app.command("plan")(plan_command.plan)
 app.command("merge")(merge_command.merge)
 app.command("submit")(submit_command.submit)
 app.command("jobs")(submit_command.jobs)

@@ -20,7 +20,8 @@ class Timing(Part):
     `solver_evaluations` is the mean over a training step's fixed points and images, `backward_evaluations` that of
     the solves for the gradient; None where there are none. `batch_chosen` says how the batch came about.
     `peak_bytes_per_image` is what one more image adds to the step's peak on a GPU, recorded of the very network that is
-    timed; None in records from before it was.
+    timed; None in records from before it was. `gradient_bias` is that of a strategy (bench.gradient_bias), None
+    without one.
     """
 
     device: str
@@ -34,3 +35,4 @@ class Timing(Part):
     solver_evaluations: float | None
     backward_evaluations: float | None
     peak_bytes_per_image: dict[Bound, Count] | None = None
+    gradient_bias: float | None = None

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from bench.records import Record, Stage, united
 from bench.records.ages import oldest_first
 from bench.report.methods import in_order
+from bench.strategies.naming import is_plain
 
 
 def joined(*folders: Iterable[Record]) -> list[Record]:
@@ -28,6 +29,12 @@ def one_per_cell(records: Iterable[Record], stage: Stage) -> tuple[list[Record],
     of_stage = [record for record in records if record.stage == stage]
     last = {record.cell: record for record in of_stage}
     return list(last.values()), len(of_stage) - len(last)
+
+
+def plain_or_all(records: Iterable[Record]) -> list[Record]:
+    """The records of cells without strategies; all of them where every cell has one."""
+    every = list(records)
+    return [record for record in every if is_plain(record.architecture)] or every
 
 
 def cards_of(records: Iterable[Record]) -> list[str]:

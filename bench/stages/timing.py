@@ -15,10 +15,12 @@ import torch
 
 from bench import devices
 from bench.errors import UsageError
+from bench.gradient_bias import gradient_bias
 from bench.memory import Trace, largest_batch, record
 from bench.pool import available_cores
 from bench.records import Calls, Parameters, Record, Timing
 from bench.stages.memory import bytes_per_image, recording_of, simulated_engine
+from bench.strategies.naming import is_plain
 
 if TYPE_CHECKING:
     from bench.cell import Cell
@@ -77,6 +79,7 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
         solver_evaluations=mean_evaluations(solves),
         backward_evaluations=mean_evaluations([solve.backward for solve in solves if solve.backward]),
         peak_bytes_per_image=bytes_per_image(trace, workload),
+        gradient_bias=None if is_plain(cell.architecture) else gradient_bias(workload, device),
     )
     parameters = Parameters(trainable=model.trainable_parameters, paper=model.paper_parameters)
     return {"image_shape": model.operator.image_shape, "parameters": parameters, "timing": timing}

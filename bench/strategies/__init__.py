@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.choices import refusal, spelled
 from bench.errors import UsageError
+from bench.strategies.naming import PLAIN, named, split
 from bench.strategies.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from bench.models.architectures.base import Architecture
 
 __all__ = ["PLAIN", "Combination", "Strategy", "chosen", "combination", "known", "named", "names", "split"]
-
-PLAIN = "plain"
-"""The configuration as it is."""
 
 _BETWEEN = "+"
 
@@ -54,7 +52,7 @@ class Combination(NamedTuple):
     @property
     def name(self) -> str:
         """Their names with "+" between them, in the order of `names`."""
-        return _BETWEEN.join(each.name for each in self.strategies) or PLAIN
+        return joined(each.name for each in self.strategies)
 
     @property
     def changes(self) -> dict[str, dict[str, object]]:
@@ -97,6 +95,11 @@ def combination(text: str) -> Combination:
     return made
 
 
+def joined(names: Iterable[str]) -> str:
+    """Names as one text that `combination` reads; empty ones are passed over."""
+    return _BETWEEN.join(name for name in names if name) or PLAIN
+
+
 def _check_compatible(strategies: Sequence[Strategy]) -> None:
     setters: dict[tuple[str, str], tuple[Strategy, object]] = {}
     for strategy in strategies:
@@ -131,14 +134,3 @@ def chosen(
         pairs += [(name, made) for name in takers]
     order = [architecture.name for architecture in known]
     return sorted(pairs, key=lambda pair: order.index(pair[0])), refusals
-
-
-def named(architecture: str, strategy: str) -> str:
-    """The name of a cell's row: "LUSER-SW", or "LUSER-SW + recomputed"."""
-    return architecture if strategy == PLAIN else f"{architecture} + {strategy}"
-
-
-def split(name: str) -> tuple[str, str]:
-    """The architecture and the strategy of such a name."""
-    architecture, _, strategy = name.partition(" + ")
-    return architecture, strategy or PLAIN

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.records import Record, Stage
 from bench.report.cells import Better, best, one_line
-from bench.report.chosen import cards_of, one_per_cell
+from bench.report.chosen import cards_of, one_per_cell, plain_or_all
 from bench.report.formats import Table
 
 
@@ -23,6 +23,7 @@ class Known(NamedTuple):
 
 TABLES = {
     "table3": Known("Table 3: parameters and largest training batch", ("memory",)),
+    "strategies": Known("Table 3 with strategies", ("memory", "timing")),
     "profile": Known("Composition of the peak", ("profile",)),
     "timing": Known("Time", ("timing",)),
     "table2": Known("Table 2: accuracy", ("accuracy",)),
@@ -31,6 +32,7 @@ TABLES = {
 """What can be selected, the answer first; each name is that of a module."""
 
 _ONE_PER_CELL = ("table3", "profile")  # which have one place for each cell
+_BY_CARD = ("table3", "strategies")
 
 
 def tables(records: Sequence[Record], select: Iterable[str] = TABLES) -> list[Table]:
@@ -42,11 +44,13 @@ def tables(records: Sequence[Record], select: Iterable[str] = TABLES) -> list[Ta
 def _table(name: str, records: Sequence[Record]) -> Table | None:
     module: Any = importlib.import_module(f"bench.report.tables.{name}")
     note = ""
+    if name != "strategies":
+        records = plain_or_all(records)
     if name in _ONE_PER_CELL:
         (stage,) = TABLES[name].stages
         records, left_out = one_per_cell(records, stage)
         note = f" Not shown: {left_out} older records of these cells, with other settings." if left_out else ""
-    frame = module.tidy(records, cards_of(records)) if name == "table3" else module.tidy(records)
+    frame = module.tidy(records, cards_of(records)) if name in _BY_CARD else module.tidy(records)
     if frame.empty:
         return None
     arranged = module.arranged(frame).fillna("").map(one_line).rename(columns=one_line)
@@ -106,6 +110,7 @@ def _none(arranged: pd.DataFrame) -> pd.DataFrame:
 _BEST: dict[str, Marks] = {
     "table2": _best_of_methods,
     "table3": _best_of_rows({"parameters": "least", "MiB per image": "least"}, "most"),
+    "strategies": _none,
     "table4": _none,
     "profile": _none,
     "timing": _best_of_columns({"training step, s": "least", "images/s": "most", "evaluation, s/image": "least"}),

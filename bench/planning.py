@@ -1,0 +1,117 @@
+"""A plan: by which strategies a batch fits on a card, and the cheapest of them, by simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+from bench import models, strategies
+from bench.cell import Cell
+from bench.config import Config
+from bench.memory import Card, record
+from bench.memory.recording.metadata import OutputCache
+from bench.memory.trace import Trace, Workspace
+from bench.stages.memory import bounded_engine, recording_of
+from bench.work import step_multiplications
+
+EXACT = (
+    ("checkpoint", "nested", "recomputed"),
+    ("lean", "lean-7of8", "lean-half", "lean-third", "lean-quarter"),
+    ("expandable",),
+)
+"""Strategies whose gradient is exact, by kind: a combination has at most one of each."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A combination, and what it takes for the batch that is planned.
+
+    Attributes:
+        strategy: its name.
+        work: multiplications of a step's convolutions, relative to plain.
+        peak_reserved_bytes: on a card without a limit.
+        fits: on the card.
+    """
+
+    strategy: str
+    work: float
+    peak_reserved_bytes: int
+    fits: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All combinations that an architecture can take, cheapest first."""
+
+    architecture: str
+    task: str
+    card: Card
+    batch: int
+    choices: tuple[Choice, ...]
+
+    @property
+    def front(self) -> list[Choice]:
+        """Those of which none takes both no more work and no more memory, the cheapest first."""
+        front: list[Choice] = []
+        for choice in self.choices:
+            if not front or choice.peak_reserved_bytes < front[-1].peak_reserved_bytes:
+                front.append(choice)
+        return front
+
+    @property
+    def cheapest(self) -> Choice | None:
+        """The first that fits, if any does."""
+        return next((choice for choice in self.choices if choice.fits), None)
+
+    @property
+    def missing_bytes(self) -> int:
+        """By how much the one that takes least misses the card."""
+        return min(choice.peak_reserved_bytes for choice in self.choices) - self.card.usable_bytes
+
+
+def plan(config: Config, architecture: str, task: str, card: Card, batch: int, more: Sequence[str] = ()) -> Plan:
+    """Try every combination of exact strategies, and of `more`, that the architecture can take.
+
+    Workspaces of kernels are taken as the configuration's bound has them. Combinations that differ in the allocator's
+    options alone share a recording.
+    """
+    cache = OutputCache()
+    traces: dict[str, Trace] = {}
+    works: dict[str, int] = {}
+    choices = []
+    for made in _combinations(config, architecture, more):
+        cell = Cell("memory", strategies.named(architecture, made.name), task, made.laid_on(config), (card,))
+        workload = cell.workload
+        network = repr((workload.options, workload.training))
+        if network not in traces:
+            shorter = workload.for_recording()
+            with recording_of(shorter):
+                traces[network] = record(shorter.make_step, cell.memory.steps, cache)
+            works[network] = step_multiplications(replace(workload, options=replace(workload.options, stages=2)))
+        engine = bounded_engine(cell, traces[network], card, Workspace(cell.memory.workspace))
+        units = -(-batch // workload.images(1))
+        choices.append(
+            Choice(
+                made.name,
+                works[network] / next(iter(works.values())),  # of plain, which comes first
+                engine.without_limit().probe(units).peak_reserved_bytes,
+                engine.probe(units).fits,
+            )
+        )
+    ordered = sorted(choices, key=lambda choice: (choice.work, choice.peak_reserved_bytes))
+    return Plan(architecture, task, card, batch, tuple(ordered))
+
+
+def _combinations(config: Config, architecture: str, more: Sequence[str]) -> Iterator[strategies.Combination]:
+    """Those that the architecture can take, plain first, each once."""
+    seen = set()
+    kinds: Iterable[Sequence[str]] = (*EXACT, *((name,) for name in more))
+    for names in product(*(("", *kind) for kind in kinds)):
+        try:
+            made = strategies.combination(strategies.joined(names))
+        except ValueError:  # two that set one option
+            continue
+        if made.name not in seen and made.refused_by(models.get(architecture), config) is None:
+            seen.add(made.name)
+            yield made

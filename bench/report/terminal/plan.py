@@ -1,0 +1,82 @@
+"""A plan as a table, a sentence, JSON and a picture."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from bench.files import write_atomically
+from bench.units import GiB, format_bytes
+
+if TYPE_CHECKING:
+    from bench.planning import Plan
+
+
+def table(plan: Plan) -> pd.DataFrame:
+    """The front: a row per combination of which none is both cheaper and smaller."""
+    rows = [
+        {
+            "strategy": choice.strategy,
+            "work": f"{choice.work:.2f}",
+            "peak, GiB": f"{choice.peak_reserved_bytes / GiB:.2f}",
+            "fits": "yes" if choice.fits else "no",
+        }
+        for choice in plan.front
+    ]
+    return pd.DataFrame(rows)
+
+
+def sentence(plan: Plan) -> str:
+    """Which to choose, or by how much the nearest misses the card."""
+    what = f"{plan.architecture} on {plan.task}, batch {plan.batch}, {plan.card.name}"
+    tried = f"{len(plan.choices)} combinations simulated; work: convolutions of a step, relative to plain."
+    if (best := plan.cheapest) is not None:
+        return f"{what}: {best.strategy} fits, with {best.work:.2f} times the work of plain. {tried}"
+    nearest = min(plan.choices, key=lambda choice: choice.peak_reserved_bytes)
+    return (
+        f"{what}: nothing fits. {nearest.strategy} comes nearest, with {format_bytes(nearest.peak_reserved_bytes)}: "
+        f"{format_bytes(max(plan.missing_bytes, 0))} are missing. {tried}"
+    )
+
+
+def as_json(plan: Plan) -> str:
+    """All combinations, and the names of the front's and of the cheapest that fits."""
+    best = plan.cheapest
+    values = {
+        "architecture": plan.architecture,
+        "task": plan.task,
+        "card": plan.card.name,
+        "usable_bytes": plan.card.usable_bytes,
+        "batch": plan.batch,
+        "choices": [asdict(choice) for choice in plan.choices],
+        "front": [choice.strategy for choice in plan.front],
+        "cheapest": best and best.strategy,
+    }
+    return json.dumps(values, indent=1)
+
+
+def draw(plan: Plan, path: Path) -> None:
+    """Write a picture: each combination by its memory and work, the front as a line, and the card's memory."""
+    from bench.report.plots.style import as_files, finish, new_figure, style
+
+    with style():
+        figure = new_figure(6.4, 4.2)
+        axes = figure.add_subplot()
+        for choices, marker, label in ((plan.choices, "o", "combinations"), (plan.front, "s", "front")):
+            memory = [choice.peak_reserved_bytes / GiB for choice in choices]
+            axes.plot(memory, [choice.work for choice in choices], marker if label != "front" else "s-", label=label)
+        for choice in plan.front:
+            axes.annotate(choice.strategy, (choice.peak_reserved_bytes / GiB, choice.work), fontsize=6)
+        axes.axvline(plan.card.usable_bytes / GiB, linestyle="--", color="#707070", label=f"{plan.card.name}, usable")
+        axes.set_xscale("log")
+        axes.set_xlabel(f"peak at batch {plan.batch}, GiB reserved")
+        axes.set_ylabel("work relative to plain")
+        axes.set_title(f"{plan.architecture} on {plan.task}")
+        axes.legend()
+        finish(figure)
+        suffix = path.suffix.removeprefix(".")
+        write_atomically(path, as_files(figure, [suffix])[suffix])
