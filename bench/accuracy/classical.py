@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, cast
 
@@ -28,6 +29,8 @@ RATIO = 16.0  # of the primal to the dual step: 1 takes ten times as many iterat
 Minimised = tuple[Tensor, "Tensor | None"]
 """Images [B, C, H, W], and of each the relative duality gap, [B]; None of what minimises nothing."""
 
+Reconstruction = Callable[["LinearOperator", Tensor, float], Minimised]
+
 
 @dataclass(frozen=True)
 class Method:
@@ -37,15 +40,17 @@ class Method:
         parameter: its name.
         grid: of values to choose from; a method with one value has nothing to choose.
         reconstruct: from measurements [B, *measurement_shape] to images [B, C, H, W] and their gaps.
+        nearly: the same to a gap that is enough to choose among the grid; None: as `reconstruct`.
     """
 
     parameter: str
     grid: tuple[float, ...]
-    reconstruct: Callable[[LinearOperator, Tensor, float], Minimised]
+    reconstruct: Reconstruction
+    nearly: Reconstruction | None = None
 
-    def at(self, operator: LinearOperator, value: float) -> Classical:
+    def at(self, operator: LinearOperator, value: float, *, nearly: bool = False) -> Classical:
         """The method with its parameter's value."""
-        return Classical(self, operator, value)
+        return Classical((self.nearly if nearly else None) or self.reconstruct, operator, value)
 
 
 @dataclass
@@ -56,14 +61,14 @@ class Classical:
         worst_gap: the largest relative duality gap of all its images so far; None if it minimises nothing.
     """
 
-    method: Method
+    reconstruct: Reconstruction
     operator: LinearOperator
     value: float
     worst_gap: float | None = field(default=None, init=False)
 
     def __call__(self, y: Tensor) -> Tensor:
         """Measurements [B, *measurement_shape] to images [B, C, H, W]."""
-        image, gaps = self.method.reconstruct(self.operator, y, self.value)
+        image, gaps = self.reconstruct(self.operator, y, self.value)
         if gaps is not None:
             self.worst_gap = max(self.worst_gap or 0.0, float(gaps.max()))
         return image
@@ -172,5 +177,10 @@ METHODS: dict[str, Method] = {
     "initialisation": Method("iterations", (0,), initialisation),
     "filtered backprojection": Method("cutoff", (0.3, 0.5, 0.7, 1.0, 1.5, 2.5, 10.0), filtered_backprojection),
     "gradient descent": Method("iterations", (1, 2, 5, 10, 20, 50, 100, 200), gradient_descent),
-    "total variation": Method("weight", (3e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 3e-2, 1e-1), total_variation),
+    "total variation": Method(
+        "weight",
+        (3e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 3e-2, 1e-1),
+        total_variation,
+        partial(total_variation, gap=10 * GAP, iterations=MOST_ITERATIONS // 10),
+    ),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -129,6 +130,12 @@ def _images(name: str, task: Task, image_shape: tuple[int, ...]) -> list[ImageSe
 
 def _batches(pairs: MeasuredSet, indices: list[int], size: int) -> list[Batch]:
     return [batch_of(pairs, indices[start : start + size]) for start in range(0, len(indices), size)]
+
+
+def merged(batches: list[Batch], size: int) -> list[Batch]:
+    """The same images in batches of `size`, but for the last."""
+    image, measurement = (torch.cat(part) for part in zip(*batches, strict=True))
+    return list(zip(image.split(size), measurement.split(size), strict=True))
 
 
 def batch_of(pairs: MeasuredSet, indices: list[int]) -> Batch:

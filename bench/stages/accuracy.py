@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from bench.accuracy.splits import Splits
     from bench.cell import Cell
 
+TOGETHER = 16  # images that a classical method reconstructs at a time
+
 
 def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, object]:
     """The record's parts `accuracy`, `image_shape` and, of an architecture, `parameters`.
@@ -119,13 +121,14 @@ def _classical(cell: Cell, splits: Splits, device: torch.device, folder: Path) -
     task = cell.workload.task
     operator = operators.get(task.operator)(**task.options, device=device)
     method = METHODS[cell.architecture]
+    validation, test = (splits_of.merged(batches, TOGETHER) for batches in (splits.validation, splits.test))
     start = time.perf_counter()
     value = method.grid[0]
     if len(method.grid) > 1:
         psnr_db = {}
         for number, candidate in enumerate(method.grid):
-            reconstruct = method.at(operator, candidate)
-            psnr_db[candidate] = mean_psnr_db(reconstruct, splits.validation, splits.metrics, device)
+            reconstruct = method.at(operator, candidate, nearly=True)
+            psnr_db[candidate] = mean_psnr_db(reconstruct, validation, splits.metrics, device)
             progress.tell(
                 number + 1, len(method.grid), f"{method.parameter} {candidate:g}: {psnr_db[candidate]:.1f} dB"
             )
@@ -133,7 +136,7 @@ def _classical(cell: Cell, splits: Splits, device: torch.device, folder: Path) -
         value = max(judged, key=psnr_db.__getitem__, default=value)
     seconds = time.perf_counter() - start
     reconstruct = method.at(operator, value)
-    done = evaluate(reconstruct, splits.test, splits.metrics, device, splits.volumes)
+    done = evaluate(reconstruct, test, splits.metrics, device, splits.volumes)
     training = _judged(cell.accuracy.seeds[0], done, [], seconds, worst_gap=reconstruct.worst_gap)
     ended = training.status == "ok"
     reconstructions = keep(cell, operator, reconstruct, splits.test, device, folder) if ended else None
