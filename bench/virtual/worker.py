@@ -80,7 +80,8 @@ def tell(figures: Figures) -> ctypes.CDLL:
         raise RuntimeError(f"the virtual card cannot be told {', '.join(refused) or 'its name'}")
     for function in (library.virtual_card_values_read, library.virtual_card_selections):
         function.restype = ctypes.c_int64
-    library.virtual_card_lower_bounds.restype = ctypes.c_char_p
+    for function in (library.virtual_card_lower_bounds, library.virtual_card_upper_bounds):
+        function.restype = ctypes.c_char_p
     return library
 
 
@@ -128,6 +129,7 @@ def _measured(task: Task, library: ctypes.CDLL) -> VirtualMeasurement:
         values_read=values_read,
         selections=selections,
         lower_bounds=tuple(library.virtual_card_lower_bounds().decode().split()),
+        upper_bounds=tuple(library.virtual_card_upper_bounds().decode().split()),
         events=events[: ends[-1]] if seen.fits else events,
         setup=ends[0] if ends else len(events),
         failures=failures,
