@@ -196,11 +196,15 @@ def say_what_was_virtual(records: list[Record]) -> None:
     kernels = ", ".join(dict.fromkeys(each.kernels_of for each in done))
     values = max(each.values_read for each in done)
     selections = max(each.selections for each in done)
-    bounds = sorted({name for each in done for name in each.lower_bounds})
+    lower = sorted({name for each in done for name in each.lower_bounds})
+    upper = sorted({name for each in done for name in each.upper_bounds})
+    bounds = [f"lower bounds: {', '.join(lower)}"] * bool(lower) + [f"low and high bounds: {', '.join(upper)}"] * bool(
+        upper
+    )
     say(
         f"virtual card: torch {torch}, cuDNN {cudnn}, kernels of {kernels}; a step reads at most {values} values, "
         f"which are zeros, and selects by value at most {selections} times, which gives nothing; "
-        + (f"lower bounds: {', '.join(bounds)}" if bounds else "no size is a lower bound")
+        + ("; ".join(bounds) or "no size is a bound")
     )
 
 

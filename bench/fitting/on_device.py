@@ -97,6 +97,9 @@ class OnDevice:
         unknown = sorted({name for each in virtual for name in each.lower_bounds})
         if unknown:
             assumed.append(Assumption(f"{', '.join(unknown)} ask for buffers of unknown size: taken as 0 bytes"))
+        if any(each.upper_bounds for each in virtual):
+            what = "cuFFT's work areas, of unknown size, are taken as twice the larger of input and output"
+            assumed.append(Assumption(what))
         return tuple(assumed)
 
     def _engine(self, card: Card, guess: int = 1) -> CudaEngine:

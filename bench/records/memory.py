@@ -40,12 +40,14 @@ class OnVirtualCard(Part):
         values_read: copies to the host in a step (`.item()`), which are zeros.
         selections: kernels of a step that select by value (`nonzero`, `x[mask]`), whose outputs are empty.
         lower_bounds: functions whose buffers were taken as 0 bytes.
+        upper_bounds: functions whose buffers are between nothing and a bound: the low edge, and the high one.
     """
 
     kernels_of: Name
     values_read: Count
     selections: Count
     lower_bounds: list[str]
+    upper_bounds: list[str] = []
 
 
 class CardResult(Part):

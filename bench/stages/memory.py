@@ -25,7 +25,7 @@ from bench.memory.search import LARGEST_BATCH
 from bench.memory.simulated import installed_release
 from bench.memory.trace import Workspace
 from bench.records import Bound, CardResult, Edge, Memory, OnVirtualCard, Parameters, Record
-from bench.virtual import VirtualMeasurement
+from bench.virtual import VirtualDevice, VirtualMeasurement
 from bench.virtual.figures import kernels_of
 
 if TYPE_CHECKING:
@@ -167,19 +167,28 @@ def _measured(cell: Cell, trace: Trace, card: Card) -> CardResult:
 
 
 def _virtual(cell: Cell, trace: Trace, card: Card) -> CardResult:
-    """One card's answer from PyTorch's CUDA code, searched for from the recording's on."""
+    """One card's answers from PyTorch's CUDA code, searched for from the recording's on.
+
+    Both bounds of cuFFT's work areas, or the exact answer where there are none.
+    """
     guess = largest_batch(simulated_engine(cell, trace, card, kernels_of(card))).batch
     engine = running_engine("virtual", cell, card, guess)
     boundary = largest_batch(engine, trusted=guess)
     seen = engine.measurements[boundary.batch or 1]
     assert isinstance(seen, VirtualMeasurement)
+    edges: dict[Bound, Edge] = {"exact": _edge(cell, boundary)}
+    if seen.upper_bounds:
+        without = running_engine("virtual", cell, card, guess, VirtualDevice(card, work_areas=Workspace.LOW))
+        low = _edge(cell, largest_batch(without, trusted=guess))
+        edges = {"low": low, "high": _edge(cell, boundary)}
     done = OnVirtualCard(
         kernels_of=kernels_of(card).name,
         values_read=seen.values_read,
         selections=seen.selections,
         lower_bounds=list(seen.lower_bounds),
+        upper_bounds=list(seen.upper_bounds),
     )
-    result = _result(card, {"exact": _edge(cell, boundary)}, version_text(seen.cudnn) if seen.cudnn else None)
+    result = _result(card, edges, version_text(seen.cudnn) if seen.cudnn else None)
     return result.model_copy(update={"virtual": done})
 
 

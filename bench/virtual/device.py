@@ -19,6 +19,7 @@ from typing import ClassVar
 from bench.memory.gpus import Card
 from bench.memory.measuring.cuda import TIMEOUT_SECONDS, Measurement, Trial
 from bench.memory.measuring.isolated import IsolatedError
+from bench.memory.trace import Workspace
 from bench.virtual.figures import Figures, figures
 from bench.virtual.library import environment
 
@@ -34,7 +35,8 @@ class VirtualMeasurement(Measurement):
     counts its kernels that select elements by value (nonzero, unique, x[mask]): where nobody told how many, they select
     none, and what follows is empty. `strays` counts all copies to the host that were not told of: where the trial has
     `reads` and this is 0, the step went as the recording did. `lower_bounds` are
-    the functions whose buffers' sizes are not known and were taken as 0. `events`, if asked for, are the bytes of each
+    the functions whose buffers' sizes are not known and were taken as 0, `upper_bounds` those that were taken as a
+    bound. `events`, if asked for, are the bytes of each
     allocation, and -k for the free of the k-th last, `setup` of them before the first step; `failures` are allocations
     that failed: how many events came before, and bytes. `host_bytes` is the most memory of the process that ran it.
     """
@@ -42,6 +44,7 @@ class VirtualMeasurement(Measurement):
     values_read: int
     selections: int
     lower_bounds: tuple[str, ...]
+    upper_bounds: tuple[str, ...] = ()
     events: tuple[int, ...] = field(default=(), repr=False)
     setup: int = 0
     failures: tuple[tuple[int, int], ...] = ()
@@ -65,14 +68,16 @@ class Failed:
 
 
 class VirtualDevice:
-    """A card that is not there.
+    """A card that is not there, with one bound or the other of cuFFT's work areas.
 
     Raises:
         NoVirtualCardError: there can be none on this system, or its properties are not known.
     """
 
-    def __init__(self, card: Card, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        self._figures = figures(card)
+    def __init__(
+        self, card: Card, timeout_seconds: float = TIMEOUT_SECONDS, work_areas: Workspace = Workspace.HIGH
+    ) -> None:
+        self._figures = figures(card, work_areas)
         self._timeout_seconds = timeout_seconds
         self._environment = environment()
 

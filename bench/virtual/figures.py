@@ -8,8 +8,12 @@ from typing import NamedTuple
 from bench.memory.cudnn.backend import NotAtHandError, UnknownCardError
 from bench.memory.cudnn.devices import properties_json
 from bench.memory.gpus import CARDS, Card
+from bench.memory.trace import Workspace
 
 KERNELS_OF_A_CAPACITY = "RTX 3080"  # whose kernels run where a card is no more than a capacity, such as "8GB"
+
+# cuFFT's work areas are not known: how often the larger of input and output they are, at either end of an interval.
+FFT_WORK_TIMES = {Workspace.LOW: 0, Workspace.HIGH: 2}
 
 
 class NoVirtualCardError(Exception):
@@ -29,8 +33,8 @@ def kernels_of(card: Card) -> Card:
     return CARDS[KERNELS_OF_A_CAPACITY] if card.compute_capability is None else card
 
 
-def figures(card: Card) -> Figures:
-    """Everything that the library is told about a card.
+def figures(card: Card, work_areas: Workspace = Workspace.HIGH) -> Figures:
+    """Everything that the library is told about a card, and which bound of cuFFT's work areas it shall take.
 
     Raises:
         NoVirtualCardError: the card's properties are not known.
@@ -59,5 +63,6 @@ def figures(card: Card) -> Figures:
         "clock_khz": told["smClockRateKHz"],
         "memory_clock_khz": told["memClockRateKHz"],
         "memory_bus_bits": told["memoryBusWidth"],
+        "fft_work_times": FFT_WORK_TIMES[work_areas],
     }
     return Figures(numbers, told["deviceName"], json.dumps(told))

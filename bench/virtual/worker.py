@@ -84,7 +84,8 @@ def tell(figures: Figures) -> ctypes.CDLL:
         library.virtual_card_strays,
     ):
         function.restype = ctypes.c_int64
-    library.virtual_card_lower_bounds.restype = ctypes.c_char_p
+    for function in (library.virtual_card_lower_bounds, library.virtual_card_upper_bounds):
+        function.restype = ctypes.c_char_p
     return library
 
 
@@ -134,6 +135,7 @@ def _measured(task: Task, library: ctypes.CDLL) -> VirtualMeasurement:
         values_read=values_read,
         selections=selections,
         lower_bounds=tuple(library.virtual_card_lower_bounds().decode().split()),
+        upper_bounds=tuple(library.virtual_card_upper_bounds().decode().split()),
         events=events[: ends[-1]] if seen.fits else events,
         setup=ends[0] if ends else len(events),
         failures=failures,

@@ -1,5 +1,6 @@
 """The virtual engine and its process, with stand-ins for the card and for the process."""
 
+import json
 import os
 import sys
 import textwrap
@@ -13,6 +14,7 @@ from bench.memory import CARDS, card_of_capacity, largest_batch
 from bench.memory.gpus import Card
 from bench.memory.measuring.cuda import Measurement, ProbeFailedError
 from bench.memory.measuring.isolated import IsolatedError
+from bench.memory.trace import Workspace
 from bench.units import GiB, MiB
 from bench.virtual import NoVirtualCardError, VirtualDevice, VirtualEngine, VirtualMeasurement, device
 from bench.virtual.figures import figures, kernels_of
@@ -243,9 +245,9 @@ def test_records_say_engine_card_and_cudnn(bench, monkeypatch, tmp_path):
         def measure(self, trial):
             fits = trial.batch < 5
             seen = (fits, GiB, 2 * GiB, 0, not fits, trial.limit_bytes, None, None, "virtual", "2", 92400)
-            return VirtualMeasurement(*seen, values_read=3, selections=0, lower_bounds=("cufftXtMakePlanMany",))
-
-    import json
+            return VirtualMeasurement(
+                *seen, values_read=3, selections=0, lower_bounds=("cusolverDnSgesvdj_bufferSize",)
+            )
 
     monkeypatch.setattr("bench.commands.measuring.virtual_cards", lambda cards: None)
     monkeypatch.setattr("bench.virtual.engine.VirtualDevice", Small)
@@ -275,13 +277,43 @@ def test_records_say_engine_card_and_cudnn(bench, monkeypatch, tmp_path):
         "kernels_of": "RTX 3080",
         "values_read": 3,
         "selections": 0,
-        "lower_bounds": ["cufftXtMakePlanMany"],
+        "lower_bounds": ["cusolverDnSgesvdj_bufferSize"],
+        "upper_bounds": [],
     }
     assert (
         f"bench: virtual card: torch {torch.__version__}, cuDNN 9.24.0, kernels of RTX 3080; a step reads at most 3 "
         "values, which are zeros, and selects by value at most 0 times, which gives nothing; "
-        "lower bounds: cufftXtMakePlanMany\n"
+        "lower bounds: cusolverDnSgesvdj_bufferSize\n"
     ) in result.stderr
+
+
+def test_a_step_with_ffts_has_a_low_and_a_high_answer(bench, monkeypatch):
+    """Whose work areas take room for one image at most."""
+
+    class Unsure:
+        def __init__(self, card, work_areas=Workspace.HIGH):
+            self.most = 4 + (work_areas is Workspace.LOW)
+            self.upper_bounds = ("cufftXtMakePlanMany",) if work_areas is Workspace.HIGH else ()
+
+        def measure(self, trial):
+            fits = trial.batch <= self.most
+            seen = (fits, GiB, 2 * GiB, 0, not fits, trial.limit_bytes, None, None, "virtual", "2", 92400)
+            return VirtualMeasurement(
+                *seen, values_read=0, selections=0, lower_bounds=(), upper_bounds=self.upper_bounds
+            )
+
+    monkeypatch.setattr("bench.commands.measuring.virtual_cards", lambda cards: None)
+    for module in ("bench.virtual.engine", "bench.stages.memory"):
+        monkeypatch.setattr(f"{module}.VirtualDevice", Unsure)
+    result = bench(
+        *("run", "--engine", "virtual", "--gpu", "RTX 3080", "--stages", "memory", "--json"),
+        *("--architecture", "LUSER-SW", "--task", "mri", "--jobs", 1),
+    )
+    assert result.returncode == 0, result.stderr
+    (card,) = json.loads(result.stdout)[0]["memory"]["cards"]
+    assert {bound: edge["largest_batch"] for bound, edge in card["edges"].items()} == {"low": 5, "high": 4}
+    assert card["virtual"]["upper_bounds"] == ["cufftXtMakePlanMany"]
+    assert "which gives nothing; low and high bounds: cufftXtMakePlanMany\n" in result.stderr
 
 
 def test_isolated_errors_are_not_answers():

@@ -170,10 +170,32 @@ def test_sizes_that_are_not_known_are_noted_once(card):
     for _ in range(2):
         card.cusolverDnSpotrf_bufferSize(None, 0, 5, None, 5, byref(size))
     assert size.value == 0
-    card.cufftXtMakePlanMany(
-        0, 0, None, None, *[c_int64(0)] * 2, 0, None, *[c_int64(0)] * 2, 0, c_int64(0), byref(c_size_t()), 0
-    )
-    assert card.virtual_card_lower_bounds() == b"cusolverDnSpotrf_bufferSize cufftXtMakePlanMany"
+    assert card.virtual_card_lower_bounds() == b"cusolverDnSpotrf_bufferSize"
+
+
+REAL, REAL_IN_DOUBLE, COMPLEX, COMPLEX_IN_HALF = 0, 1, 4, 6
+
+
+@pytest.mark.parametrize(
+    ("from_", "to", "most"),
+    [
+        (COMPLEX, COMPLEX, 2 * 3 * 10 * 8 * 8),
+        (REAL, COMPLEX, 2 * 3 * 10 * 5 * 8),
+        (COMPLEX, REAL, 2 * 3 * 10 * 5 * 8),
+        (REAL_IN_DOUBLE, 5, 2 * 3 * 10 * 5 * 16),
+        (COMPLEX_IN_HALF, COMPLEX_IN_HALF, 2 * 3 * 10 * 8 * 4),
+    ],
+)
+def test_work_areas_of_cufft_are_nothing_or_twice_the_larger_of_input_and_output(card, from_, to, most):
+    """Of three transforms of 10 x 8 numbers: the half of the spectrum of real numbers has 10 x 5."""
+    sizes, size = (c_int64 * 2)(10, 8), c_size_t(7)
+    here, there = (None, c_int64(1), c_int64(0), from_), (None, c_int64(1), c_int64(0), to)
+    assert card.cufftXtMakePlanMany(1, 2, sizes, *here, *there, c_int64(3), byref(size), from_) == 0
+    bounds = card.virtual_card_lower_bounds, card.virtual_card_upper_bounds
+    assert (size.value, bounds[0](), bounds[1]()) == (most, b"", b"cufftXtMakePlanMany")
+    card.virtual_card_set(b"fft_work_times", c_int64(0))
+    assert card.cufftXtMakePlanMany(1, 2, sizes, *here, *there, c_int64(3), byref(size), from_) == 0
+    assert (size.value, card.virtual_card_lower_bounds()) == (0, b"cufftXtMakePlanMany")
 
 
 def test_kernels_that_select_by_value_are_counted(card):

@@ -18,7 +18,7 @@ from tools.virtual_goldens.kinds import Kind
 
 def made(kind: Kind) -> Goldens:
     """Run every step of a kind."""
-    device = VirtualDevice(kind.card)
+    device = VirtualDevice(kind.card, work_areas=Workspace.LOW)
     cudnn = ""
     answers = {}
     for name in kind.make_steps:

@@ -8,7 +8,7 @@ struct card card;
 
 static char *unknown; /* a page of the caller's, which outlives this process */
 static size_t unknown_room;
-static char bounds[4096];
+static char lower[4096], upper[4096];
 
 int virtual_card_set(const char *figure, int64_t value) {
 #define SET(name) if (!strcmp(figure, #name)) { card.name = value; return 0; }
@@ -25,7 +25,8 @@ int virtual_card_describe(const char *name, const char *cudnn_json) {
 }
 
 void virtual_card_report_to(char *room, size_t bytes) { unknown = room; unknown_room = bytes; }
-const char *virtual_card_lower_bounds(void) { return bounds; }
+const char *virtual_card_lower_bounds(void) { return lower; }
+const char *virtual_card_upper_bounds(void) { return upper; }
 
 /* The caller raises an error of its own, which seldom has the name. The first one tells most. */
 int refuse(const char *function, int status) {
@@ -33,11 +34,14 @@ int refuse(const char *function, int status) {
     return status;
 }
 
-void note_lower_bound(const char *function) {
+static void note(char bounds[4096], const char *function) {
     size_t used = strlen(bounds);
-    if (!strstr(bounds, function) && used + strlen(function) + 2 < sizeof bounds)
+    if (!strstr(bounds, function) && used + strlen(function) + 2 < 4096)
         sprintf(bounds + used, "%s%s", used ? " " : "", function);
 }
+
+void note_lower_bound(const char *function) { note(lower, function); }
+void note_upper_bound(const char *function) { note(upper, function); }
 
 void *new_handle(void) {
     void *handle = calloc(1, 256); /* room for those who look into it; never freed, so never the same twice */

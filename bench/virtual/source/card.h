@@ -16,7 +16,7 @@ typedef struct { unsigned x, y, z; } dim3;
     X(total_bytes) X(context_bytes) X(major) X(minor) X(multiprocessors) X(threads_per_multiprocessor)                 \
     X(blocks_per_multiprocessor) X(shared_bytes_per_block) X(shared_bytes_per_block_optin)                             \
     X(shared_bytes_per_multiprocessor) X(reserved_shared_bytes_per_block) X(registers_per_multiprocessor)              \
-    X(l2_bytes) X(clock_khz) X(memory_clock_khz) X(memory_bus_bits)
+    X(l2_bytes) X(clock_khz) X(memory_clock_khz) X(memory_bus_bits) X(fft_work_times)
 
 #define FIELD(name) int64_t name;
 extern struct card { FIGURES(FIELD) char name[256]; char cudnn_json[4096]; } card;
@@ -31,9 +31,10 @@ int is_on_device(const void *pointer);
 int64_t used_bytes(void);
 void read_from_device(void *to, size_t bytes);
 
-/* What the caller is told at the end: the first function that is not known, and where sizes are lower bounds. */
+/* What the caller is told at the end: the first function that is not known, and where sizes are bounds. */
 int refuse(const char *function, int status);
 void note_lower_bound(const char *function);
+void note_upper_bound(const char *function);
 void note_launch(const void *kernel);
 
 #endif

@@ -18,15 +18,27 @@ int cublasLtMatmulAlgoGetHeuristic(void *handle, void *operation, void *a, void 
     return 0;
 }
 
-/* cuFFT. The work area of a plan depends on kernels that cannot be asked without a device. */
+/* cuFFT. The work area of a plan depends on kernels that cannot be asked without a device: it is as often as the caller
+ * says the larger of input and output, of which the complex one has half of the last dimension where the other is real. */
 
 int cufftCreate(int *plan) { static int plans; *plan = ++plans; return 0; }
 
-int cufftXtMakePlanMany(int plan, int rank, void *n, void *inembed, long long istride, long long idist, int itype,
+enum { REAL_DOUBLE = 1, REAL_HALF = 2, COMPLEX = 4 }; /* cudaDataType_t: CUDA_R_32F is 0, CUDA_C_32F is 4, and so on */
+
+static size_t number_bytes(int type) {
+    size_t part = (type & ~COMPLEX) == REAL_DOUBLE ? 8 : (type & ~COMPLEX) == REAL_HALF ? 2 : 4;
+    return type & COMPLEX ? 2 * part : part;
+}
+
+int cufftXtMakePlanMany(int plan, int rank, const long long *n, void *inembed, long long istride, long long idist, int itype,
                         void *onembed, long long ostride, long long odist, int otype, long long batch,
                         size_t *work_bytes, int execution) {
-    note_lower_bound("cufftXtMakePlanMany");
-    *work_bytes = 0;
+    size_t before = batch, last = n[rank - 1], half = last / 2 + 1;
+    for (int i = 0; i + 1 < rank; i++) before *= n[i];
+    size_t in = before * (itype & COMPLEX && !(otype & COMPLEX) ? half : last) * number_bytes(itype);
+    size_t out = before * (otype & COMPLEX && !(itype & COMPLEX) ? half : last) * number_bytes(otype);
+    (card.fft_work_times ? note_upper_bound : note_lower_bound)("cufftXtMakePlanMany");
+    *work_bytes = card.fft_work_times * (in > out ? in : out);
     return 0;
 }
 
