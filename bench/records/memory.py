@@ -47,7 +47,7 @@ class OnVirtualCard(Part):
     values_read: Count
     selections: Count
     lower_bounds: list[str]
-    upper_bounds: list[str] = []
+    upper_bounds: list[str] = Field(default_factory=list)
 
 
 class CardResult(Part):
