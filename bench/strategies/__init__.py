@@ -73,7 +73,9 @@ class Combination(NamedTuple):
         return config.model_copy(update=sections)
 
     def refused_by(self, architecture: type[Architecture], config: Config) -> str | None:
-        """Why an architecture cannot take them, and what to choose; None if it can."""
+        """Why an architecture cannot take them, and what to choose; None if it can, and of none at all."""
+        if not self.strategies:
+            return None
         for each in self.strategies:
             if each.needs and not getattr(architecture, each.needs):
                 return f"{architecture.name} cannot be trained with {each.name}: it {each.refusal}"

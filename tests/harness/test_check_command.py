@@ -49,8 +49,8 @@ NOT_IN_WHOLE = (
 class Hoarding(DnCNN):
     """Keeps what it returned, as if somebody wanted to look at it later."""
 
-    def forward(self, d, weights):
-        result = super().forward(d, weights)
+    def forward(self, d, weights, kept_share=None):
+        result = super().forward(d, weights, kept_share)
         self.kept = [*getattr(self, "kept", [])[-3:], result.sigmoid()]
         return result
 
@@ -256,7 +256,7 @@ def test_records_without_memory(bench, tmp_path):
 
 
 def test_a_cell_that_fails_now_is_worse_and_makes_no_baseline(bench, tmp_path, monkeypatch, baseline):
-    def broken(self, d, weights):
+    def broken(self, d, weights, kept_share=None):
         raise RuntimeError("broken")
 
     monkeypatch.setattr(Hoarding, "forward", broken)

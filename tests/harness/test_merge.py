@@ -76,6 +76,7 @@ def timing(step_seconds=0.5, key="t1", **changed):
         "solver_evaluations": None,
         "backward_evaluations": None,
         "peak_bytes_per_image": None,
+        "gradient_bias": None,
     }
     names = {"key": key, "task": "blur", "architecture": "LUSER-SW", "stage": "timing", "preset": "tiny"}
     return RECORD | names | {"timing": results} | changed

@@ -246,7 +246,7 @@ def test_what_goes_to_cudnn(call, expected):
 )
 def test_indices_of_32_bits(shape, stride, fits):
     """As canUse32BitIndexMath has it: elements and the largest offset are at most 2^31 - 1."""
-    assert heuristics._fits_32_bits(shape, stride) is fits
+    assert routing._fits_32_bits(shape, stride) is fits
 
 
 def test_depthwise_channels_last_goes_to_cudnn():

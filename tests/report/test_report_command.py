@@ -121,7 +121,10 @@ def test_an_output_of_other_content_stands_until_force(bench, runs, tmp_path):
     [
         (["--formats", "html,word"], ["unknown format 'word'", "terminal, markdown, csv, parquet, latex, html"]),
         (["--formats", ""], ["--formats: got '', expected at least one name"]),
-        (["--select", "table5"], ["unknown table 'table5'", "known are table3, profile, timing, table2, table4"]),
+        (
+            ["--select", "table5"],
+            ["unknown table 'table5'", "known are table3, strategies, profile, timing, table2, table4"],
+        ),
         (["--records", "nowhere"], ["there is no folder nowhere: give the output folder of `bench run`"]),
         (["--output", "file"], ["cannot write to the output folder file"]),
     ],

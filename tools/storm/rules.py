@@ -23,6 +23,7 @@ CODES: dict[str, set[int]] = {
     "jobs": {0, 2},
     "list": {0, 2},
     "merge": {0, 2, 4},
+    "plan": {0, 2},
     "plot": {0, 2, 4},
     "report": {0, 2, 4},
     "run": {0, 2, 3},

@@ -17,6 +17,7 @@ from bench.report.cells import is_numeric
 
 LEAST = {
     "timing": ("A + Aᵀ", "A + Aᵀ per step", "solver evaluations", "image", "images/s", "batch"),
+    "strategies": ("time", "MiB per image"),
     "breakdown": ("of the card", "blocks", "operation", "module"),
     "verdicts": ("others", "stage"),
     "why": ("before", "now", "category"),

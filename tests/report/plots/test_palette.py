@@ -51,7 +51,7 @@ def test_no_picture_has_a_colour_without_a_dark_one():
     records = [
         *(memory(name, 400 * MiB) for name in ARCHITECTURES),
         profile("DEQ4IP"),
-        *(timing(name, 1, 1) for name in ARCHITECTURES),
+        *(timing(name, 1, 1, per_image=100 * MiB) for name in ARCHITECTURES),
         accuracy("initialisation", training()),
         *(accuracy(name, training(curve=curve)) for name in ARCHITECTURES),
     ]

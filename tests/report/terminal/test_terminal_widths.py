@@ -38,7 +38,7 @@ def left_out(text):
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", [name for name in TABLES if name != "strategies"])  # the demo has none
 def test_every_name_and_number_is_whole(made, name, columns):
     text = drawn(made[name], LEAST.get(name, ()), columns)
     gone = left_out(text)
