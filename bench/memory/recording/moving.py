@@ -50,9 +50,9 @@ def parameters_kept() -> Iterator[None]:
     if kept:
         warnings.warn(
             NotRecordedWarning(
-                f"a model is moved while something else, as a view, holds its parameters ({kept[0]!r} first): on a card "
-                "they change in place, but here new ones are made, which an optimiser made before does not know; move "
-                "the model before"
+                f"a model is moved while something else, as a view, holds its parameters ({kept[0]!r} first): on a "
+                "card they change in place, but here new ones are made, which an optimiser made before does not know; "
+                "move the model before"
             ),
             stacklevel=2,
         )
