@@ -8,7 +8,8 @@ Nothing here knows of models, operators or records: `make_step(batch, device)` r
 """
 
 from bench.memory.gpus import CARDS, Card, card_of_capacity
-from bench.memory.recording.recorder import MakeStep, NotRecordableError, record
+from bench.memory.recording.recorder import MakeStep, record
+from bench.memory.recording.refusals import NotRecordableError
 from bench.memory.search import Boundary, Engine, Probe, largest_batch
 from bench.memory.simulated import SimulatedEngine
 from bench.memory.trace import Trace

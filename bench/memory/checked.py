@@ -12,17 +12,8 @@ from collections.abc import Callable, Iterable
 from bench.memory.allocator.caching import FREE
 from bench.memory.explaining.sources import locate
 from bench.memory.recording.metadata import OutputCache
-from bench.memory.recording.recorder import (
-    BATCH,
-    STEPS,
-    DependsOnBatchError,
-    FailsAtBatchError,
-    MakeStep,
-    NotRecordableError,
-    events_beside,
-    events_of,
-    record,
-)
+from bench.memory.recording.recorder import BATCH, STEPS, MakeStep, events_beside, events_of, record
+from bench.memory.recording.refusals import DependsOnBatchError, FailsAtBatchError, NotRecordableError
 from bench.memory.search import LARGEST_BATCH, Boundary, Probe, largest_batch, where_room_ends
 from bench.memory.simulated import SimulatedEngine
 from bench.memory.trace import Event, Trace, agrees, constant

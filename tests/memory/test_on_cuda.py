@@ -237,6 +237,17 @@ def test_a_model_that_is_moved_keeps_its_parameters(context):
     assert len(states) == 2  # Adam's, once for the weight that is shared
 
 
+def test_a_model_that_is_moved_while_a_view_holds_it_is_said():
+    def make_step(batch, device):
+        net = nn.Linear(4, 4)
+        view = net.weight.view(-1)
+        net.to(device)
+        return lambda: view
+
+    with pytest.warns(NotRecordedWarning, match=r"holds its parameters \('weight' first\)"):
+        events_of(make_step, 2, 1)
+
+
 def test_lazy_layers_take_their_shape_on_the_card():
     def look():
         net = nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d()).to("cuda")

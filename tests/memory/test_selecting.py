@@ -8,7 +8,8 @@ import torch
 from bench.memory.allocator.caching import FREE
 from bench.memory.recording.device_sorting import counting_bytes, flagging_bytes
 from bench.memory.recording.on_cuda import on_cuda
-from bench.memory.recording.recorder import NotRecordableError, events_of
+from bench.memory.recording.recorder import events_of
+from bench.memory.recording.refusals import NotRecordableError
 from bench.memory.recording.values import AssumedValue
 
 

@@ -29,17 +29,10 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from bench.memory.allocator.caching import FREE
-from bench.memory.recording.moving import parameters_kept
-from bench.memory.recording.not_recorded import compilation_said, recurrence_said
-from bench.memory.recording.on_cuda import CUDA, is_on_cuda
-from bench.memory.recording.optimizers import kernels_of_a_gpu
-from bench.memory.recording.recorder import (
-    STEPS,
-    MakeStep,
-    NotRecordableError,
-    Recorder,
-    no_garbage_collection,
-)
+from bench.memory.recording.on_cuda import as_told
+from bench.memory.recording.recorder import STEPS, MakeStep, Recorder
+from bench.memory.recording.refusals import NotRecordableError
+from bench.memory.recording.surroundings import as_on_a_card
 from bench.memory.trace import Trace
 
 
@@ -111,17 +104,8 @@ def locate(make_step: MakeStep, trace: Trace, batch: int, steps: int = STEPS) ->
     watch = _Watch()
     recorder = _Recorder(torch.device("meta"), locate=watch.here)
     anomaly = torch.autograd.set_detect_anomaly(True, check_nan=False)
-    with (
-        no_garbage_collection(),
-        kernels_of_a_gpu(),
-        parameters_kept(),
-        compilation_said(),
-        recurrence_said(),
-        recorder,
-        anomaly,
-        watch.hooks(recorder),
-    ):
-        step = make_step(batch, CUDA if is_on_cuda() else torch.device("meta"))
+    with as_on_a_card(recorder), anomaly, watch.hooks(recorder):
+        step = make_step(batch, as_told(torch.device("meta")))
         for number in range(1, steps + 1):
             watch.step, watch.phase = number, Phase.INPUT
             step()

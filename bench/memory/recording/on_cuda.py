@@ -11,11 +11,9 @@ import contextlib
 import functools
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -31,9 +29,9 @@ from bench.memory.gpus import Card
 from bench.memory.recording.attention import Attention, Kernels, attention_of
 from bench.memory.recording.autocast import casts_of_a_gpu
 from bench.memory.recording.distributed import ranks_alone
+from bench.memory.recording.torch_cuda import CUDA, torch_cuda
 
 META = torch.device("meta")
-CUDA = torch.device("cuda", 0)
 
 _is_meta: Callable[[Tensor], bool] = torch._C.TensorBase.is_meta.__get__  # type: ignore[attr-defined]
 _active: ContextVar[bool] = ContextVar("on_cuda", default=False)
@@ -42,6 +40,11 @@ _active: ContextVar[bool] = ContextVar("on_cuda", default=False)
 def is_on_cuda() -> bool:
     """Whether a recording takes the program for one on a GPU."""
     return _active.get()
+
+
+def as_told(device: torch.device) -> torch.device:
+    """The device that a program is told to run on: cuda:0 where it is taken for one on a GPU."""
+    return CUDA if is_on_cuda() else device
 
 
 @contextlib.contextmanager
@@ -60,7 +63,7 @@ def on_cuda(card: Card | None = None) -> Iterator[Attention]:
     default = _default_device()
     try:
         with (
-            _torch_cuda(kernels.capability),
+            torch_cuda(kernels.capability),
             _default_devices(),
             _saved_on_the_host(),
             ranks_alone(),
@@ -289,83 +292,3 @@ class _Generator(torch.Generator):
 
     def __new__(cls, device: Any = "cpu") -> _Generator:
         return super().__new__(cls, "cpu" if redirected(device) == META else device)  # type: ignore[call-arg]
-
-
-class _Nothing:
-    """A stream, an event, a graph, a context: whatever is done with it, nothing happens."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.device = CUDA
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _nothing
-
-    def __enter__(self) -> _Nothing:
-        return self
-
-    def __exit__(self, *error: Any) -> None: ...
-
-
-def _nothing(*args: Any, **kwargs: Any) -> Any:
-    return None
-
-
-def _zero(*args: Any, **kwargs: Any) -> int:
-    return 0
-
-
-_SILENT = ("synchronize", "empty_cache", "set_device", "manual_seed", "manual_seed_all", "init", "ipc_collect")
-_SILENT_TOO = ("reset_peak_memory_stats", "reset_max_memory_allocated", "set_per_process_memory_fraction", "_lazy_init")
-_ZERO = ("memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved", "current_device")
-_HANDLES = ("Stream", "Event", "ExternalStream", "device", "device_of", "StreamContext")
-
-_ACCELERATOR = {"current_stream": _Nothing, "current_device_index": _zero, "synchronize": _nothing}
-
-
-@contextlib.contextmanager
-def _torch_cuda(capability: tuple[int, int]) -> Iterator[None]:
-    """torch.cuda of a machine with one GPU."""
-    properties = SimpleNamespace(
-        name="CUDA", major=capability[0], minor=capability[1], total_memory=0, multi_processor_count=1
-    )
-    answers: dict[str, Any] = {
-        **dict.fromkeys((*_SILENT, *_SILENT_TOO), _nothing),
-        **dict.fromkeys(_ZERO, _zero),
-        **dict.fromkeys(_HANDLES, _Nothing),
-        "is_available": lambda: True,
-        "is_initialized": lambda: True,
-        "is_current_stream_capturing": lambda: False,
-        "device_count": lambda: 1,
-        "is_bf16_supported": lambda including_emulation=True: True,
-        "get_device_name": lambda device=None: "CUDA",
-        "get_device_capability": lambda device=None: capability,
-        "get_device_properties": lambda device=None: properties,
-        "current_stream": _Nothing,
-        "default_stream": _Nothing,
-        "stream": _Nothing,
-        "mem_get_info": lambda device=None: (0, 0),
-        "memory_stats": lambda device=None: {},
-        "get_rng_state": lambda device=None: torch.zeros(16, dtype=torch.uint8),
-        "set_rng_state": _nothing,
-    }
-    thread = threading.get_ident()
-
-    def here(name: str, answer: Any) -> Any:
-        """The answer for this thread; others, as loaders of data, find torch.cuda as it is."""
-        before = getattr(torch.cuda, name)
-        if isinstance(before, type):
-            return answer
-        return lambda *args, **kwargs: (answer if threading.get_ident() == thread else before)(*args, **kwargs)
-
-    with contextlib.ExitStack() as patches:
-        for name, answer in answers.items():
-            if hasattr(torch.cuda, name):
-                patches.enter_context(patch.object(torch.cuda, name, here(name, answer)))
-        for name, answer in _ACCELERATOR.items():
-            if hasattr(torch.accelerator, name):
-                patches.enter_context(patch.object(torch.accelerator, name, answer))
-        for name in ("range_push", "range_pop", "mark", "range_start", "range_end"):
-            patches.enter_context(patch.object(torch.cuda.nvtx, name, _nothing))
-        yield

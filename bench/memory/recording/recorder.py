@@ -9,12 +9,8 @@ special care, because storages live exactly as long as on a GPU.
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import re
-import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,11 +26,16 @@ from bench.memory.recording.composites import Give, Output, Take
 from bench.memory.recording.convolving import Temporary
 from bench.memory.recording.kernels import Brackets, Plan
 from bench.memory.recording.metadata import Effect, OutputCache, run_now
-from bench.memory.recording.moving import parameters_kept
-from bench.memory.recording.not_recorded import compilation_said, recurrence_said
-from bench.memory.recording.on_cuda import CUDA, is_on_cuda
-from bench.memory.recording.optimizers import kernels_of_a_gpu
+from bench.memory.recording.on_cuda import as_told, is_on_cuda
+from bench.memory.recording.refusals import (
+    DependsOnBatchError,
+    FailsAtBatchError,
+    NotRecordableError,
+    autocast_refused,
+    is_of_missing_data,
+)
 from bench.memory.recording.selecting import instead, places_of, selects
+from bench.memory.recording.surroundings import as_on_a_card
 from bench.memory.recording.values import Values
 from bench.memory.staging import Staged
 from bench.memory.trace import Event, Trace, agrees, constant, fitted, freed, same_sequence
@@ -50,18 +51,6 @@ The step is called several times; each call is one full optimiser step on a batc
 
 STEPS = 2  # optimiser state appears in the first step: from the second on, every step is the same
 BATCH = 2  # the trace is fitted through this batch and the next one, and checked at batch 1
-
-
-class NotRecordableError(Exception):
-    """The step cannot be described by one trace, or cannot run on tensors without data."""
-
-
-class DependsOnBatchError(NotRecordableError):
-    """No trace describes every batch: what the step does depends on how large it is."""
-
-
-class FailsAtBatchError(NotRecordableError):
-    """The step runs at one batch, and not at another."""
 
 
 def record(make_step: MakeStep, steps: int = STEPS, cache: OutputCache | None = None) -> Trace:
@@ -143,10 +132,10 @@ def events_of(make_step: MakeStep, batch: int, steps: int, cache: OutputCache | 
         NotRecordableError: the step asks for the value of a tensor, or for torch.autocast.
     """
     try:
-        with _autocast_refused():
+        with autocast_refused():
             return record_events(make_step, batch, torch.device("meta"), steps, cache)
     except (NotImplementedError, RuntimeError) as error:
-        if not _is_of_missing_data(error):
+        if not is_of_missing_data(error):
             raise
         raise NotRecordableError(
             f"the step needs the value of a tensor, or what tensors without data cannot do: {error}"
@@ -168,24 +157,6 @@ def events_beside(make_step: MakeStep, batch: int, steps: int, cache: OutputCach
         raise FailsAtBatchError(
             f"the step runs at batch {BATCH} and not at batch {batch}: {type(error).__name__}: {error}"
         ) from error
-
-
-# What PyTorch says where an operation needs data that a meta tensor does not have; in each of its own places.
-_MISSING_DATA = re.compile(
-    r"Tensor\.item\(\) cannot be called on meta tensors"
-    r"|Cannot copy out of meta tensor; no data!"
-    r"|(\S+: )?attempted to run this operator with Meta tensors"
-    r"|Could not run '\S+' (with arguments from|from) the 'Meta' backend"
-    r"|The register_meta function for \S+ raises unimplemented"
-    r"|cannot repeat_interleave a meta tensor"
-    r"|Tensor on device (meta is not on the expected device|\S+ is not on the expected device meta)"
-    r"|Expected all tensors to be on the same device, but .*\bmeta\b"
-)
-
-
-def _is_of_missing_data(error: Exception) -> bool:
-    """Whether PyTorch itself says that tensors without data cannot do this, and not the user's program."""
-    return type(error) in (NotImplementedError, RuntimeError) and _MISSING_DATA.match(str(error)) is not None
 
 
 def _differs(one: list[Event], other: list[Event], index: int, batch: int, other_batch: int) -> str:
@@ -210,63 +181,14 @@ def record_events(
     On a real `device` this observes a real run with the same hook: the oracle of recordings without data.
     """
     recorder = Recorder(device, cache)
-    with (
-        no_garbage_collection(),
-        kernels_of_a_gpu(),
-        parameters_kept(),
-        compilation_said(),
-        recurrence_said(),
-        recorder,
-    ):
-        step = make_step(batch, CUDA if is_on_cuda() else device)
+    with as_on_a_card(recorder):
+        step = make_step(batch, as_told(device))
         if not callable(step):
             raise NotRecordableError(f"make_step must return a function that runs one training step, got {step!r}")
         for _ in range(steps):
             step()
         recorder.close()
     return recorder.events
-
-
-@contextlib.contextmanager
-def _autocast_refused() -> Iterator[None]:
-    """Autocast does nothing to tensors without data; a recording that went on in float32 would be wrong.
-
-    Where there is no GPU it says so itself, in a warning.
-    """
-    if is_on_cuda():
-        yield
-        return
-    message = "torch.autocast has no effect on tensors without data: convert the model, as by model.bfloat16()"
-    enter = torch.autocast.__enter__
-
-    def refuse(autocast: torch.autocast) -> object:
-        if autocast.device == "cuda" and autocast._enabled:
-            raise NotRecordableError(message)
-        return enter(autocast)
-
-    torch.autocast.__enter__ = refuse  # type: ignore[method-assign]
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", ".*Disabling autocast")
-            yield
-    except UserWarning as warning:
-        if "autocast" not in str(warning):
-            raise
-        raise NotRecordableError(message) from warning
-    finally:
-        torch.autocast.__enter__ = enter  # type: ignore[method-assign]
-
-
-@contextlib.contextmanager
-def no_garbage_collection() -> Iterator[None]:
-    """Reference cycles die only when the collector runs, at a time nobody chose: keep them alive throughout."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class Recorder(TorchDispatchMode):

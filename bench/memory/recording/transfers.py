@@ -29,7 +29,7 @@ def allocations(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs
     else:
         (source,), (target,) = args, outputs
         waits = not kwargs.get("non_blocking")
-    if source.device.type != "cpu" or not target.is_meta or is_lazy(source) or _lie_alike(source, target):
+    if is_lazy(source) or source.device.type != "cpu" or not target.is_meta or _lie_alike(source, target):
         return outputs
     bytes_each = target.element_size() if waits else source.element_size()
     if target.is_contiguous() and (waits or source.dtype is target.dtype):

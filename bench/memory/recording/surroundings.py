@@ -1,0 +1,41 @@
+"""What surrounds a step that is recorded: everything that makes it do what it does on a card."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+from bench.memory.recording.moving import parameters_kept
+from bench.memory.recording.not_recorded import compilation_said, recurrence_said
+from bench.memory.recording.optimizers import kernels_of_a_gpu
+
+
+@contextlib.contextmanager
+def as_on_a_card(recorder: AbstractContextManager[object]) -> Iterator[None]:
+    """Within this context a step is built and called as on a card, and what is left out of it is said at the end.
+
+    `recorder` sees the operations: it is entered last.
+    """
+    with (
+        no_garbage_collection(),
+        kernels_of_a_gpu(),
+        parameters_kept(),
+        compilation_said(),
+        recurrence_said(),
+        recorder,
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Reference cycles die only when the collector runs, at a time nobody chose: keep them alive throughout."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
