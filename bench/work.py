@@ -29,13 +29,14 @@ def step_multiplications(workload: Workload) -> int:
     small = replace(workload, task=task, training=training, has_values=False)
     few, one_more = (_counted(small.with_evaluations(each, each)) for each in (_EVALUATIONS, _EVALUATIONS + 1))
     solver = workload.options.solver
-    total = few + (solver.max_evaluations - _EVALUATIONS) * (one_more - few)
-    return int(total // small.images(1))
+    total: int = few + (solver.max_evaluations - _EVALUATIONS) * (one_more - few)
+    return total // small.images(1)
 
 
 def _counted(workload: Workload) -> int:
     step = workload.make_step(1, torch.device("meta"))
-    with _Multiplications() as counted:
+    counted = _Multiplications()
+    with counted:
         step()
     total: int = counted.total
     return total

@@ -37,10 +37,13 @@ def plan(
     from bench.commands.measuring import chosen_cards
     from bench.config import load
     from bench.errors import UsageError
+    from bench.report.plots.style import FORMATS
     from bench.report.terminal import plan as report
     from bench.report.terminal import print_json, print_parts
 
     check_file("--picture", picture, force=force)
+    if picture and picture.suffix.removeprefix(".") not in FORMATS:
+        raise UsageError(f"--picture: got {picture}, expected a name that ends with .{', .'.join(FORMATS)}")
     settings = load(config)
     network, name = spelled(architecture, models.names()), spelled(task, settings.task)
     if network not in models.names():

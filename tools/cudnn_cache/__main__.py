@@ -4,7 +4,8 @@
     python -m tools.cudnn_cache
 
 Asks the installed cuDNN about every convolution of every cell of bench.toml, on the cards below and on all cards of
-the suite's capacities, at every batch whose live bytes stay within the card (no larger one can fit). What cuDNN does
+the suite's capacities, at every batch whose live bytes stay within the card (no larger one can fit); on the capacities
+also about those of the strategies below, which take least memory and so have the largest batches. What cuDNN does
 not tell apart is asked once. For another version, say 9.19.0 (which torch 2.11 runs on), install
 nvidia-cudnn-cu13==9.19.0.* and run it again. Takes minutes, and no GPU.
 """
@@ -35,20 +36,25 @@ NAMES = (
     *("RTX 2080", "RTX 3080", "Quadro RTX 6000", "H200"),
     *("H100 SXM", "H100 PCIe", "A100 80GB", "RTX 4090", "RTX 4060", "RTX 3090", "RTX 3060 12GB", "T4", "L4"),
 )
+STRATEGIES = ("checkpoint+lean-quarter", "recomputed+lean-quarter")
 AT_LEAST = 16
 
 
 def main(folder: Path = cache.SHIPPED) -> None:
     """Ask, and write the file."""
     settings = config.load(config.default_path())
-    traces = [record(cell.workload.make_step, cell.memory.steps) for cell in suite.cells(settings)]
+    with_strategies = settings.suite.model_copy(update={"strategies": STRATEGIES})
+    plain, lean = (
+        [record(cell.workload.for_recording().make_step, cell.memory.steps) for cell in suite.cells(each)]
+        for each in (settings, settings.model_copy(update={"suite": with_strategies}))
+    )
     version = load().version
     answers: dict[str, cache.Answers] = {}
     asked = Asked()
     for card in (*(CARDS[name] for name in NAMES), *map(card_of_capacity, settings.suite.gpu_caps)):
         start = time.monotonic()
         name = card.name if card.chip else envelope_name(card)
-        answers[name] = found = asked.on(card, traces)
+        answers[name] = found = asked.on(card, plain if card.chip else [*plain, *lean])
         print(
             f"cuDNN {version} on {name}: {len(found.calls)} convolutions, "
             f"{sum(map(len, found.calls.values()))} answers, {time.monotonic() - start:.0f} s",

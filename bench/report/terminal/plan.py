@@ -70,13 +70,12 @@ def draw(plan: Plan, path: Path) -> None:
             memory = [choice.peak_reserved_bytes / GiB for choice in choices]
             axes.plot(memory, [choice.work for choice in choices], marker if label != "front" else "s-", label=label)
         for choice in plan.front:
-            axes.annotate(choice.strategy, (choice.peak_reserved_bytes / GiB, choice.work), fontsize=6)
+            place = (choice.peak_reserved_bytes / GiB, choice.work)
+            axes.annotate(choice.strategy, place, (4, 4), textcoords="offset points", rotation=25, fontsize=6)
         axes.axvline(plan.card.usable_bytes / GiB, linestyle="--", color="#707070", label=f"{plan.card.name}, usable")
-        axes.set_xscale("log")
         axes.set_xlabel(f"peak at batch {plan.batch}, GiB reserved")
         axes.set_ylabel("work relative to plain")
         axes.set_title(f"{plan.architecture} on {plan.task}")
-        axes.legend()
         finish(figure)
         suffix = path.suffix.removeprefix(".")
         write_atomically(path, as_files(figure, [suffix])[suffix])
