@@ -24,6 +24,7 @@ CODES: dict[str, set[int]] = {
     "list": {0, 2},
     "merge": {0, 2, 4},
     "plot": {0, 2, 4},
+    "claims": {0, 2, 4},
     "report": {0, 2, 4},
     "run": {0, 2, 3},
     "schema": {0, 2},
