@@ -334,6 +334,7 @@ class DataSets(_Part):
 
     `data_range` is that of PSNR and SSIM where it is fixed, else its mean over the test images; `range` says which, and
     `metric` what they are taken of. `acceleration` is the true one of MRI: columns over measured columns.
+    `measured_by` are the options in which the operator that measured differs from the one that reconstructs.
     """
 
     name: str
@@ -347,6 +348,7 @@ class DataSets(_Part):
     range: Range = "fixed"
     ssim: Window = "gaussian"
     acceleration: float | None = None
+    measured_by: dict[str, Any] = {}
 
 
 class Solves(_Part):
