@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from bench.config import AccuracySection, Config, MemorySection, TimingSection
     from bench.memory import Card
 
+_OF_IMAGES = frozenset({"noise", "measured_by", "data", "data_options", "metric", "range", "ssim"})
+"""What of a task decides accuracy alone."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -79,7 +82,7 @@ class Cell:
     @property
     def settings(self) -> dict[str, object]:
         """Everything that decides the result, as plain data; for memory not the cards, which are added to a record."""
-        images = {"noise", "data", "data_options", "metric", "range", "ssim"} if self.stage != "accuracy" else set()
+        images = _OF_IMAGES if self.stage != "accuracy" else frozenset()
         task = self.config.task[self.task].model_dump(exclude={"stands_for", *images})
         settings: dict[str, object] = {
             "model": self.workload.options.told,

@@ -9,6 +9,7 @@ import typer
 import bench
 from bench.commands import baseline as baseline_command
 from bench.commands import check as check_command
+from bench.commands import claims as claims_command
 from bench.commands import compare as compare_command
 from bench.commands import data as data_command
 from bench.commands import doctor as doctor_command
@@ -53,6 +54,7 @@ app.command("compare")(compare_command.compare)
 app.command("history")(history_command.history)
 app.add_typer(baseline_command.app, name="baseline")
 app.command("report")(report_command.report)
+app.command("claims")(claims_command.claims)
 app.command("list")(list_command.list_known)
 app.command("schema")(schema_command.schema)
 app.add_typer(data_command.app, name="data")

@@ -125,10 +125,16 @@ def _table(values: object, key: str) -> dict[str, Any]:
 
 
 def _forget_replaced_tasks(files: Sequence[TomlFile]) -> None:
-    """Drop from the default suite, and from its presets, the tasks to which the user's file gives another operator."""
+    """Drop from the default suite, and from its presets, the tasks to which the user's file gives another operator.
+
+    Of those to which it gives other images the presets' options of the images are dropped.
+    """
     default = files[0].values
     for file in files[1:]:
         for name, task in _table(file.values, "task").items():
+            if isinstance(task, dict) and "data" in task and name in default["task"]:
+                for preset in default["preset"].values():
+                    _table(_table(preset, "task"), name).pop("data_options", None)
             if is_another(task, default["task"].get(name)):
                 del default["task"][name]
                 for preset in default["preset"].values():

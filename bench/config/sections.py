@@ -223,6 +223,8 @@ class NoiseSection(_Section):
 class Task(_Section):
     """[task.NAME]: an operator with its options, the paper's name for it; noise and images of the accuracy stage.
 
+    `measured_by` are options of the operator that measurements are made with, laid upon those that they are
+    reconstructed with: a finer grid, another kernel. Without, both are one operator, which flatters every method alike.
     `metric` is what PSNR and SSIM are taken of: "real" and "magnitude" are for complex images (mri). `range` is what
     they are relative to: the image set's, each image's, or its volume's; `ssim` the window of the latter.
     `stands_for` names tasks that memory and time do not tell apart: the accuracy stage has them in this one's place.
@@ -233,6 +235,7 @@ class Task(_Section):
     paper: PaperTask | None = None
     stands_for: tuple[str, ...] = ()
     noise: NoiseSection = NoiseSection()
+    measured_by: dict[str, Any] = {}
     data: str | None = None
     metric: Metric = "image"
     range: Range = "fixed"

@@ -47,6 +47,9 @@ def faults(name: str, task: Task, tasks: Collection[str]) -> Iterator[Fault]:
         sentence = " ".join(str(error).split()) or type(error).__name__
         yield Fault(narrowed((*place, "options"), sentence, task.options), sentence)
         return
+    if task.measured_by:
+        laid = task.options | task.measured_by
+        yield from option_faults(operator, laid, (*place, "measured_by"), without=_BUILT)
     if task.noise.photons is not None and task.operator != "Radon":
         yield Fault((*place, "noise", "photons"), f"only Radon counts photons, and the operator is {task.operator}")
     if task.metric != "image" and channels != 2:

@@ -53,12 +53,22 @@ class MeasuredSet(Dataset[tuple[Tensor, Tensor]]):
         operator: A; on the CPU, in float32.
         noise: what disturbs A x.
         seed: of the noise.
+        measured: the images and the operator that measurements are made with, if those are others than the ones that
+            they are reconstructed with: on a finer grid, or with another kernel. The same images by the same index.
 
     Raises:
-        UsageError: the operator is for another image shape, or there are photons without a Radon transform.
+        UsageError: an operator is for another image shape, there are photons without a Radon transform, or the two
+            operators' measurements have different shapes.
     """
 
-    def __init__(self, images: ImageSet, operator: LinearOperator, noise: Noise, seed: int = 0) -> None:
+    def __init__(
+        self,
+        images: ImageSet,
+        operator: LinearOperator,
+        noise: Noise,
+        seed: int = 0,
+        measured: tuple[ImageSet, LinearOperator] | None = None,
+    ) -> None:
         if operator.image_shape != tuple(images.image_shape):
             raise UsageError(
                 f"{type(operator).__name__} is for images {list(operator.image_shape)}, "
@@ -67,6 +77,12 @@ class MeasuredSet(Dataset[tuple[Tensor, Tensor]]):
         if noise.photons is not None and operator.attenuation_scale is None:
             raise UsageError(
                 f"noise got photons with {type(operator).__name__}, expected Radon: only CT counts photons"
+            )
+        self.measured_images, self.measuring = measured or (images, operator)
+        if self.measuring.measurement_shape != operator.measurement_shape:
+            raise UsageError(
+                f"measurements are made of shape {list(self.measuring.measurement_shape)} and reconstructed from "
+                f"{list(operator.measurement_shape)}: give options in measured_by that keep the shape"
             )
         self.images = images
         self.operator = operator
@@ -85,11 +101,14 @@ class MeasuredSet(Dataset[tuple[Tensor, Tensor]]):
         """
         image = self.images[index]
         generator = torch.Generator().manual_seed(seed_of("noise", self.seed, self.images.split, index % len(self)))
+        truth = image if self.measured_images is self.images else self.measured_images[index]
         with torch.no_grad():
-            measurement = self.operator(image.unsqueeze(0)).squeeze(0)
-        scale = self.operator.attenuation_scale
+            measurement = self.measuring(truth.unsqueeze(0)).squeeze(0)
+        scale, own_scale = self.measuring.attenuation_scale, self.operator.attenuation_scale
         if self.noise.photons is not None and scale is not None:
             measurement = _counted(measurement, self.noise.photons, scale, generator)
+        if scale is not None and own_scale is not None and scale != own_scale:
+            measurement = measurement * (own_scale / scale)  # from one operator's units to the other's
         if self.noise.sigma:
             noise = self.noise.sigma * torch.randn(measurement.shape, generator=generator)
             measurement = measurement + self.operator.where_measured(noise)

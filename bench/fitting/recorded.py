@@ -19,7 +19,8 @@ from bench.memory.explaining.sources import Source, locate
 from bench.memory.recording.attention import ORDINARY
 from bench.memory.recording.not_recorded import NotRecordedWarning
 from bench.memory.recording.on_cuda import on_cuda
-from bench.memory.recording.recorder import BATCH, STEPS, FailsAtBatchError, events_beside
+from bench.memory.recording.recorder import BATCH, STEPS, events_beside
+from bench.memory.recording.refusals import FailsAtBatchError
 from bench.memory.recording.values import AssumedValue, Read, reads_noted
 from bench.memory.simulated import installed_release
 

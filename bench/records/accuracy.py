@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,7 @@ class DataSets(Part):
 
     `data_range` is that of PSNR and SSIM where it is fixed, else its mean over the test images; `range` says which, and
     `metric` what they are taken of. `acceleration` is the true one of MRI: columns over measured columns.
+    `measured_by` are the options in which the operator that measured differs from the one that reconstructs.
     """
 
     name: str
@@ -28,6 +29,7 @@ class DataSets(Part):
     range: Range = "fixed"
     ssim: Window = "gaussian"
     acceleration: float | None = None
+    measured_by: dict[str, Any] = Field(default_factory=dict)
 
 
 class Solves(Part):

@@ -106,3 +106,27 @@ def test_an_operator_for_another_shape():
 def test_noise_that_cannot_be(values):
     with pytest.raises(UsageError, match="noise got"):
         Noise(**values)
+
+
+def test_ct_measured_on_a_finer_grid_differs_by_the_grids_error_alone():
+    """The same phantoms at twice the size through the same rays: no inverse crime, and the same line integrals."""
+    operator = Radon(image_size=32, detectors=47, angles=40)
+    finer = Radon(image_size=64, detectors=47, angles=40)
+    images, fine = (load("ct-phantoms", "test", each.image_shape) for each in (operator, finer))
+    pairs = MeasuredSet(images, operator, Noise(), 0, (fine, finer))
+    image, measurement = pairs[2]
+    assert torch.equal(image, images[2])
+    exact = finer(fine[2].unsqueeze(0))[0] / finer.scale  # line integrals over metres
+    torch.testing.assert_close(measurement / operator.scale, exact, rtol=1e-5, atol=1e-7)
+    crime = operator(image.unsqueeze(0))[0]
+    error = float((measurement - crime).norm() / crime.norm())
+    assert 1e-3 < error < 0.1
+    counted = MeasuredSet(images, operator, Noise(photons=1e9), 0, (fine, finer))[2][1]
+    torch.testing.assert_close(counted, measurement, rtol=0, atol=2e-3 * float(measurement.max()))
+
+
+def test_measurements_of_another_shape_are_refused():
+    operator, other = GaussianBlur((3, 32, 32)), GaussianBlur((3, 64, 64))
+    images, large = (load("photographs", "test", each.image_shape) for each in (operator, other))
+    with pytest.raises(UsageError, match=r"measurements are made of shape \[3, 64, 64\] and reconstructed from"):
+        MeasuredSet(images, operator, Noise(), 0, (large, other))

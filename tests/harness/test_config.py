@@ -235,6 +235,13 @@ def test_a_task_of_a_known_name_changes_only_what_it_says(write):
     assert load(write("[task.ct.noise]\nphotons = 0\n")).task["ct"].noise.photons is None
 
 
+def test_other_images_take_no_options_of_a_presets_images(write):
+    """The preset gives ct's phantoms a texture, which the user's own images do not take."""
+    assert load(write(""), preset="demo").task["ct"].data_options == {"texture": 4.0}
+    task = load(write('[task.ct]\ndata = "fetched-ct"\n'), preset="demo").task["ct"]
+    assert (task.data, task.data_options, task.options["angles"]) == ("fetched-ct", {}, 16)
+
+
 @pytest.mark.parametrize("preset", [None, "demo"])
 def test_a_task_with_another_operator_takes_nothing_from_the_one_before(write, preset):
     path = write('[task.ct]\noperator = "gaussianblur"\noptions = { image_shape = [1, 9, 9] }\n')

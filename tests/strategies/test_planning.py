@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import config, planning, strategies
 from bench.memory import card_of_capacity
-from bench.report import plan as report
+from bench.report.terminal import plan as report
 from bench.work import step_multiplications
 from bench.workload import Workload
 

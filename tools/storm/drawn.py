@@ -299,6 +299,7 @@ class Drawn:
             ("report", ("--formats", "terminal")),
             ("list", ()),
             ("plot", ("--output", "new", "--select", "largest-batch")),
+            ("claims", ("--output", "new.md")),
             ("run", ("--output", "new", "--json")),
             ("run", ("--output", "new", "--stages", "memory,profile")),
             ("check", ()),

@@ -25,6 +25,7 @@ CODES: dict[str, set[int]] = {
     "merge": {0, 2, 4},
     "plan": {0, 2},
     "plot": {0, 2, 4},
+    "claims": {0, 2, 4},
     "report": {0, 2, 4},
     "run": {0, 2, 3},
     "schema": {0, 2},

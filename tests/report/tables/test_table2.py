@@ -83,8 +83,9 @@ def test_the_caption_says_images_subjects_data_range_and_sizes():
     assert table2.caption(table2.tidy([accuracy("LU-DnCNN", training(), data=data)])) == (
         "PSNR and SSIM: mean ± standard deviation over test images (gain over the initialisation, dB) / the paper's. "
         "ct: ct-phantoms, 1x48x48, trained on 2000 images of 40 subjects, tested on 2 images of 1 subject, "
-        "data range 1 of the magnitude. Sizes: preset demo (K=4, at most 8 solver evaluations, one-graph gradients, "
-        "150 steps); torch 2.13.0. Ranks methods on small data; does not compare with published numbers."
+        "data range 1 of the magnitude, measured with the operator that reconstructs. "
+        "Sizes: preset demo (K=4, at most 8 solver evaluations, one-graph gradients, 150 steps); torch 2.13.0. "
+        "Ranks methods on small data; does not compare with published numbers."
     )
 
 
