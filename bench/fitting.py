@@ -1,7 +1,7 @@
 """Does a training step fit? The answer as data, from whatever runs the step.
 
 `Recorded` records it on tensors without data and replays the recording; `OnDevice` runs it as it is, on the virtual
-card or on a GPU. Both give the largest batch per card, what one batch leaves or lacks, and what was assumed.
+card or on a GPU. Both give the largest batch per card, what one batch leaves free or needs too much, and what was assumed.
 """
 
 from __future__ import annotations
@@ -90,12 +90,12 @@ class OnCard:
 
     @property
     def asked_left_bytes(self) -> int | None:
-        """What the batch asked about leaves; below zero, what it lacks."""
+        """What the batch asked about leaves; below zero, what it needs too much."""
         if self.asked is None or self.needed is None:
             return None
         if self.asked.fits:
             return self.card.usable_bytes - self.asked.peak_reserved_bytes
-        # What fits only after the cache is released reserves more than it needs: it lacks a byte at least.
+        # What fits only after the cache is released reserves more than it needs: it needs a byte too much at least.
         return min(self.card.usable_bytes - self.needed.peak_reserved_bytes, -1)
 
 
@@ -216,7 +216,7 @@ class Recorded:
         if not engine.probe(batch).fits:
             engine = engine.without_limit()
         explained = explain(engine, batch, sources)
-        left_bytes = card.usable_bytes - explained.peak_reserved_bytes  # below zero, what it lacks
+        left_bytes = card.usable_bytes - explained.peak_reserved_bytes  # below zero, what it needs too much
         beside = {Category.FREE: left_bytes, Category.CONTEXT: card.context_bytes}
         return replace(explained, card=card, categories=explained.categories | beside)
 
