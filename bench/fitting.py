@@ -1,7 +1,8 @@
 """Does a training step fit? The answer as data, from whatever runs the step.
 
 `Recorded` records it on tensors without data and replays the recording; `OnDevice` runs it as it is, on the virtual
-card or on a GPU. Both give the largest batch per card, what one batch leaves free or needs too much, and what was assumed.
+card or on a GPU. Both give the largest batch per card, what one batch leaves free or needs too much, and what was
+assumed.
 """
 
 from __future__ import annotations
