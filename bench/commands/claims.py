@@ -26,10 +26,10 @@ def claims(
     """
     from bench.errors import NotComparableError
     from bench.files import write_atomically
+    from bench.records.store import read_records
     from bench.report.chosen import joined
     from bench.report.claims import claims as found
     from bench.report.claims import markdown
-    from bench.store import read_records
 
     check_file("--output", output, force=force)
     folders = records or [DEFAULT_OUTPUT]

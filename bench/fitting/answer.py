@@ -58,12 +58,12 @@ class OnCard:
 
     @property
     def asked_left_bytes(self) -> int | None:
-        """What the batch asked about leaves; below zero, what it lacks."""
+        """What the batch asked about leaves; below zero, what it needs too much."""
         if self.asked is None or self.needed is None:
             return None
         if self.asked.fits:
             return self.card.usable_bytes - self.asked.peak_reserved_bytes
-        # What fits only after the cache is released reserves more than it needs: it lacks a byte at least.
+        # What fits only after the cache is released reserves more than it needs: it needs a byte too much at least.
         return min(self.card.usable_bytes - self.needed.peak_reserved_bytes, -1)
 
 

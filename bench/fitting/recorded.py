@@ -70,7 +70,7 @@ class Recorded:
         if not engine.probe(batch).fits:
             engine = engine.without_limit()
         explained = explain(engine, batch, sources)
-        left_bytes = card.usable_bytes - explained.peak_reserved_bytes  # below zero, what it lacks
+        left_bytes = card.usable_bytes - explained.peak_reserved_bytes  # below zero, what it needs too much
         beside = {Category.FREE: left_bytes, Category.CONTEXT: card.context_bytes}
         return replace(explained, card=card, categories=explained.categories | beside)
 

@@ -46,7 +46,7 @@ def test_a_notebook_shows_the_answer():
     cells.close()
     row = cells.texts.index("8GB")
     assert cells.texts[row : row + 5] == ["8GB", "7,692", "7.51 GiB", "0 B", "7.51 GiB"]
-    assert "8GB: no, batch 7693 does not fit; it lacks 2.00 MiB beside 7.51 GiB" in cells.texts
+    assert "8GB: no, batch 7693 does not fit; it needs 2.00 MiB more than the 7.51 GiB there are" in cells.texts
     assert "CUDA's own context takes 500.00 MiB of 8GB" in cells.texts
 
 

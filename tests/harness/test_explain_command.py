@@ -7,6 +7,7 @@ import sys
 from functools import partial
 
 import pytest
+import torch
 
 SMALL = """
 [suite]
@@ -31,6 +32,14 @@ def explain(bench, tmp_path):
     """Run `bench explain ...` in a folder that holds nothing but this suite as bench.toml."""
     (tmp_path / "bench.toml").write_text(SMALL)
     return partial(bench, "explain")
+
+
+@pytest.mark.skipif(not torch.__version__.startswith("2.13."), reason="the page was made with torch 2.13")
+def test_the_page_shows_what_is_printed(bench, request, tmp_path):
+    (tmp_path / "bench.toml").unlink()  # the default suite
+    page = (request.config.rootpath / "docs/EXPLAIN.md").read_text()
+    printed = bench("explain", "--architecture", "LU-DnCNN", "--task", "ct", "--gpu-cap", "24GB").stdout
+    assert printed.strip() in page
 
 
 def test_the_tables(explain):

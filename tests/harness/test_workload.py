@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench import config, models, operators
+from bench import config, models
 from bench.config import Task
 from bench.memory.recording.recorder import record_events
 from bench.models.anderson import SolverOptions
@@ -81,8 +81,8 @@ def assert_same(workload, batch=2):
     assert steps == steps_really
 
 
-def test_every_operator_is_here():
-    assert {task.operator for task in TASKS.values()} == set(operators.names())
+def test_every_operator_of_the_paper_is_here():
+    assert {task.operator for task in TASKS.values()} >= {"GaussianBlur", "MRI", "Radon"}
 
 
 @pytest.mark.parametrize("architecture", models.names())

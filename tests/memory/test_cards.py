@@ -19,7 +19,7 @@ def test_there_are_the_cards_that_people_ask_for():
         *("RTX 4070 Ti", "RTX 4070 Ti SUPER", "RTX 4080", "RTX 4080 SUPER", "RTX 4090"),
         *("RTX 5060", "RTX 5060 Ti 8GB", "RTX 5060 Ti 16GB", "RTX 5070", "RTX 5070 Ti", "RTX 5080", "RTX 5090"),
     )
-    assert set(CARDS) == {*asked, *REFUSED}
+    assert set(CARDS) >= {*asked, *REFUSED}
 
 
 @pytest.mark.parametrize("card", CARDS.values(), ids=list(CARDS))

@@ -20,6 +20,7 @@ CASES = {
     "Radon, two channels": {"image_size": 5, "detectors": 8, "angles": 6, "channels": 2},
     "Radon, odd number of angles": {"image_size": 6, "detectors": 9, "angles": 7, "normalize": False},
 }
+CASES |= {name: {} for name in operators.names() if name not in {case.split(",")[0] for case in CASES}}
 
 
 def build(case: str, dtype: torch.dtype = torch.float64, device: str = "cpu") -> LinearOperator:
@@ -153,7 +154,7 @@ def test_constants_are_counted_and_stay_out_of_checkpoints(operator):
 
 def test_frozen_parameters_are_those_the_paper_counts():
     frozen = {name: operators.get(name)(device="meta").frozen_parameters for name in operators.names()}
-    assert frozen == {"GaussianBlur": 243, "MRI": 0, "Radon": 0}
+    assert frozen.items() >= {"GaussianBlur": 243, "MRI": 0, "Radon": 0}.items()
 
 
 class Recorder(TorchDispatchMode):

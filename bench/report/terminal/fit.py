@@ -126,7 +126,8 @@ def _of_batch(each: OnCard, batch: int) -> str:
     usable = format_bytes(each.card.usable_bytes)
     if left_bytes >= 0:
         return f"{name}: yes, batch {batch} fits; {format_bytes(left_bytes)} of {usable} are left"
-    return f"{name}: no, batch {batch} does not fit; it lacks {format_bytes(-left_bytes)} beside {usable}"
+    missing = format_bytes(-left_bytes)
+    return f"{name}: no, batch {batch} does not fit; it needs {missing} more than the {usable} there are"
 
 
 def _largest(each: OnCard) -> str:
