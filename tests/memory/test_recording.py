@@ -356,6 +356,14 @@ def test_a_sequence_that_is_another_where_the_fit_is_checked_is_refused(batch_of
         record(one_more)
 
 
+def test_a_trace_agrees_with_what_it_begins_with_and_with_nothing_longer():
+    events = record_events(training(), 5, META)
+    trace = record(training())
+    assert agrees(trace, 5, events) and agrees(trace, 5, events[:-1])
+    assert not agrees(trace, 5, [*events, events[-1]])
+    assert not agrees(trace, 4, events)
+
+
 def test_what_is_recorded_at_one_batch_has_the_convolutions_of_that_batch():
     def make_step(batch, device):
         weight = torch.zeros(4, 4, 3, 3, device=device)
