@@ -364,6 +364,17 @@ def test_a_trace_agrees_with_what_it_begins_with_and_with_nothing_longer():
     assert not agrees(trace, 4, events)
 
 
+@pytest.mark.parametrize(("p", "sizes"), [(0.0, []), (0.5, [1000, 4000]), (1.0, [4, 4000])])
+def test_dropout_is_one_kernel_where_it_drops_some(p, sizes):
+    """As ATen/native/Dropout.cpp has it: of none the input itself, of all the input times a zero."""
+    image = torch.zeros(1000, device=META)
+    events = record_events(lambda batch, device: lambda: nn.functional.dropout(image, p), 2, META, steps=1)
+    taken = [event.size_bytes for event in events if event.size_bytes != FREE]
+    if taken and p:
+        taken.remove(4000)  # the image, which is met at its first use
+    assert sorted(taken) == sizes
+
+
 def test_what_is_recorded_at_one_batch_has_the_convolutions_of_that_batch():
     def make_step(batch, device):
         weight = torch.zeros(4, 4, 3, 3, device=device)
