@@ -160,10 +160,13 @@ def test_what_no_test_notices_is_printed(tmp_path, monkeypatch, capsys):
 
     (tmp_path / "limits").mkdir()
     (tmp_path / "limits/limits.py").write_text(
-        "LEAST = 5\n\ndef is_large(n):\n    return n >= 10\n\ndef double(n):\n    return n + n\n"
+        "LEAST = 5\n\ndef is_large(n):\n    return n >= 10\n\ndef double(n):\n    return n + n\n\n"
+        "NAMES = []\n\ndef known(function):\n    NAMES.append(function.__name__)\n    return function\n\n"
+        "@known\ndef named():\n    pass\n"
     )
     (tmp_path / "test_limits.py").write_text(
-        "from limits.limits import LEAST, is_large\n\n"
+        "from limits.limits import LEAST, NAMES, is_large, named\n\n"
+        "def test_names():\n    assert NAMES == ['named'] and named() is None\n\n"
         "def test_least():\n    assert LEAST == 5\n\n"
         "def test_large():\n    assert is_large(11) and not is_large(9)\n"
     )
@@ -179,9 +182,11 @@ def test_what_no_test_notices_is_printed(tmp_path, monkeypatch, capsys):
     assert tool.main(arguments) == 1
     assert capsys.readouterr().out.splitlines() == [
         "limits/limits.py:4: n >= 10 -> n > 10 (survived)",
-        "limits: 6 changes: 2 killed, 2 survived, 0 timed out, 2 not covered; 3 of those not noticed are accepted",
+        "limits: 8 changes: 4 killed, 2 survived, 0 timed out, 2 not covered; 3 of those not noticed are accepted",
     ]
     assert (tmp_path / "limits/limits.py").read_text().startswith("LEAST = 5")
+    assert tool.main([*arguments, "--most-minutes", "0"]) == 0
+    assert capsys.readouterr().out == ""
 
     (tmp_path / "test_limits.py").write_text("def test_fails():\n    assert False\n")
     assert tool.main(arguments) == 2

@@ -465,3 +465,11 @@ def test_divisions_are_off_where_none_divides():
     assert AllocatorConfig().divisions is None
     assert AllocatorConfig(roundup_power2_divisions=1).divisions is None
     assert AllocatorConfig(roundup_power2_divisions=2).divisions == (2,) * 16
+
+
+@pytest.mark.parametrize(("second", "reserved"), [(20 * MIB, 20 * MIB), (19 * MIB, 40 * MIB)])
+def test_an_oversize_block_is_for_a_request_from_the_limit_on(second, reserved):
+    """As DeviceCachingAllocator::get_free_block has it: not for one below max_split_size."""
+    config = AllocatorConfig.parse("max_split_size_mb:20")
+    events = [(0, 20 * MIB), (0, FREE), (1, second)]
+    assert replay(events, CachingAllocator(100 * MIB, config=config)).peak_reserved_bytes == reserved

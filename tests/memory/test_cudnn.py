@@ -197,6 +197,10 @@ def test_filters(flags, expected):
     )
 
 
+def test_flags_are_pytorch_s_own_by_default():
+    assert CachedCudnn(CARDS["RTX 3080"], cudnn_version="9.20.0").flags == {"allow_tf32": True, "deterministic": False}
+
+
 def test_flags_reach_the_answers():
     call = conv("wgrad", images=4)
     found = {

@@ -96,6 +96,11 @@ def test_without_answers_the_bound_is_more_than_was_ever_seen(no_library):
     assert Envelope(card_of_capacity("8GB")).candidates(call) == (most_workspace_bytes(call),)
 
 
+def test_a_bound_is_never_exact(no_library):
+    assert not Envelope(card_of_capacity("8GB")).is_exact
+    assert not Envelope(CARDS["RTX 3080"]).is_exact
+
+
 def test_pytorchs_own_kernels_take_nothing(no_library):
     assert Envelope(card_of_capacity("9GB")).candidates(conv(channels=(3, 3), kernel=9, groups=3)) == (0,)
 

@@ -12,7 +12,7 @@ from bench.memory.allocator.caching import FREE
 from bench.memory.gpus import CARDS, card_of_capacity
 from bench.memory.recording.metadata import OutputCache
 from bench.memory.recording.recorder import record_events
-from bench.memory.trace import Event, Workspace, agrees, same_sequence
+from bench.memory.trace import Event, Workspace, agrees, constant, same_sequence
 from bench.units import MiB
 
 META, CPU = torch.device("meta"), torch.device("cpu")
@@ -334,6 +334,54 @@ def test_a_sequence_that_depends_on_the_batch_is_refused():
         match=r"allocations depends on the batch: event \d+ is free at batch 2 and aten\.empty\S+ at batch 3",
     ):
         record(loop_over_images)
+
+
+@pytest.mark.parametrize("quadratic", [False, True])
+@pytest.mark.parametrize("batch_of_another", [4, 5])
+def test_a_sequence_that_is_another_where_the_fit_is_checked_is_refused(batch_of_another, quadratic):
+    """Where batch 1 goes its own way, a line is checked at 4, and a parabola, which needs the recording at 4, at 5."""
+
+    def one_more(batch, device):
+        def step():
+            torch.empty(batch**2 if quadratic else batch, 1000, device=device)
+            if batch in (1, batch_of_another):
+                torch.zeros(7, device=device)
+
+        return step
+
+    if batch_of_another == 5 and not quadratic:
+        assert record(one_more).sizes(6).max() == 24_000
+        return
+    with pytest.raises(NotRecordableError, match=f"depends on the batch: event .* at batch {batch_of_another}"):
+        record(one_more)
+
+
+def test_a_trace_agrees_with_what_it_begins_with_and_with_nothing_longer():
+    events = record_events(training(), 5, META)
+    trace = record(training())
+    assert agrees(trace, 5, events) and agrees(trace, 5, events[:-1])
+    assert not agrees(trace, 5, [*events, events[-1]])
+    assert not agrees(trace, 4, events)
+
+
+@pytest.mark.parametrize(("p", "sizes"), [(0.0, []), (0.5, [1000, 4000]), (1.0, [4, 4000])])
+def test_dropout_is_one_kernel_where_it_drops_some(p, sizes):
+    """As ATen/native/Dropout.cpp has it: of none the input itself, of all the input times a zero."""
+    image = torch.zeros(1000, device=META)
+    events = record_events(lambda batch, device: lambda: nn.functional.dropout(image, p), 2, META, steps=1)
+    taken = [event.size_bytes for event in events if event.size_bytes != FREE]
+    if taken and p:
+        taken.remove(4000)  # the image, which is met at its first use
+    assert sorted(taken) == sizes
+
+
+def test_what_is_recorded_at_one_batch_has_the_convolutions_of_that_batch():
+    def make_step(batch, device):
+        weight = torch.zeros(4, 4, 3, 3, device=device)
+        return lambda: nn.functional.conv2d(torch.zeros(batch, 4, 8, 8, device=device), weight)
+
+    _, calls = constant(record_events(make_step, 3, META)).with_calls(3)
+    assert {call.input_shape for call in calls} == {(3, 4, 8, 8)}
 
 
 def test_a_step_that_ends_earlier_at_another_batch_is_refused():
