@@ -1,7 +1,9 @@
 """The command, as a user types it; and one thread: tests work on tiny tensors, where more cost more than they bring."""
 
+import os
 import sys
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +11,8 @@ import torch
 from in_process import exit_code_of
 
 torch.set_num_threads(1)
+if os.environ.get("BENCH_CUDA_PYTHON"):  # tests call it from other folders
+    os.environ["BENCH_CUDA_PYTHON"] = str(Path(os.environ["BENCH_CUDA_PYTHON"]).absolute())
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""bench validate: the predictions held against a GPU or the virtual card, or a recording against a card's history."""
+"""bench validate: predictions held against a GPU or the virtual card, or a step against a card's history."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def validate(
     config: ConfigFile = None,
     engine: Annotated[
         Literal["cuda", "virtual"],
-        typer.Option(help="What predictions are compared with: a GPU, or PyTorch's own CUDA code without one."),
+        typer.Option(
+            help="What predictions are compared with: a GPU, or PyTorch's own CUDA code without one. With --snapshot, "
+            "virtual: that runs the step instead of its recording."
+        ),
     ] = "cuda",
     output: Annotated[Path, typer.Option(help="Folder for the result.")] = Path("results/validation"),
     time_limit: Annotated[float, typer.Option(min=1, help="Start no new row after this many seconds.")] = float("inf"),
@@ -42,13 +45,15 @@ def validate(
     allocation is compared too. Each row is stored as soon as it is measured; the same command goes on where the last
     one stopped.
 
-    With --snapshot no GPU is needed: the recording of a step is compared with a memory history from a card, peaks and
-    events, and differences are listed by operation and line.
+    With --snapshot no GPU is needed: the recording of a step, or the step on the virtual card, is compared with a
+    memory history from a card, peaks and events, and differences are listed by operation and line.
     """
     if snapshot is not None or step is not None or batch is not None:
-        of_cells = (gpu_cap, architecture, task, engine, output, time_limit)
-        is_of_cells = of_cells != (None, None, None, "cuda", Path("results/validation"), float("inf"))
-        _validate_history(snapshot, step, batch, listed("--gpu", gpu) or [], config, is_of_cells)
+        of_cells = (gpu_cap, architecture, task, output, time_limit)
+        is_of_cells = of_cells != (None, None, None, Path("results/validation"), float("inf"))
+        _validate_history(
+            snapshot, step, batch, listed("--gpu", gpu) or [], config, is_of_cells, on_card=engine == "virtual"
+        )
         return
     import_torch()
     from bench import suite, validation
@@ -95,22 +100,30 @@ def validate(
 
 
 def _validate_history(
-    snapshot: Path | None, step: str | None, batch: int | None, gpus: list[str], config: Path | None, is_of_cells: bool
+    snapshot: Path | None,
+    step: str | None,
+    batch: int | None,
+    gpus: list[str],
+    config: Path | None,
+    is_of_cells: bool,
+    on_card: bool,
 ) -> None:
-    """Hold the recording of a step against a history."""
+    """Hold the recording of a step against a history, or the step on the virtual card."""
     from bench.errors import UsageError
 
     if snapshot is None or step is None or batch is None:
         raise UsageError("a history is validated with --snapshot FILE --step FILE.py:FUNCTION --batch B")
     if is_of_cells:
-        raise UsageError("--snapshot goes with --step, --batch, --gpu and --config alone")
+        raise UsageError("--snapshot goes with --step, --batch, --gpu, --engine and --config alone")
     if len(gpus) > 1:
         raise UsageError(f"--gpu: a history is of one card, got {len(gpus)}")
+    if on_card and not gpus:
+        raise UsageError("--engine virtual: name the history's card with --gpu, such as --gpu 'RTX 3080'")
     import_torch()
     import torch
 
     from bench.commands.common import busy
-    from bench.commands.measuring import steps_errors_told
+    from bench.commands.measuring import steps_errors_told, virtual_cards
     from bench.config import load
     from bench.histories.matching import match
     from bench.histories.reading import read
@@ -120,6 +133,7 @@ def _validate_history(
     from bench.memory.gpus import card_named
     from bench.memory.recording.on_cuda import on_cuda
     from bench.memory.simulated import ENDLESS_BYTES
+    from bench.named_step import NamedStep
     from bench.report.terminal import histories as report
     from bench.report.terminal import print_table
     from bench.user_step import load_step
@@ -130,9 +144,13 @@ def _validate_history(
     except ValueError as error:
         raise UsageError(str(error)) from error
     history = read(snapshot)
-    with busy("recording the step"), steps_errors_told(step), on_cuda(card):
-        make_step = as_make_step(load_step(step))
-        found = match(history, make_step, batch, card, workspaces(card) if gpus else None)
+    if on_card:
+        virtual_cards([card])
+    doing = "running the step on the virtual card" if on_card else "recording the step"
+    with busy(doing), steps_errors_told(step), on_cuda(card):
+        make_step = NamedStep(step) if on_card else as_make_step(load_step(step))
+        known = workspaces(card) if gpus and not on_card else None
+        found = match(history, make_step, batch, card, known, on_card=on_card)
     print_table(report.peaks(found), report.caption(found, batch, torch.__version__, card.name if gpus else None))
     if found.left:
         print_table(report.left(found), report.left_caption(found))

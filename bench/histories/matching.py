@@ -1,4 +1,4 @@
-"""What of a history the recording of its step has.
+"""What of a history the recording of its step has, or the step itself on the virtual card.
 
 Both are sequences of blocks that come and go. The smallest difference of the two (bench.virtual.comparison) tells which
 events they share, in order; what is left over is told by operation and line. Which steps the history is of is found,
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 
 from bench.errors import UsageError
+from bench.histories.on_card import entries_on_card, probe_of_steps
 from bench.histories.reading import Happening, History
 from bench.memory.allocator.blocks import round_size
 from bench.memory.allocator.caching import CachingAllocator
@@ -28,6 +29,7 @@ from bench.memory.simulated import ENDLESS_BYTES, SimulatedEngine, WorkspaceSour
 from bench.memory.trace import Trace, Workspace, constant
 from bench.virtual.comparison import TooDifferentError, smallest_difference
 
+RECORDING, VIRTUAL_CARD = "recording", "virtual card"
 _STEPS = 2  # recorded: the first, and one like all others
 _LEAST_SHARE = 0.5  # of the history's events; below it, the history is of something else
 _DOUBTFUL_SHARE = 0.95  # below it, other batches are tried
@@ -43,7 +45,7 @@ class Peaks(NamedTuple):
 
 
 class Left(NamedTuple):
-    """Allocations that one side alone has, of one operation at one line: `where` is "history" or "recording"."""
+    """Allocations that one side alone has, of one operation at one line: `where` is the side's name."""
 
     where: str
     op: str
@@ -54,7 +56,7 @@ class Left(NamedTuple):
 
 @dataclass(frozen=True)
 class Match:
-    """A history and the recording of its step.
+    """A history and the recording of its step, or the step on the virtual card: `other` says which.
 
     Attributes:
         real: The history's peaks.
@@ -65,6 +67,7 @@ class Match:
         steps: How many steps the history is of.
         from_the_first: Whether the first of them is the first of all.
         left: What one side alone allocates, most bytes first.
+        other: "recording" or "virtual card".
     """
 
     real: Peaks
@@ -75,6 +78,7 @@ class Match:
     steps: int
     from_the_first: bool
     left: tuple[Left, ...]
+    other: str = RECORDING
 
     @property
     def share(self) -> float:
@@ -98,8 +102,10 @@ def match(
     batch: int,
     card: Card,
     workspaces: WorkspaceSource | None = None,
+    *,
+    on_card: bool = False,
 ) -> Match:
-    """Hold a history against the recording of a step.
+    """Hold a history against the recording of a step, or against the step on the virtual card.
 
     Args:
         history: What a card did.
@@ -107,8 +113,11 @@ def match(
         batch: The batch that the card ran.
         card: Whose kernels run; those of a mere capacity are taken to need nothing.
         workspaces: What its convolutions take.
+        on_card: Run the step on the virtual card. It must be one that can be sent to another process.
 
     Raises:
+        NoVirtualCardError: there can be no such virtual card on this system.
+        ProbeFailedError: the step fails on the virtual card.
         UsageError: the history is not of this step at this batch, does not have its beginning, or is of another torch.
         NotRecordableError: the step cannot be recorded.
     """
@@ -122,8 +131,10 @@ def match(
         raise UsageError("the history has no allocation and no free")
     real = [_block(happening) for happening in happenings]
     with_marks = marked(make_step)
-    trace = constant(events_of(with_marks, batch, _STEPS))
-    steps = _recorded_steps(trace, batch, card, workspaces)
+    trace = None if on_card else constant(events_of(with_marks, batch, _STEPS))
+    steps = _by_step(
+        entries_on_card(make_step, batch, card, _STEPS) if trace is None else _recorded(trace, batch, card, workspaces)
+    )
     found = list(_candidates(real, steps))
     matched = max((len(real) - len(each.only_real) for each in found), default=0)
     if matched < _DOUBTFUL_SHARE * len(real):
@@ -133,7 +144,8 @@ def match(
                 f"the history is of batch {likely}, the step was recorded at {batch}: give --batch {likely}"
             )
     if matched < _LEAST_SHARE * len(real):
-        raise UsageError(f"the history is not of this step: of its {len(real):,} events the recording has {matched:,}")
+        other = VIRTUAL_CARD if on_card else RECORDING
+        raise UsageError(f"the history is not of this step: of its {len(real):,} events the {other} has {matched:,}")
     best = min(found, key=lambda each: len(each.only_real) + len(each.only_recorded))
     beginning = range(max(_LEAST_BEGINNING, int(_BEGINNING * len(best.entries))))
     if set(beginning) <= set(best.only_recorded) and best.only_real[: len(beginning)] != list(beginning):
@@ -142,19 +154,21 @@ def match(
             "max_entries large enough"
         )
     left = Counter(_left_in_history(happenings, best.only_real))
-    left.update(_left_in_recording(with_marks, trace, batch, best))
+    if trace is None:
+        left.update((VIRTUAL_CARD, "", "", entry.size_bytes) for entry in _allocations(best))
+    else:
+        left.update(_left_in_recording(with_marks, trace, batch, best))
     told = [Left(*what, times) for what, times in left.items()]
     return Match(
         real=Peaks(*history.peaks()),
-        recorded=Peaks(
-            max(entry.allocated_bytes for entry in best.entries), max(entry.reserved_bytes for entry in best.entries)
-        ),
+        recorded=_peaks_on_card(make_step, batch, card, best) if on_card else _peaks(best),
         events=len(real),
         recorded_events=len(best.entries),
         matched=len(real) - len(best.only_real),
         steps=best.steps,
         from_the_first=best.from_the_first,
         left=tuple(sorted(told, key=lambda each: -each.size_bytes * each.times)),
+        other=VIRTUAL_CARD if on_card else RECORDING,
     )
 
 
@@ -168,13 +182,16 @@ def _block(event: Happening | Entry) -> int:
     return -size if event.action in ("free", Action.FREE) else size
 
 
-def _recorded_steps(
-    trace: Trace, batch: int, card: Card, workspaces: WorkspaceSource | None
-) -> tuple[list[Entry], list[Entry]]:
-    """What the allocator does in the first step, and in the second."""
+def _recorded(trace: Trace, batch: int, card: Card, workspaces: WorkspaceSource | None) -> list[Entry]:
+    """What the allocator does for the recorded step."""
     engine = SimulatedEngine(trace, card, Workspace.LOW, workspaces=workspaces)
     history: list[Entry] = []
     engine.replay(batch, CachingAllocator(ENDLESS_BYTES, config=engine.config, observer=history.append))
+    return history
+
+
+def _by_step(history: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """Of what the allocator does, the first step and the second."""
     steps: list[list[Entry]] = [[]]
     marker = -1
     for entry in history:
@@ -234,18 +251,34 @@ def _left_in_history(happenings: Sequence[Happening], places: Iterable[int]) -> 
             yield "history", event.op, event.place, event.size_bytes
 
 
+def _peaks(found: _Candidate) -> Peaks:
+    return Peaks(
+        max(entry.allocated_bytes for entry in found.entries), max(entry.reserved_bytes for entry in found.entries)
+    )
+
+
+def _peaks_on_card(make_step: MakeStep, batch: int, card: Card, found: _Candidate) -> Peaks:
+    probe = probe_of_steps(make_step, batch, card, found.steps, 0 if found.from_the_first else 1)
+    return Peaks(probe.peak_allocated_bytes, probe.peak_reserved_bytes)
+
+
+def _allocations(found: _Candidate) -> list[Entry]:
+    """Those that the recorded steps alone have."""
+    return [entry for entry in map(found.entries.__getitem__, found.only_recorded) if entry.action is Action.ALLOC]
+
+
 def _left_in_recording(
     make_step: MakeStep, trace: Trace, batch: int, found: _Candidate
 ) -> Iterator[tuple[str, str, str, int]]:
-    left = [entry for entry in map(found.entries.__getitem__, found.only_recorded) if entry.action is Action.ALLOC]
+    left = _allocations(found)
     if not left:
         return
     try:
         sources = locate(make_step, trace, batch, _STEPS)
     except NotRecordableError:  # watched, it allocates something else: told without lines
         ops = dict(zip(trace.key.tolist(), trace.op.tolist(), strict=True))
-        yield from (("recording", trace.op_names[ops[entry.key]], "", entry.size_bytes) for entry in left)
+        yield from ((RECORDING, trace.op_names[ops[entry.key]], "", entry.size_bytes) for entry in left)
         return
     for entry in left:
         source = sources[entry.key]
-        yield "recording", source.short_op, source.place, entry.size_bytes
+        yield RECORDING, source.short_op, source.place, entry.size_bytes

@@ -6,17 +6,22 @@ import json
 import pickle
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from bench.errors import UsageError
+from bench.histories import on_card
 from bench.histories.matching import match
 from bench.histories.pickles import NotPlainError, plain_data
 from bench.histories.reading import read
 from bench.memory import CARDS
-from bench.memory.allocator.caching import round_size
+from bench.memory.allocator.caching import FREE, round_size
 from bench.memory.recording.on_cuda import on_cuda
+from bench.memory.recording.recorder import events_of
+from bench.memory.search import Probe
+from bench.memory.trace import Workspace, constant
 from bench.user_step import load_step
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -57,6 +62,71 @@ def test_a_snapshot_is_the_recording_to_the_byte():
     assert (found.real, found.recorded) == (PEAKS, PEAKS)
     assert (found.matched, found.events, found.recorded_events) == (132, 132, 132)
     assert (found.steps, found.from_the_first, found.left, found.share) == (2, True, (), 1.0)
+
+
+@pytest.fixture
+def card_that_fits(monkeypatch):
+    """A virtual card that does what the recording does; True or False says whether the step fits it."""
+
+    def put(fits):
+        class Engine:
+            def __init__(self, make_step, card, steps):
+                self.make_step, self.card, self.steps = make_step, card, steps
+
+            def probe(self, batch):
+                assert (self.make_step.skipped, self.steps) == (0, 2)
+                return Probe(batch, True, *PEAKS, 0)
+
+            def watch(self, batch):
+                last, events = [], []
+                trace = constant(events_of(self.make_step, batch, self.steps)).on(self.card)
+                for key, size in trace.at(batch, Workspace.LOW):
+                    if size == FREE:
+                        events.append(last.index(key) - len(last))
+                    else:
+                        last.append(key)
+                        events.append(size)
+                return SimpleNamespace(fits=fits, events=tuple(events))
+
+        monkeypatch.setattr(on_card, "VirtualEngine", Engine)
+
+    return put
+
+
+def test_the_step_itself_on_the_virtual_card(card_that_fits):
+    card_that_fits(True)
+    found = match(read(SNAPSHOT), make_step, BATCH, CARD, on_card=True)
+    assert (found.real, found.recorded, found.other) == (PEAKS, PEAKS, "virtual card")
+    assert (found.matched, found.events, found.steps, found.from_the_first, found.left) == (132, 132, 2, True, ())
+
+
+def test_what_the_virtual_card_alone_allocates_is_told(card_that_fits):
+    def with_more(batch, device):
+        step = make_step(batch, device)
+
+        def longer():
+            step()
+            torch.empty(12_345, dtype=torch.uint8, device=device)
+
+        return longer
+
+    card_that_fits(True)
+    found = match(read(SNAPSHOT), with_more, BATCH, CARD, on_card=True)
+    assert found.left == (("virtual card", "", "", 12_345, 2),)
+
+
+def test_a_step_that_does_not_fit_the_virtual_card_is_one_sentence(card_that_fits):
+    card_that_fits(False)
+    with pytest.raises(UsageError, match="the step does not fit RTX 3080 at batch 6, as the history's did its card"):
+        match(read(SNAPSHOT), make_step, BATCH, CARD, on_card=True)
+
+
+def test_the_virtual_card_has_to_be_named(bench):
+    result = bench(
+        *("validate", "--snapshot", SNAPSHOT, "--step", f"{STEP}:make_step", "--batch", BATCH, "--engine", "virtual")
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "bench: --engine virtual: name the history's card with --gpu, such as --gpu 'RTX 3080'\n"
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
