@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -70,8 +70,15 @@ class Plan:
         return min(choice.peak_reserved_bytes for choice in self.choices) - self.card.usable_bytes
 
 
-def plan(config: Config, architecture: str, task: str, card: Card, batch: int, more: Sequence[str] = ()) -> Plan:
-    """Try every combination of exact strategies, and of `more`, that the architecture can take.
+def plan(
+    config: Config,
+    architecture: str,
+    task: str,
+    card: Card,
+    batch: int,
+    kinds: Sequence[Sequence[str]] = EXACT,
+) -> Plan:
+    """Try every combination of strategies, at most one of each kind, that the architecture can take.
 
     Workspaces of kernels are taken as the configuration's bound has them. Combinations that differ in the allocator's
     options alone share a recording.
@@ -80,7 +87,7 @@ def plan(config: Config, architecture: str, task: str, card: Card, batch: int, m
     traces: dict[str, Trace] = {}
     works: dict[str, int] = {}
     choices = []
-    for made in _combinations(config, architecture, more):
+    for made in _combinations(config, architecture, kinds):
         cell = Cell("memory", strategies.named(architecture, made.name), task, made.laid_on(config), (card,))
         workload = cell.workload
         network = repr((workload.options, workload.training))
@@ -103,10 +110,11 @@ def plan(config: Config, architecture: str, task: str, card: Card, batch: int, m
     return Plan(architecture, task, card, batch, tuple(ordered))
 
 
-def _combinations(config: Config, architecture: str, more: Sequence[str]) -> Iterator[strategies.Combination]:
+def _combinations(
+    config: Config, architecture: str, kinds: Sequence[Sequence[str]]
+) -> Iterator[strategies.Combination]:
     """Those that the architecture can take, plain first, each once."""
     seen = set()
-    kinds: Iterable[Sequence[str]] = (*EXACT, *((name,) for name in more))
     for names in product(*(("", *kind) for kind in kinds)):
         try:
             made = strategies.combination(strategies.joined(names))

@@ -58,7 +58,7 @@ def plan(
         raise UsageError(f"--strategy: {error}") from error
     cards = chosen_cards(settings, [gpu_cap] if gpu_cap else [], [gpu] if gpu else [])
     with busy(f"planning {network} on {name}"):
-        made = planning.plan(settings, network, name, cards[0], batch, more)
+        made = planning.plan(settings, network, name, cards[0], batch, (*planning.EXACT, *((each,) for each in more)))
     if picture:
         report.draw(made, picture)
     if json:
