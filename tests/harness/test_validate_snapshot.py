@@ -345,7 +345,7 @@ def test_the_tables(bench):
     [
         (["--snapshot", SNAPSHOT], "a history is validated with --snapshot FILE --step FILE.py:FUNCTION --batch B"),
         (["--batch", 3], "a history is validated with --snapshot FILE --step FILE.py:FUNCTION --batch B"),
-        (["--gpu-cap", "8GB"], "--snapshot goes with --step, --batch, --gpu and --config alone"),
+        (["--gpu-cap", "8GB"], "--snapshot goes with --step, --batch, --gpu, --engine and --config alone"),
         (["--gpu", "RTX 1"], "unknown card 'RTX 1'"),
         (["--step", "none.py:make_step"], "there is no file none.py"),
     ],
