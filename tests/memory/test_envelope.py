@@ -8,11 +8,12 @@ from torch import nn
 
 from bench.memory import SimulatedEngine, card_of_capacity, record
 from bench.memory.convolution import Convolution, most_workspace_bytes
-from bench.memory.cudnn import backend, cache, heuristics
+from bench.memory.cudnn import backend, cache
 from bench.memory.cudnn.backend import Configuration, NotAtHandError
 from bench.memory.cudnn.envelope import Envelope, envelope_name, largest, stands_for, with_most_cublas
 from bench.memory.cudnn.heuristics import CachedCudnn, LiveCudnn, tried
 from bench.memory.gpus import CARDS, Card
+from bench.memory.routing import contiguous
 from bench.step_memory import StepMemory
 from bench.units import MiB
 from tests.memory.test_cudnn import conv
@@ -112,7 +113,7 @@ def test_pytorchs_own_kernels_take_nothing(no_library):
 )
 def test_what_cudnn_was_seen_to_take_is_within_the_bound(call, taken):
     direction, x, w, y, stride, dilation, groups, dtype = call
-    shapes = [part for shape in (x, w, y) for part in (shape, heuristics._contiguous(shape))]
+    shapes = [part for shape in (x, w, y) for part in (shape, contiguous(shape))]
     padding = dilation * (w[2] // 2)
     whole = Convolution(direction, *shapes, (padding,) * 2, (stride,) * 2, (dilation,) * 2, groups, dtype)
     assert taken <= most_workspace_bytes(whole)
