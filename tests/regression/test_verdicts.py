@@ -9,6 +9,7 @@ from scipy.stats import mannwhitneyu
 
 from bench.config import CheckSection, Limit, LimitsSection, load
 from bench.errors import UsageError
+from bench.records import Composition
 from bench.regression.measured import Measured, Quantity, conditions, reduced
 from bench.regression.verdicts import MORE_IS_BETTER, Outcome, compare, judge, rank_test
 from bench.units import GiB, MiB
@@ -122,9 +123,32 @@ def test_cells_of_one_name_are_paired_by_their_conditions():
 
 
 def test_conditions_are_the_same_in_any_order():
-    before = [cell(batch(4), stages=8, seed=1), cell(batch(9), stages=8, seed=2)]
-    after = [cell(batch(9), seed=2, stages=8), cell(batch(4), seed=1, stages=8)]
+    """Told apart by their text, these would be paired by what their texts begin with: stages, and seeds."""
+    before = [cell(batch(9), stages=4, seed=2), cell(batch(4), stages=8, seed=1)]
+    after = [cell(batch(4), seed=1, stages=8), cell(batch(9), seed=2, stages=4)]
     assert [verdict.outcome for verdict in compare(before, after, EXACT)] == [SAME, SAME]
+
+
+def test_why_memory_changed_is_told_of_the_same_batch_where_it_did():
+    def made_of(largest_batch, composed_at, size_bytes):
+        composition = Composition(
+            batch=composed_at,
+            peak_allocated_bytes=size_bytes,
+            peak_reserved_bytes=size_bytes,
+            size_bytes={"temporaries": {"net, relu": size_bytes}},
+        )
+        return cell(batch(largest_batch)).model_copy(update={"composition": composition})
+
+    before = [made_of(4, 2, 100)]
+    for largest_batch, composed_at, size_bytes, is_told in ((3, 2, 160, True), (5, 2, 90, True), (3, 3, 160, False)):
+        verdict = only(before, [made_of(largest_batch, composed_at, size_bytes)])
+        assert (verdict.why is not None) is is_told
+        if verdict.why:
+            assert verdict.why.allocated_bytes == (100, size_bytes)
+    assert only(before, [made_of(4, 2, 160)]).why is None  # the same
+    assert only(before, [cell(batch(3))]).why is None
+    assert only([cell(batch(4))], [made_of(3, 2, 160)]).why is None
+    assert [verdict.why for verdict in compare([], before, EXACT)] == [None]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from enum import Enum
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -122,13 +123,13 @@ def start_child(tree: Path, function: Callable[[], int], log: Path, most_seconds
 def run(tasks: Sequence[Task], tree: Path, jobs: int) -> Generator[tuple[Mutant, Outcome]]:
     """What becomes of each change, in their order."""
     modules = sorted({_module(test) for task in tasks if task.is_in_place for test in task.tests})
-    with multiprocessing.get_context("fork").Pool(jobs, _own_copy, [tree, modules]) as pool:
+    # Of executors, because the processes of a multiprocessing.Pool may have no children of that kind, as tests have.
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(jobs, fork, initializer=_own_copy, initargs=(tree, modules)) as pool:
         tried = next((task for task in tasks if task.is_in_place and task.tests), None)
-        if tried and (status := pool.apply(_unchanged, [tried])):
-            raise RuntimeError(f"tests that pass end with {status} in a fork without a change: {tried.tests}")
-        yield from pool.imap(_outcome, tasks)
-        pool.close()
-        pool.join()  # not by SIGTERM, which a process that ignores it would outlive
+        if tried and (failed := pool.submit(_unchanged, tried).result()):
+            raise RuntimeError(f"tests that pass fail in a fork without a change: {failed}")
+        yield from pool.map(_outcome, tasks)
 
 
 _tree: Path
@@ -153,10 +154,12 @@ def _own_copy(tree: Path, modules: Sequence[str]) -> None:
     other.close()
 
 
-def _unchanged(task: Task) -> int:
-    """How tests end that are tried in place without a change: 0, or nothing that this tool says is true."""
+def _unchanged(task: Task) -> str:
+    """What fails if tests are tried in place without a change: "", or nothing that this tool says is true."""
     path = _tree / task.mutant.file
-    return _in_place(task, path, path.read_text())
+    status = _in_place(task, path, path.read_text())
+    failed = _noticed.pop(task.mutant.file, Counter())
+    return ", ".join(failed) or (f"exit code {status}" if status else "")
 
 
 def _arguments() -> list[str]:
