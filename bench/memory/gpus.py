@@ -31,7 +31,7 @@ LARGE_CUBLAS_WORKSPACE_CONFIG = ":4096:8"  # ... and on Hopper and Blackwell
 _LARGE_CUBLAS_WORKSPACE_MAJORS = (9, 10, 12)
 
 # Threads of a multiprocessor, by compute capability: the CUDA programming guide's table of technical specifications.
-_THREADS_PER_MULTIPROCESSOR = {(6, 0): 2048, (7, 0): 2048, (7, 5): 1024, (8, 0): 2048, (9, 0): 2048}
+_THREADS_PER_MULTIPROCESSOR = {(6, 0): 2048, (7, 0): 2048, (7, 5): 1024, (8, 0): 2048, (9, 0): 2048, (10, 0): 2048}
 _THREADS_OF_OTHERS = 1536
 
 _SOLD_GIB = (2, 3, 4, 6, 8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 141)
