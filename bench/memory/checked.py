@@ -22,6 +22,7 @@ EngineOf = Callable[[Trace], SimulatedEngine]
 """Makes the engine that probes a trace on some card."""
 
 _LARGE_BATCH = 64
+_NEAR = 4  # samples, for which the answer of a fit may leave or lack room in the recording for it to be a start
 
 
 class CheckedStep:
@@ -91,7 +92,7 @@ class CheckedStep:
         Raises:
             FailsAtBatchError: the step does not run at a batch that the search tries.
         """
-        start = BATCH
+        start, near = BATCH, 0
         if self.is_fitted and not self._others:
             found = largest_batch(engine_of(self.trace))
             for batch in (found.batch, found.batch + 1):
@@ -99,8 +100,8 @@ class CheckedStep:
                     self.runs_at(batch)
             if not self._others:
                 return found
-            start = min(max(found.batch, BATCH), _LARGE_BATCH)
-        return largest_batch(_Recording(self, engine_of, start))
+            start, near = min(max(found.batch, BATCH), _LARGE_BATCH), found.batch
+        return largest_batch(_Recording(self, engine_of, start, near))
 
     def _refuse_growth(self) -> None:
         """Record twice as many steps: the first half must be as before, and the second must keep nothing more."""
@@ -177,12 +178,15 @@ def _alive(events: list[Event]) -> dict[int, int]:
 
 
 class _Recording:
-    """An engine that records each batch that it is asked about, from batch `start` on."""
+    """An engine that records each batch that it is asked about, from batch `start` on.
+
+    `near` is the answer of a fit that does not hold, or 0: the search starts there if it is not far off.
+    """
 
     name = "simulated"
 
-    def __init__(self, step: CheckedStep, engine_of: EngineOf, start: int) -> None:
-        self._step, self._engine_of, self._start = step, engine_of, start
+    def __init__(self, step: CheckedStep, engine_of: EngineOf, start: int, near: int) -> None:
+        self._step, self._engine_of, self._start, self._near = step, engine_of, start, near
 
     def probe(self, batch: int) -> Probe:
         """Record one batch, and replay it."""
@@ -191,6 +195,9 @@ class _Recording:
 
     def guess(self) -> int:
         """Where what the card has left beside the reserved peak comes to an end."""
+        usable_bytes = self._engine_of(self._step.trace).card.usable_bytes
+        if self._near > 1 and abs(self._room_bytes(self._near)) * self._near <= _NEAR * usable_bytes:
+            return self._near
         return where_room_ends(self._room_bytes, self._start)
 
     def _room_bytes(self, batch: int) -> int:

@@ -54,7 +54,16 @@ def test_the_capacity_is_the_size_that_is_sold(size):
 
 @pytest.mark.parametrize(
     ("capability", "threads"),
-    [((6, 0), 2048), ((7, 0), 2048), ((7, 5), 1024), ((8, 0), 2048), ((8, 6), 1536), ((8, 9), 1536), ((9, 0), 2048), ((10, 0), 2048)],
+    [
+        ((6, 0), 2048),
+        ((7, 0), 2048),
+        ((7, 5), 1024),
+        ((8, 0), 2048),
+        ((8, 6), 1536),
+        ((8, 9), 1536),
+        ((9, 0), 2048),
+        ((10, 0), 2048),
+    ],
 )
 def test_threads_of_a_multiprocessor(capability, threads):
     """As the CUDA programming guide's table of technical specifications has them."""

@@ -7,8 +7,10 @@ import gc
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
+from bench.memory.recording.initial_values import nothing_rejected
 from bench.memory.recording.moving import parameters_kept
 from bench.memory.recording.not_recorded import compilation_said, recurrence_said
+from bench.memory.recording.on_cuda import is_on_cuda
 from bench.memory.recording.optimizers import kernels_of_a_gpu
 
 
@@ -22,6 +24,7 @@ def as_on_a_card(recorder: AbstractContextManager[object]) -> Iterator[None]:
         no_garbage_collection(),
         kernels_of_a_gpu(),
         parameters_kept(),
+        nothing_rejected(is_on_cuda),
         compilation_said(),
         recurrence_said(),
         recorder,
