@@ -1,8 +1,9 @@
 """Run what docs/ANY-STEP.md shows, and write down what it says: python -m tools.any_step [--steps] [FILE].
 
 A transcript is a fenced block whose first line begins with "$ bench" or "$ python -m bench". Commands run in
-docs/examples with the installed PyTorch; what they print on stdout and on stderr follows, and an exit code that is not 0. With --steps, the table of
-real steps is made anew instead, which takes an hour: between its two marks, of those whose packages are installed.
+docs/examples with the installed PyTorch; what they print on stdout and on stderr follows, and an exit code that is
+not 0. With --steps, the table of real steps is made anew instead, which takes an hour: between its two marks, of those
+whose packages are installed.
 """
 
 from __future__ import annotations
