@@ -29,6 +29,13 @@ def test_the_document_has_transcripts():
     assert text.count("\n(exit code 2)\n") == 2
 
 
+def test_a_script_on_the_virtual_card_is_a_transcript_too():
+    asked = []
+    text = (ROOT / "docs/VIRTUAL-CARD.md").read_text(encoding="utf-8")
+    assert renewed(text, lambda command: asked.append(command) or "NVIDIA GeForce RTX 3080: 82 MiB") == text
+    assert asked == ['python -m bench.virtual "RTX 3080" script.py 8']
+
+
 def test_the_table_is_put_between_its_marks():
     text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
     assert with_table(text, "new") == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"

@@ -1,8 +1,9 @@
 """Run what docs/ANY-STEP.md shows, and write down what it says: python -m tools.any_step [--steps] [FILE].
 
-A transcript is a fenced block whose first line begins with "$ bench". Commands run in docs/examples with the installed
-PyTorch; what they print on stdout and on stderr follows, and an exit code that is not 0. With --steps, the table of
-real steps is made anew instead, which takes an hour: between its two marks, of those whose packages are installed.
+A transcript is a fenced block whose first line begins with "$ bench" or "$ python -m bench". Commands run in
+docs/examples with the installed PyTorch; what they print on stdout and on stderr follows, and an exit code that is
+not 0. With --steps, the table of real steps is made anew instead, which takes an hour: between its two marks, of those
+whose packages are installed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 DOCUMENT = Path("docs/ANY-STEP.md")
 FOLDER = Path("docs/examples")
 BEGIN, END = "<!-- real steps -->", "<!-- end of real steps -->"
-_TRANSCRIPT = re.compile(r"```\n\$ (bench [^\n]+)\n.*?```", re.DOTALL)
+_TRANSCRIPT = re.compile(r"```\n\$ ((?:python -m )?bench[^\n]+)\n.*?```", re.DOTALL)
 
 
 def renewed(text: str, said: Callable[[str], str]) -> str:
@@ -28,7 +29,7 @@ def renewed(text: str, said: Callable[[str], str]) -> str:
 
 def said(command: str) -> str:
     """What a command prints."""
-    arguments = [sys.executable, "-m", *shlex.split(command)]
+    arguments = [sys.executable, "-m", *shlex.split(command.removeprefix("python -m "))]
     done = subprocess.run(arguments, cwd=FOLDER, capture_output=True, text=True, check=False)
     code = f"\n(exit code {done.returncode})" if done.returncode else ""
     return done.stdout + done.stderr + code
