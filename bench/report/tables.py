@@ -24,10 +24,10 @@ class Known(NamedTuple):
 TABLES = {
     "table2": Known("Table 2: accuracy", ("accuracy",)),
     "table3": Known("Table 3: parameters and largest training batch", ("memory",)),
-    "strategies": Known("Table 3 with strategies", ("memory", "timing")),
     "table4": Known("Table 4: properties", ("memory", "timing", "accuracy")),
     "timing": Known("Time", ("timing",)),
     "profile": Known("Composition of the peak", ("profile",)),
+    "strategies": Known("Table 3 with strategies", ("memory", "timing")),
 }
 """What can be selected; each name is that of a module."""
 
