@@ -105,7 +105,7 @@ def keep_size(layers: Sequence[Layer]) -> None:
         conv, norm = layer.conv, layer.norm
         if norm is not None:
             weight = conv.normalised_weight() if isinstance(conv, SpectralConv2d) else conv.weight
-            nn.init.constant_(norm.weight, math.sqrt(2 * conv.out_channels) / float(weight.norm()))
+            norm.weight.copy_((math.sqrt(2 * conv.out_channels) / weight.norm()).expand_as(norm.weight))
 
 
 def stack(*layers: Layer) -> Sequence[Layer]:

@@ -116,6 +116,9 @@ def _singular_fields(weight: Tensor) -> tuple[Tensor, Tensor]:
     It acts on the plane wave of each frequency as one matrix (C_out, C_in), whose largest singular value over all
     frequencies is the norm (Sedghi et al., 2019).
     """
+    if weight.is_meta:  # without values there are none, and the sizes are known
+        u, v = (weight.new_empty(1, channels, GRID, GRID) for channels in weight.shape[:2])
+        return u, v
     gains = torch.fft.fft2(weight, (GRID, GRID)).conj().permute(2, 3, 0, 1)
     _, values, right = torch.linalg.svd(gains, full_matrices=False)
     row, column = divmod(int(values[..., 0].argmax()), GRID)

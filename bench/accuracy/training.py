@@ -89,11 +89,29 @@ class Trainer:
         self._unread: list[Tensor] = []
         self._first_loss: float | None = None
         state = checkpoint.load()
-        if state is not None:
+        if state is None:
+            self._train_denoiser()
+        else:
             try:
                 self._restore(state)
             except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
                 raise checkpoint.unusable("of another network, or of none") from error
+
+    def _train_denoiser(self) -> None:
+        """Before the first step: the proximal network on images with white noise, by Adam, if it is asked for."""
+        start = time.perf_counter()
+        optimizer = self.workload.optimizer(self.model)
+        generator = torch.Generator().manual_seed(seed_of("denoiser", self.seed))
+        for step in range(self.options.denoiser_steps):
+            image = torch.stack([self.splits.train.images[index] for index in self.indices(step)])
+            noise = torch.randn(image.shape, generator=generator)
+            denoised = self.model.denoise(self._to_device(image + self.options.denoiser_sigma * noise))
+            if denoised is None:
+                return
+            optimizer.zero_grad(set_to_none=True)
+            (denoised - self._to_device(image)).square().mean().backward()
+            self.workload.update(self.model, optimizer)
+        self.seconds += time.perf_counter() - start
 
     def run(self, tell: Tell) -> None:
         """Make the steps that are left, and keep the last state as a checkpoint.

@@ -142,6 +142,8 @@ class AccuracySection(_Section):
         schedule: of the learning rate over the steps.
         losses: one training each of every architecture that has iterates before its last; none: that of [training].
         gradient: through fixed points, if it is not that of [model].
+        denoiser_steps: of DEQ4IP: steps in which its network is trained as a denoiser beforehand, as the authors do.
+        denoiser_sigma: standard deviation of the noise then.
         seeds: one training each; the first one's reconstructions are kept.
         validate_every: steps between two looks at the validation images.
         checkpoint_every: steps between two checkpoints.
@@ -157,6 +159,8 @@ class AccuracySection(_Section):
     schedule: Schedule
     losses: tuple[Loss, ...] = ()
     gradient: str | None = None
+    denoiser_steps: int = Field(default=0, ge=0, le=10**9)
+    denoiser_sigma: float = Field(default=0.05, gt=0)
     seeds: tuple[Seed, ...] = Field(min_length=1, max_length=1000)
     validate_every: Count
     checkpoint_every: Count

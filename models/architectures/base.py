@@ -197,6 +197,10 @@ class Architecture(nn.Module):
         """Reconstruct from `measurement`, shape (B, *operator.measurement_shape)."""
         raise NotImplementedError
 
+    def denoise(self, noisy: Tensor) -> Tensor | None:
+        """What the proximal network makes of a noisy image, (B, C, H, W), if it may be trained for that beforehand."""
+        return None
+
     def gradient_step(self, x: Tensor, y: Tensor, step: Tensor) -> Tensor:
         """The step d = x + lambda A^T (y - A x) of section 3: x and d of shape (B, C, H, W), `step` a scalar."""
         with full_precision(x):

@@ -71,6 +71,11 @@ class DEQ4IP(Architecture):
                 self.equilibrium(measurement, self.step, *weights)(x)
         return Reconstruction(x, [x] if all_iterates else [], [statistics])
 
+    def denoise(self, noisy: Tensor) -> Tensor:
+        """DnCNN alone, with which the authors start: trained beforehand on images (B, C, H, W) with white noise."""
+        denoised: Tensor = self.denoiser(noisy, self.denoiser.weights())
+        return denoised
+
     def equilibrium(self, y: Tensor, step: Tensor, *weights: Tensor) -> Map:
         """The map z -> DnCNN(z + step A^T (y - A z)), z of shape (B, C, H, W); clamped and anchored if asked."""
         anchor, clamp = self.means.anchor, self.means.clamp

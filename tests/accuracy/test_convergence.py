@@ -9,6 +9,8 @@ from bench import config, models, suite
 from bench.accuracy import splits as splits_of
 from bench.accuracy.evaluation import counted
 from bench.cell import Cell
+from bench.memory import record
+from bench.memory.trace import Workspace
 from bench.models.anderson import SolveStatistics
 
 PRESETS = ("demo", "evening", "paper")
@@ -44,6 +46,20 @@ def test_deq4ip_finds_its_fixed_point_from_the_first_step_on(preset, task):
     with torch.no_grad():
         (solve,) = model(measurement.double()).solves
     assert float(solve.residuals.max()) <= 1e-9
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("spectral", ["matrix", "convolution"])
+def test_the_network_with_a_fixed_point_can_be_recorded(preset, spectral):
+    """The stage timing records what it times: on tensors without data the sizes are the same, and no value is asked."""
+    settings = config.load(config.default_path(), preset=preset)
+    workload = Cell("timing", "DEQ4IP", "mri", settings).workload
+    workload = replace(workload, options=replace(workload.options, spectral=spectral))
+    built = [workload.build(torch.device(device)).state_dict() for device in ("meta", "cpu")]
+    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in built]
+    assert shapes[0] == shapes[1]
+    small = replace(workload, task=workload.task.model_copy(update={"options": {"image_shape": [2, 16, 16]}}))
+    assert record(small.for_recording().make_step, 2).peak_bytes_per_image(16, Workspace.HIGH) > 0
 
 
 def test_solves_are_counted():

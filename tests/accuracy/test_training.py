@@ -12,6 +12,7 @@ from bench.accuracy import splits as splits_of
 from bench.accuracy.checkpoint import Checkpoint
 from bench.accuracy.training import DivergedError, Trainer
 from bench.config import Task
+from bench.data.base import seed_of
 from bench.errors import StorageError, UsageError
 from bench.workload import Workload
 
@@ -133,6 +134,30 @@ def test_learning_rates(tmp_path, splits):
     assert cosine.optimizer.param_groups[0]["lr"] == pytest.approx(cosine.learning_rate(3))
     rates = [cosine.learning_rate(step) for step in range(5)]
     assert all(earlier > later for earlier, later in pairwise(rates)) and rates[-1] == 0
+
+
+def test_deq4ips_denoiser_can_be_trained_beforehand(tmp_path, splits):
+    """Three steps of it by hand, on images with the noise's standard deviation; other architectures stay as built."""
+    trained = trainer(tmp_path, splits, "DEQ4IP", denoiser_steps=3, denoiser_sigma=0.3)
+    byhand = trainer(tmp_path / "hand", splits, "DEQ4IP")
+    optimizer = torch.optim.Adam(byhand.model.parameters(), lr=1e-3)
+    generator = torch.Generator().manual_seed(seed_of("denoiser", 0))
+    for step in range(3):
+        image = torch.stack([splits.train.images[index] for index in byhand.indices(step)])
+        noisy = image + 0.3 * torch.randn(image.shape, generator=generator)
+        denoiser = byhand.model.denoiser
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(denoiser(noisy, denoiser.weights()), image).backward()
+        torch.nn.utils.clip_grad_norm_(byhand.model.parameters(), 1.0)
+        optimizer.step()
+    first, second = trained.model.state_dict(), byhand.model.state_dict()
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)
+    assert trained.step == 0 and trained.seconds > 0
+    untrained = trainer(tmp_path / "none", splits, "DEQ4IP").model.state_dict()
+    kernel = "denoiser.layers.3.conv.weight"
+    assert not torch.allclose(first[kernel], untrained[kernel], rtol=0, atol=1e-4)
+    assert_same(trainer(tmp_path, splits), trainer(tmp_path, splits, denoiser_steps=3))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -19,7 +19,6 @@ CODES: dict[str, set[int]] = {
     "doctor": {0, 2},
     "explain": {0, 2},
     "fit": {0, 2},
-    "plan": {0, 2},
     "history": {0, 2, 4},
     "jobs": {0, 2},
     "list": {0, 2},
