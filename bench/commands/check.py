@@ -73,5 +73,5 @@ def check(
         junit=junit,
         allow_improvement=allow_improvement,
         allow_incomparable=allow_incomparable,
-        renewal="`bench baseline update` takes what is now for given",
+        renewal="`bench baseline update` accepts the numbers of today",
     )

@@ -39,7 +39,7 @@ operator = "GaussianBlur"
 options = { image_shape = [3, 16, 16] }
 """
 
-RENEWAL = "`bench baseline update` takes what is now for given"
+RENEWAL = "`bench baseline update` accepts the numbers of today"
 NOT_IN_WHOLE = (
     f"bench: {{}} of 2 cells cannot be compared, or not in whole: {RENEWAL}, --allow-incomparable accepts it once; "
     "the first: "

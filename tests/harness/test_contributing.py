@@ -57,7 +57,7 @@ class Halving(LinearOperator):
         super().__init__(image_shape, (channels, (height + 1) // 2, width), device, dtype)
 
     def _apply_forward(self, image):
-        return image[..., ::2, :].clone()
+        return image[..., ::2, :].clone(memory_format=torch.contiguous_format)
 
     def _apply_adjoint(self, measurement):
         image = measurement.new_zeros(*measurement.shape[:-3], *self.image_shape)

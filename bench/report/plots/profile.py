@@ -20,7 +20,7 @@ _SAVED = "saved activations"
 _THINNEST = 300  # of the card's memory: what takes less than this part of it in every event cannot be seen
 _LEAST_SHARE = 0.01  # of a bar: what takes less of all of them is drawn as one part, and has one entry in the legend
 _REST = "all else"
-_LABELS = {"fragmentation": "reserved beside blocks"}
+_LABELS = {"fragmentation": "reserved, not in use"}
 _LOOKS: dict[str, dict[str, Any]] = {
     **{name: {"facecolor": color} for name, color in COLORS.items()},
     f"{_SAVED}: convolutions": {"facecolor": COLORS[_SAVED]},

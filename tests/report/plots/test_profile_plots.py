@@ -66,11 +66,11 @@ def test_a_panel_for_each_step_on_the_scale_of_the_card():
     lines = {line.get_label(): line for line in axes.lines}
     assert set(lines) == {"usable on the card", "most allocated", "backward begins"}
     areas = {area.get_label(): area.get_data().values for area in axes.patches}
-    assert set(areas) == {"saved activations", "reserved beside blocks", "reserved"}  # parameters: too thin to be seen
+    assert set(areas) == {"saved activations", "reserved, not in use", "reserved"}  # parameters: too thin to be seen
     np.testing.assert_allclose(areas["saved activations"], [3 / GiB, 16 + 3 / GiB, 3 / GiB])
     np.testing.assert_allclose(areas["reserved"], [16 + 3 / GiB] * 3)
     behind = {area.get_label(): area.get_zorder() for area in axes.patches}
-    assert behind["reserved beside blocks"] < behind["saved activations"]
+    assert behind["reserved, not in use"] < behind["saved activations"]
     assert lines["usable on the card"].get_ydata()[0] == 24 - 500 / 1024
     assert (lines["most allocated"].get_xdata()[0], lines["backward begins"].get_xdata()[0]) == (4, 5)
     assert lines["most allocated"].get_ydata()[0] == pytest.approx(16)
