@@ -17,12 +17,11 @@ from bench.config import own_cards
 from bench.errors import UsageError
 from bench.memory import Card, NotRecordableError, Probe, SimulatedEngine, Trace, card_of_capacity
 from bench.memory.by_card import StepByCard
-from bench.memory.cudnn.envelope import Envelope
-from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.explaining.explain import explain
 from bench.memory.explaining.sources import locate
 from bench.memory.forms import as_make_step
 from bench.memory.gpus import card_named
+from bench.memory.prediction import prediction
 from bench.memory.recording import places
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import STEPS
@@ -131,15 +130,13 @@ class StepMemory:
 
     def _engine(self, card: Card, kernels: Card | None = None) -> SimulatedEngine:
         """A card with cuDNN's own workspaces, or else with the most that they can be; `kernels` may be another's."""
-        runs = kernels or card
-        return SimulatedEngine(self._step.on(runs).trace, card, workspaces=workspaces(runs) or Envelope(runs))
+        return prediction(self._step.on(kernels or card).trace, card, kernels_of=kernels)
 
     def _largest(self, card: Card) -> int:
-        source = workspaces(card) or Envelope(card)
         try:
             with on_cuda(card):
                 step = self._step.on(card)
-                return step.largest_batch(lambda trace: SimulatedEngine(trace, card, workspaces=source)).batch
+                return step.largest_batch(lambda trace: prediction(trace, card)).batch
         except NotRecordableError as error:
             raise _placed(error) from error
 

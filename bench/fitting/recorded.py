@@ -12,10 +12,10 @@ from bench.fitting.answer import Assumption, contexts_assumed
 from bench.memory import Boundary, Card, MakeStep, Probe, SimulatedEngine, Trace
 from bench.memory.allocator.caching import AllocatorConfig
 from bench.memory.by_card import StepByCard
-from bench.memory.cudnn.envelope import Envelope, with_most_cublas
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.explaining.explain import Category, Explanation, explain
 from bench.memory.explaining.sources import Source, locate
+from bench.memory.prediction import prediction
 from bench.memory.recording.attention import ORDINARY
 from bench.memory.recording.not_recorded import NotRecordedWarning
 from bench.memory.recording.on_cuda import on_cuda
@@ -126,10 +126,7 @@ class Recorded:
         return self._engine(card, step.trace)
 
     def _engine(self, card: Card, trace: Trace) -> SimulatedEngine:
-        source = workspaces(card)
-        if source is None:
-            return SimulatedEngine(trace, with_most_cublas(card), config=self._config, workspaces=Envelope(card))
-        return SimulatedEngine(trace, card, config=self._config, workspaces=source)
+        return prediction(trace, card, self._config)
 
     @contextmanager
     def _listening(self, card: Card | None) -> Iterator[None]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import bench
 from bench.memory import SimulatedEngine, card_of_capacity, record
 from bench.memory.convolution import Convolution, most_workspace_bytes
 from bench.memory.cudnn import backend, cache
@@ -233,3 +234,16 @@ def test_live_answers_are_within_the_bound(monkeypatch):
         firsts = [LiveCudnn(card).candidates(call)[0] for card in CARDS.values() if not card.refusal]
         assert bound.candidates(call) == (max(firsts),)
         assert max(firsts) <= most_workspace_bytes(call)
+
+
+@pytest.mark.parametrize("cap", ["2GB", "24GB", "80GB"])
+def test_a_capacity_has_one_answer_whoever_asks(cap):
+    """Products alone, so that what cuBLAS keeps decides: most on cards of the Hopper and Blackwell generations."""
+
+    def make_step(batch, device):
+        network = nn.Linear(1000, 1000).to(device)
+        return lambda: network(torch.rand(batch, 1000, device=device)).sum().backward()
+
+    answer = bench.largest_batch(make_step, cap=cap, engine="simulated")
+    asked = StepMemory(make_step).largest_batch(cap=cap)
+    assert asked == int(answer) > 0
