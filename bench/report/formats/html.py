@@ -162,8 +162,13 @@ def inline(svg: str, prefix: str, name: str) -> str:
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
     element = re.sub(r">\s+<", "><", element)
     element = re.sub(r' d="([^"]*)"', lambda path: f' d="{_shorter(path[1])}"', element)
+    element = _PLACES.sub(lambda place: re.sub(r"(\.\d)\d+", r"\1", place[0]), element)
     element = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", element)
     return f'<svg role="img" aria-label="{escape(name)}"{in_both(element)[len("<svg") :]}'
+
+
+_PLACES = re.compile(r' (?:x|y|x1|y1|x2|y2|width|height)="-?\d+\.\d+"|translate\([^)]*\)')
+"""Coordinates outside paths, which a tenth of a point is enough for too."""
 
 
 def _shorter(path: str) -> str:
