@@ -19,12 +19,12 @@ from bench.cell import Cell
 from bench.engines import EngineName
 from bench.errors import UsageError
 from bench.files import locked, read_regular, write_atomically
-from bench.memory import Card, Probe, Trace, largest_batch, record
+from bench.memory import Card, Probe, Trace, largest_batch
 from bench.memory.gpus import card_of_device
 from bench.memory.measuring.cuda import Device, ProbeFailedError
 from bench.provenance import provenance
 from bench.records import Peak, Row, Validation
-from bench.stages.memory import running_engine, simulated_engine
+from bench.stages.memory import recorded, running_engine, simulated_engine
 from bench.units import MiB
 from bench.virtual import VirtualEngine
 from bench.virtual.comparison import TooDifferentError, compare
@@ -79,7 +79,7 @@ def run(
                 continue
             if time.monotonic() - start > time_limit_seconds:
                 return
-            trace = trace or record(cell.workload.for_recording().make_step, cell.memory.steps)
+            trace = trace or recorded(cell)
             row = validate(cell, card, trace, device_name, engine, device)
             _store(path, row, device_name)
             yield row, True
@@ -135,11 +135,11 @@ def validate(
         trusted = predicted_batch if engine == "virtual" else None
         measured_batch = largest_batch(running, trusted=trusted).batch
         if isinstance(running, VirtualEngine) and measured_batch:
-            recorded = recorded_events(simulated, measured_batch, fits=True)
-            events = compare(recorded, running.watch(measured_batch).events).summary()
+            of_recording = recorded_events(simulated, measured_batch, fits=True)
+            events = compare(of_recording, running.watch(measured_batch).events).summary()
     except (ProbeFailedError, TooDifferentError) as error:
         reason = str(error)
-    tried = sorted(running.measurements.items())
+    tried, images = sorted(running.measurements.items()), cell.workload.images
     return Row(
         architecture=cell.architecture,
         task=cell.task,
@@ -149,19 +149,19 @@ def validate(
         reason=reason,
         usable_bytes=card.usable_bytes,
         workspaces="cudnn" if is_known else "bound",
-        predicted_batch=predicted_batch,
-        measured_batch=measured_batch,
-        predicted=[_peak(simulated.probe(batch)) for batch, _ in tried],
-        measured=[_peak(running.probes[batch]) for batch, _ in tried],
-        measurements=[{"batch": batch} | asdict(seen) for batch, seen in tried],
+        predicted_batch=images(predicted_batch),
+        measured_batch=None if measured_batch is None else images(measured_batch),
+        predicted=[_peak(simulated.probe(batch), images(batch)) for batch, _ in tried],
+        measured=[_peak(running.probes[batch], images(batch)) for batch, _ in tried],
+        measurements=[{"batch": images(batch)} | asdict(seen) for batch, seen in tried],
         events=events,
         seconds=round(time.perf_counter() - start, 1),
     )
 
 
-def _peak(probe: Probe) -> Peak:
+def _peak(probe: Probe, images: int) -> Peak:
     return Peak(
-        batch=probe.batch,
+        batch=images,
         fits=probe.fits,
         allocated_bytes=probe.peak_allocated_bytes,
         reserved_bytes=probe.peak_reserved_bytes,

@@ -59,8 +59,6 @@ def explain(
     from bench.commands.measuring import chosen_cards, virtual_cards, with_environment
     from bench.commands.run import cards_given
     from bench.config import load
-    from bench.memory import NotRecordableError
-    from bench.memory.measuring.cuda import ProbeFailedError
     from bench.report.terminal import composition, print_table
     from bench.report.terminal.layout import LEAST
 
@@ -78,17 +76,7 @@ def explain(
     else:
         (cell,) = suite.cells(settings)
         what = {"architecture": cell.architecture, "task": cell.task, "settings": cell.settings}
-        name = f"{cell.architecture} on {cell.task}"
-        try:
-            with busy(f"recording {name}"):
-                explanation = _explain(cell, card, batch, engine)
-        except ProbeFailedError as error:
-            raise UsageError(str(error)) from error
-        except NotRecordableError as error:
-            raise UsageError(f"{name} cannot be recorded: {error}") from error
-        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # theirs
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise UsageError(f"{name} cannot be recorded: {reason}") from error
+        explanation, name = _explain_cell(cell, card, batch, engine), f"{cell.architecture} on {cell.task}"
     title = f"{name}, batch {explanation.batch}, {card.name}"
     if timeline:
         _write(timeline, lambda: _draw(explanation, title, timeline))
@@ -135,28 +123,55 @@ def _check(gpu_cap: str | None, gpu: str | None, batch: int | None, top: int, ti
         raise UsageError(f"--timeline {timeline} has no known suffix: give one of {', '.join(SUFFIXES)}")
 
 
-def _explain(cell: Cell, card: Card, batch: int | None, name: EngineName) -> Explanation:
+def _explain_cell(cell: Cell, card: Card, batch: int | None, engine: EngineName) -> Explanation:
+    """Take a cell's peak apart.
+
+    Raises:
+        UsageError: it cannot be recorded, or not run on the virtual card, or is another step there.
+    """
+    from bench.errors import UsageError
+    from bench.memory import NotRecordableError
+    from bench.memory.measuring.cuda import ProbeFailedError
+    from bench.virtual.comparison import TooDifferentError
+
+    name = f"{cell.architecture} on {cell.task}"
+    try:
+        with busy(f"recording {name}"):
+            return _explain(cell, card, batch, engine)
+    except ProbeFailedError as error:
+        raise UsageError(str(error)) from error
+    except TooDifferentError as error:
+        raise UsageError(f"{name}: {error}: its recording cannot name what the card allocates") from error
+    except NotRecordableError as error:
+        raise UsageError(f"{name} cannot be recorded: {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:  # theirs
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{name} cannot be recorded: {reason}") from error
+
+
+def _explain(cell: Cell, card: Card, images: int | None, name: EngineName) -> Explanation:
     """Record the cell, take the largest batch that fits if none is given, and take its peak apart."""
-    from bench.memory import largest_batch, record
+    from bench.memory import largest_batch
     from bench.memory.checked import check_at
     from bench.memory.explaining.explain import explain
-    from bench.memory.explaining.sources import locate
-    from bench.stages.memory import running_engine, simulated_engine
+    from bench.stages.memory import recorded, recording_of, running_engine, simulated_engine
+    from bench.stages.profile import in_images, located
     from bench.virtual.engine import VirtualEngine
     from bench.virtual.explained import explain_on_card
     from bench.virtual.figures import kernels_of
 
-    make_step, steps = cell.workload.for_recording().make_step, cell.memory.steps
-    trace = record(make_step, steps)
+    trace, workload = recorded(cell), cell.workload.for_recording()
+    batch = images and -(-images // workload.images(1))  # a batch of micro-batches has several images
     engine = simulated_engine(cell, trace, card, kernels_of(card) if name == "virtual" else None)
     predicted = batch or largest_batch(engine).batch
     running = running_engine(name, cell, card, predicted) if name == "virtual" else None
     batch = batch or (largest_batch(running, trusted=predicted).batch if running else predicted) or 1
-    check_at(make_step, trace, [batch])
-    sources = locate(make_step, trace, batch, steps)
+    with recording_of(workload):
+        check_at(workload.make_step, trace, [batch])
+    sources = located(cell, trace, batch)
     if isinstance(running, VirtualEngine):
-        return explain_on_card(running, engine, batch, sources)
-    return explain(engine, batch, sources)
+        return in_images(cell, explain_on_card(running, engine, batch, sources))
+    return in_images(cell, explain(engine, batch, sources))
 
 
 def _explain_step(step: str, card: Card, batch: int | None, alloc_conf: str, name: EngineName) -> Explanation:

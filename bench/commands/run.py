@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +14,9 @@ from bench.commands.common import DEFAULT_OUTPUT, MOST_JOBS, ConfigFile, Names, 
 
 if TYPE_CHECKING:  # torch takes over a second to import: only a run pays for it
     from bench.cell import Cell
-    from bench.records import Stage
+    from bench.config import Config
+    from bench.memory import Card
+    from bench.records import Record, Stage
     from bench.sharding import Shard
 
 
@@ -68,26 +72,17 @@ def run(
     where it stopped when the same command is given again. Options that name several things may also be repeated.
     """
     import_torch()
-    from bench import suite
     from bench.commands.measuring import (
-        at_preset,
         check_none_failed,
         chosen_cards,
-        gpu_for,
         measured,
         say_what_diverged,
         say_what_is_doubtful,
-        say_what_was_virtual,
-        virtual_cards,
         with_environment,
     )
-    from bench.commands.tables import report, report_all, report_strategies
-    from bench.commands.train import check_images
     from bench.config import load
-    from bench.records import FULL_SIZE
     from bench.records.store import RecordStore, to_json
     from bench.report import summary
-    from bench.report.chosen import plain_or_all
     from bench.report.terminal import print_json
     from bench.sharding import Shard
     from bench.stale import told
@@ -113,10 +108,42 @@ def run(
     settings = load(config, given)
     cards = chosen_cards(settings, [], [])
     check_folder("--output", output)
-    if settings.memory.engine == "cuda" and "memory" in settings.suite.stages:
-        gpu_for(cards)
-    if settings.memory.engine == "virtual" and "memory" in settings.suite.stages:
-        virtual_cards(cards)
+    cells, note = _cells(settings, config, given, cards), ""
+    if part:
+        cells, note = _of_shard(part, cells)
+    store = RecordStore(output / "records", say)
+    if not fresh and (stale := told(chain.from_iterable(cells.values()), store)):
+        say(stale)
+    records = _measured(
+        cells,
+        cards,
+        settings,
+        measure=partial(measured, store=store, fresh=fresh, jobs=jobs),
+        output=None if part else output,
+        printed=not json,
+        note=note,
+    )
+    say_what_diverged(records)
+    say_what_is_doubtful(records)
+    if json:
+        print_json(to_json(records))
+    say(summary.counted(records))
+    say(summary.found(records, [card.name for card in cards], settings.memory.workspace))
+    say(_where(output, is_part=part is not None))
+    check_none_failed(records)
+
+
+def _cells(
+    settings: Config, config: Path | None, given: Mapping[str, Mapping[str, object]], cards: list[Card]
+) -> dict[Stage, list[Cell]]:
+    """The cells of each stage, after a look at what they need: a GPU, or a CUDA build, and images."""
+    from bench import suite
+    from bench.commands.measuring import at_preset, gpu_for, virtual_cards
+    from bench.commands.train import check_images
+    from bench.records import FULL_SIZE
+
+    if "memory" in settings.suite.stages and settings.memory.engine != "simulated":
+        {"cuda": gpu_for, "virtual": virtual_cards}[settings.memory.engine](cards)
     cells = {
         stage: suite.cells(
             settings if stage in FULL_SIZE else at_preset(settings, config, given),
@@ -127,34 +154,40 @@ def run(
         for stage in settings.suite.stages
     }
     check_images(cells.get("accuracy", ()))
-    note = ""
-    if part:
-        cells, note = _of_shard(part, cells)
-    store = RecordStore(output / "records", say)
-    if not fresh and (stale := told(chain.from_iterable(cells.values()), store)):
-        say(stale)
-    records = []
+    return cells
+
+
+def _measured(
+    cells: Mapping[Stage, list[Cell]],
+    cards: list[Card],
+    settings: Config,
+    *,
+    measure: Callable[[list[Cell]], list[Record]],
+    output: Path | None,
+    printed: bool,
+    note: str,
+) -> list[Record]:
+    """The records of all cells. Each stage's table is written into the output folder, if there is one, and printed."""
+    from bench import suite
+    from bench.commands.measuring import say_what_was_virtual
+    from bench.commands.tables import report, report_all, report_strategies
+    from bench.report.chosen import plain_or_all
+
+    names = [card.name for card in cards]
+    records: list[Record] = []
     for stage, of_stage in cells.items():
-        made = measured(of_stage, store, fresh, jobs)
+        made = measure(of_stage)
         records += made
         if made:
-            names = [card.name for card in cards]
-            report(stage, made, names, settings, None if part else output, printed=not json, note=note)
-        if stage == "memory" and settings.memory.engine == "virtual":
-            say_what_was_virtual(made)
+            report(stage, made, names, settings, output, printed=printed, note=note)
         if stage == "memory":
+            if settings.memory.engine == "virtual":
+                say_what_was_virtual(made)
             suite.check_cards_hold_parameters(made, cards)
-    if len(cells) > 1 and not part:
-        report_all(plain_or_all(records), output, printed=not json)
-    report_strategies(records, [card.name for card in cards], settings, None if part else output, printed=not json)
-    say_what_diverged(records)
-    say_what_is_doubtful(records)
-    if json:
-        print_json(to_json(records))
-    say(summary.counted(records))
-    say(summary.found(records, [card.name for card in cards], settings.memory.workspace))
-    say(_where(output, is_part=part is not None))
-    check_none_failed(records)
+    if len(cells) > 1 and not note:  # a shard's tables are no whole
+        report_all(plain_or_all(records), output, printed=printed)
+    report_strategies(records, names, settings, output, printed=printed)
+    return records
 
 
 def _silent(sentence: str) -> None:

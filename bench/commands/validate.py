@@ -1,4 +1,4 @@
-"""bench validate: predictions held against a GPU or the virtual card, or a step against a card's history."""
+"""bench validate: predictions held against a GPU or the virtual card; with --snapshot see validate_history.py."""
 
 from __future__ import annotations
 
@@ -49,9 +49,11 @@ def validate(
     memory history from a card, peaks and events, and differences are listed by operation and line.
     """
     if snapshot is not None or step is not None or batch is not None:
+        from bench.commands.validate_history import validate_history
+
         of_cells = (gpu_cap, architecture, task, output, time_limit)
         is_of_cells = of_cells != (None, None, None, Path("results/validation"), float("inf"))
-        _validate_history(
+        validate_history(
             snapshot, step, batch, listed("--gpu", gpu) or [], config, is_of_cells, on_card=engine == "virtual"
         )
         return
@@ -97,60 +99,3 @@ def validate(
     failed = [row for row in rows if row.status == "failed"]
     if failed:
         raise CellsFailedError(f"{len(failed)} of {len(rows)} rows failed; the first: {failed[0].reason}")
-
-
-def _validate_history(
-    snapshot: Path | None,
-    step: str | None,
-    batch: int | None,
-    gpus: list[str],
-    config: Path | None,
-    is_of_cells: bool,
-    on_card: bool,
-) -> None:
-    """Hold the recording of a step against a history, or the step on the virtual card."""
-    from bench.errors import UsageError
-
-    if snapshot is None or step is None or batch is None:
-        raise UsageError("a history is validated with --snapshot FILE --step FILE.py:FUNCTION --batch B")
-    if is_of_cells:
-        raise UsageError("--snapshot goes with --step, --batch, --gpu, --engine and --config alone")
-    if len(gpus) > 1:
-        raise UsageError(f"--gpu: a history is of one card, got {len(gpus)}")
-    if on_card and not gpus:
-        raise UsageError("--engine virtual: name the history's card with --gpu, such as --gpu 'RTX 3080'")
-    import_torch()
-    import torch
-
-    from bench.commands.common import busy
-    from bench.commands.measuring import steps_errors_told, virtual_cards
-    from bench.config import load
-    from bench.histories.matching import match
-    from bench.histories.reading import read
-    from bench.memory import Card
-    from bench.memory.cudnn.heuristics import workspaces
-    from bench.memory.forms import as_make_step
-    from bench.memory.gpus import card_named
-    from bench.memory.recording.on_cuda import on_cuda
-    from bench.memory.simulated import ENDLESS_BYTES
-    from bench.named_step import NamedStep
-    from bench.report.terminal import histories as report
-    from bench.report.terminal import print_table
-    from bench.user_step import load_step
-
-    card = Card("no card", ENDLESS_BYTES, 0, None, None, "none named")
-    try:
-        card = card_named(gpus[0], load(config).own_cards) if gpus else card
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    history = read(snapshot)
-    if on_card:
-        virtual_cards([card])
-    doing = "running the step on the virtual card" if on_card else "recording the step"
-    with busy(doing), steps_errors_told(step), on_cuda(card):
-        make_step = NamedStep(step) if on_card else as_make_step(load_step(step))
-        known = workspaces(card) if gpus and not on_card else None
-        found = match(history, make_step, batch, card, known, on_card=on_card)
-    print_table(report.peaks(found), report.caption(found, batch, torch.__version__, card.name if gpus else None))
-    if found.left:
-        print_table(report.left(found), report.left_caption(found))

@@ -12,11 +12,11 @@ import torch
 from bench import suite
 from bench.cell import Cell
 from bench.errors import InterruptedRunError
-from bench.memory import Card, NotRecordableError, record
+from bench.memory import Card, NotRecordableError
 from bench.memory.gpus import CARDS, card_of_capacity
 from bench.pool import pool
 from bench.regression.measured import Measured, conditions, reduced
-from bench.stages.memory import REFERENCE_BATCH
+from bench.stages.memory import REFERENCE_BATCH, recorded
 from bench.stages.profile import reference
 
 Name = tuple[str, str, str]  # task, architecture, stage
@@ -95,7 +95,7 @@ def measure_composed(cell: Cell) -> Measured:
 def composed(cell: Cell, measured: Measured, batch: int) -> Measured:
     """The measurement with the composition of the cell's memory at a batch; without, if its sources cannot be told."""
     try:
-        trace = record(cell.workload.for_recording().make_step, cell.memory.steps)
+        trace = recorded(cell)
         return measured.model_copy(update={"composition": reference(cell, trace, batch)})
     except NotRecordableError:
         return measured

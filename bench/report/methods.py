@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from bench.records import Record, Stage
 from bench.records.ages import by_clock
@@ -59,6 +60,19 @@ def by_task(records: Iterable[Record]) -> dict[str, list[Record]]:
     for record in records:
         tasks.setdefault(record.task, []).append(record)
     return tasks
+
+
+def outcome_and_sizes(record: Record) -> dict[str, Any]:
+    """What became of a record, and at which sizes: columns of a tidy table."""
+    model = record.settings["model"]
+    return {
+        "status": record.status,
+        "reason": record.reason,
+        "preset": record.preset,
+        "image_shape": "x".join(map(str, record.image_shape or ())),
+        "stages": model["stages"],
+        "max_evaluations": model["solver"]["max_evaluations"],
+    }
 
 
 def conditions(records: Iterable[Record]) -> str:

@@ -47,8 +47,7 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
     workload = cell.workload.for_recording()
     model = workload.build(torch.device("meta"))
     cache = _remembered(torch.get_default_dtype())
-    with recording_of(workload):
-        trace = record(workload.make_step, cell.memory.steps, cache)
+    trace = recorded(cell, cache)
     on_card = {"simulated": _simulated, "cuda": _measured, "virtual": _virtual}[cell.memory.engine]
     cards = [card for card in cell.cards if earlier is None or earlier.card(card.name) is None]
     results = [on_card(cell, trace, card) for card in cards]
@@ -70,6 +69,13 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
     )
     parameters = Parameters(trainable=model.trainable_parameters, paper=model.paper_parameters)
     return {"image_shape": model.operator.image_shape, "parameters": parameters, "memory": memory}
+
+
+def recorded(cell: Cell, cache: OutputCache | None = None) -> Trace:
+    """A recording of the cell's step; its batches are counted as `Workload.make_step` counts them."""
+    workload = cell.workload.for_recording()
+    with recording_of(workload):
+        return record(workload.make_step, cell.memory.steps, cache)
 
 
 def recording_of(workload: Workload) -> AbstractContextManager[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from bench.memory import Card, SimulatedEngine, Trace, record
+from bench.memory import Card, SimulatedEngine, Trace
 from bench.memory.allocator.caching import AllocatorConfig
 from bench.memory.explaining.explain import RESERVED, Category, Explanation, explain
 from bench.memory.explaining.sources import Source, locate
 from bench.memory.simulated import TypicalWorkspaces, installed_release
 from bench.records import Composition, Profile, Record, Span, StepTimeline
-from bench.stages.memory import REFERENCE_BATCH, recording_of, shown
+from bench.stages.memory import REFERENCE_BATCH, recorded, recording_of, shown
 from bench.units import TiB
 
 if TYPE_CHECKING:
@@ -32,14 +33,11 @@ _OWNED = (Category.PARAMETERS, Category.BUFFERS, Category.GRADIENTS, Category.OP
 
 def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, object]:
     """The record's parts `profile` and `image_shape`, on the largest of the cell's cards."""
-    workload, card = cell.workload.for_recording(), cell.largest_card
-    with recording_of(workload):
-        trace = record(workload.make_step, cell.memory.steps)
+    card, trace = cell.largest_card, recorded(cell)
     bound, engine, boundary = shown(cell, trace, card)
     batch = boundary.batch or 1
-    with recording_of(workload):
-        sources = locate(workload.make_step, trace, batch, cell.memory.steps)
-    explanation = explain(engine, batch, sources)
+    sources = located(cell, trace, batch)
+    explanation = in_images(cell, explain(engine, batch, sources))
     is_same_step = trace.of(batch) is trace.of(REFERENCE_BATCH)
     profile = Profile(
         card=card.name,
@@ -52,7 +50,7 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
         timeline=timeline(explanation, EVENTS),
         reference=reference(cell, trace, REFERENCE_BATCH, sources if is_same_step else None),
     )
-    return {"image_shape": workload.build(torch.device("meta")).operator.image_shape, "profile": profile}
+    return {"image_shape": cell.workload.build(torch.device("meta")).operator.image_shape, "profile": profile}
 
 
 def reference(cell: Cell, trace: Trace, batch: int, sources: Sequence[Source] | None = None) -> Composition:
@@ -61,19 +59,32 @@ def reference(cell: Cell, trace: Trace, batch: int, sources: Sequence[Source] | 
     Args:
         cell: the cell.
         trace: its recording.
-        batch: images.
+        batch: as the recording counts them.
         sources: of the trace at this batch, if they are known already.
 
     Raises:
         NotRecordableError: the step allocates something else while it is watched.
     """
     config = AllocatorConfig.parse(cell.memory.alloc_conf, installed_release())
-    if sources is None:
-        workload = cell.workload.for_recording()
-        with recording_of(workload):
-            sources = locate(workload.make_step, trace, batch, cell.memory.steps)
     engine = SimulatedEngine(trace, ENOUGH, config=config, workspaces=TypicalWorkspaces())
-    return composition(explain(engine, batch, sources))
+    explanation = explain(engine, batch, sources or located(cell, trace, batch))
+    return composition(in_images(cell, explanation))
+
+
+def located(cell: Cell, trace: Trace, batch: int) -> list[Source]:
+    """Where each event of a cell's recording comes from, at a batch.
+
+    Raises:
+        NotRecordableError: the step allocates something else while it is watched.
+    """
+    workload = cell.workload.for_recording()
+    with recording_of(workload):
+        return locate(workload.make_step, trace, batch, cell.memory.steps)
+
+
+def in_images(cell: Cell, explanation: Explanation) -> Explanation:
+    """The explanation with its batch in images, of which a batch of micro-batches has more."""
+    return replace(explanation, batch=cell.workload.images(explanation.batch))
 
 
 def composition(explanation: Explanation) -> Composition:

@@ -16,10 +16,10 @@ import torch
 from bench import devices
 from bench.errors import UsageError
 from bench.gradient_bias import gradient_bias
-from bench.memory import Trace, largest_batch, record
+from bench.memory import Trace, largest_batch
 from bench.pool import available_cores
 from bench.records import Calls, Parameters, Record, Timing
-from bench.stages.memory import bytes_per_image, recording_of, simulated_engine
+from bench.stages.memory import bytes_per_image, recorded, simulated_engine
 from bench.strategies.naming import is_plain
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
         torch.set_num_threads(threads)
     stated = cell.timing.batch
     workload = cell.workload
-    with recording_of(workload):
-        trace = record(workload.for_recording().make_step, cell.memory.steps)
+    trace = recorded(cell)
     batch = _largest(cell, trace) if stated == "largest" else stated
     model = workload.build(device)
     optimizer = workload.optimizer(model)

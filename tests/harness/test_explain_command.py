@@ -42,6 +42,22 @@ def test_the_page_shows_what_is_printed(bench, request, tmp_path):
     assert printed.strip() in page
 
 
+def test_a_cell_in_parts_and_in_bfloat16(bench, tmp_path):
+    """Recorded as a program for a GPU, and its batch is that of the whole step: 3 images are four parts of one."""
+    strategies = '[training]\nautocast = "bfloat16"\nactivations = "host"\nmicro_batches = 4\n'
+    (tmp_path / "bench.toml").write_text(SMALL + strategies)
+    parts = json.loads(
+        bench("explain", "--architecture", "LUSER-SW", "--task", "blur", "--batch", "3", "--json").stdout
+    )
+    assert parts["batch"] == 4
+    (tmp_path / "bench.toml").write_text(SMALL)
+    whole = json.loads(
+        bench("explain", "--architecture", "LUSER-SW", "--task", "blur", "--batch", "4", "--json").stdout
+    )
+    assert whole["batch"] == 4
+    assert 0 < parts["peak_allocated_bytes"] < whole["peak_allocated_bytes"]
+
+
 def test_the_tables(explain):
     result = explain(*CELL, "--top", "3")
     assert (result.returncode, result.stderr) == (0, "")

@@ -17,10 +17,10 @@ CARDS = [card_of_capacity("1GB"), card_of_capacity("2GB")]
 def suite_with(tmp_path_factory):
     """Cells of a small suite whose [memory] is as given."""
 
-    def suite_with(memory, architectures):
+    def suite_with(memory, architectures, more=""):
         path = tmp_path_factory.mktemp("suite") / "suite.toml"
         path.write_text(
-            f"[model]\nstages = 1\n[model.solver]\nmax_evaluations = 6\n[memory]\n{memory}"
+            f"[model]\nstages = 1\n[model.solver]\nmax_evaluations = 6\n{more}\n[memory]\n{memory}"
             '[task.small]\noperator = "GaussianBlur"\noptions = { image_shape = [3, 64, 64] }\npaper = "deblurring"\n'
         )
         return suite.cells(config.load(path), architectures, ["small"])
@@ -54,6 +54,15 @@ def test_agreement_is_exact_and_stored(cells, tmp_path):
     text = report.table([row for row, _ in made]).to_string()
     assert "equal" in text and "DIFFERS" not in text
     assert "4 of 4 equal; largest error of peak reserved 0.00%" in report.caption([row for row, _ in made], "x")
+
+
+def test_batches_of_parts_are_told_in_images(suite_with, cells, tmp_path):
+    (parts,) = suite_with("", ["LU-DnCNN"], '[training]\nmicro_batches = 4')
+    ((row, _),) = validation.run([parts], CARDS[:1], tmp_path / "a.json", "stand-in", device=StandIn())
+    ((whole, _),) = validation.run(cells[:1], CARDS[:1], tmp_path / "b.json", "stand-in", device=StandIn())
+    assert row.agrees and row.measured_batch % 4 == 0
+    assert row.measured_batch > 3 * whole.measured_batch  # what is kept is one part's
+    assert {row.measured_batch, row.measured_batch + 4} <= {peak.batch for peak in row.measured}
 
 
 def test_a_disagreement_is_searched_around_and_shown(cells, tmp_path):

@@ -31,21 +31,21 @@ def test_an_error_is_told_with_its_type():
 
 def test_the_place_is_the_users_line_and_that_of_the_library():
     library = program("/opt/site-packages/lib/x.py", "def fail():\n    raise ValueError")
-    step = program("/home/u/train.py", "def step():\n    1\n    fail()", **library)["step"]
-    assert place(error_of(step)) == "/home/u/train.py:3, in step; raised at lib/x.py:2"
-    own = program("/home/u/train.py", "def step():\n    raise ValueError")["step"]
-    assert place(error_of(own)) == "/home/u/train.py:2, in step"
+    step = program("/project/train.py", "def step():\n    1\n    fail()", **library)["step"]
+    assert place(error_of(step)) == "/project/train.py:3, in step; raised at lib/x.py:2"
+    own = program("/project/train.py", "def step():\n    raise ValueError")["step"]
+    assert place(error_of(own)) == "/project/train.py:2, in step"
 
 
 def test_the_innermost_of_the_users_lines_counts():
-    inner = program("/home/u/loss.py", "def loss():\n    return 1 / 0")
-    step = program("/home/u/train.py", "def step():\n    loss()", **inner)["step"]
-    assert place(error_of(step)) == "/home/u/loss.py:2, in loss"
+    inner = program("/project/loss.py", "def loss():\n    return 1 / 0")
+    step = program("/project/train.py", "def step():\n    loss()", **inner)["step"]
+    assert place(error_of(step)) == "/project/loss.py:2, in loss"
 
 
 def test_lines_outside_functions_and_errors_of_syntax():
-    assert place(error_of(lambda: program("/home/u/train.py", "1\n1 / 0"))) == "/home/u/train.py:2"
-    assert place(error_of(lambda: program("/home/u/train.py", "1\n1 +"))) == "/home/u/train.py:2: `1 +`"
+    assert place(error_of(lambda: program("/project/train.py", "1\n1 / 0"))) == "/project/train.py:2"
+    assert place(error_of(lambda: program("/project/train.py", "1\n1 +"))) == "/project/train.py:2: `1 +`"
 
 
 def test_no_place_where_nobody_called():

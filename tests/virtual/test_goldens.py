@@ -129,7 +129,8 @@ def test_the_recording_differs_from_the_card_in_what_is_known(release, name):
     assert (found.on_card.total(), found.recorded.total()) == (on_card, recorded)
 
 
-def test_a_golden_survives_its_file(tmp_path):
+def with_events(*events):
+    """Of one step with these events."""
     golden = Golden(
         batch=2,
         peak_allocated_bytes=1024,
@@ -138,9 +139,14 @@ def test_a_golden_survives_its_file(tmp_path):
         selections=0,
         lower_bounds=("cufftXtMakePlanMany",),
         setup=1,
-        events=(512, 512, -2, -1),
+        events=events,
     )
-    made = Goldens(torch="2.14.1", cudnn="9.24.0", card="H200", steps=2, cells={"A on b": golden})
+    return Goldens(torch="2.14.1", cudnn="9.24.0", card="H200", steps=2, cells={"A on b": golden})
+
+
+def test_a_golden_survives_its_file(tmp_path):
+    made = with_events(512, 512, -2, -1)
+    (golden,) = made.cells.values()
     for name in ("one", "other"):
         write(made, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
@@ -149,20 +155,7 @@ def test_a_golden_survives_its_file(tmp_path):
 
 
 def test_the_order_of_frees_alone_makes_no_difference():
-    def of(*events):
-        golden = Golden(
-            batch=2,
-            peak_allocated_bytes=1024,
-            peak_reserved_bytes=2**21,
-            values_read=0,
-            selections=0,
-            lower_bounds=(),
-            setup=0,
-            events=events,
-        )
-        return Goldens(torch="2.14.1", cudnn="9.24.0", card="H200", steps=2, cells={"A on b": golden})
-
-    assert same(of(4, 8, -1, -2, 4), of(4, 8, -2, -1, 4))
-    assert not same(of(4, 8, -1, 4), of(4, 8, -2, 4))
-    assert not same(of(4, -1, 8, -1), of(4, 8, -1, -2))
-    assert not same(of(4), of(4).model_copy(update={"torch": "2.15.0"}))
+    assert same(with_events(4, 8, -1, -2, 4), with_events(4, 8, -2, -1, 4))
+    assert not same(with_events(4, 8, -1, 4), with_events(4, 8, -2, 4))
+    assert not same(with_events(4, -1, 8, -1), with_events(4, 8, -1, -2))
+    assert not same(with_events(4), with_events(4).model_copy(update={"torch": "2.15.0"}))

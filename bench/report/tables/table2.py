@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.records import DataSets, Record, Training
-from bench.report.methods import INITIALISATION, in_order, loss, problem
+from bench.report.methods import INITIALISATION, in_order, loss, outcome_and_sizes, problem
 from bench.report.paper import paper_tables
 
 CONVERGED = 0.99
@@ -57,12 +57,7 @@ def _row(record: Record) -> dict[str, Any]:
         "task": record.task,
         "architecture": record.architecture,
         "loss": loss(record),
-        "status": record.status,
-        "reason": record.reason,
-        "preset": record.preset,
-        "image_shape": "x".join(map(str, record.image_shape or ())),
-        "stages": record.settings["model"]["stages"],
-        "max_evaluations": record.settings["model"]["solver"]["max_evaluations"],
+        **outcome_and_sizes(record),
         "gradient": record.settings["model"]["gradient"],
         "steps": record.settings["accuracy"]["steps"],
         "torch": record.provenance.torch,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.records import Record
+from bench.report.methods import outcome_and_sizes
 
 PARTS = {"quartiles": r" \[[^]]*\]$"}
 """What a cell says after its median."""
@@ -23,12 +24,7 @@ def _row(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {
         "task": record.task,
         "architecture": record.architecture,
-        "status": record.status,
-        "reason": record.reason,
-        "preset": record.preset,
-        "image_shape": "x".join(map(str, record.image_shape or ())),
-        "stages": record.settings["model"]["stages"],
-        "max_evaluations": record.settings["model"]["solver"]["max_evaluations"],
+        **outcome_and_sizes(record),
         "torch": record.provenance.torch,
     }
     timing = record.timing
