@@ -132,6 +132,11 @@ def _pairs(records: Sequence[Record], first: str, second: str) -> Iterator[tuple
             yield task, found[first], found[second]
 
 
+def _told(number: float) -> str:
+    """Three digits, and all those before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
 def _ended(record: Record) -> list[Training]:
     return [training for training in record.accuracy.trainings if training.status == "ok"] if record.accuracy else []
 
@@ -181,7 +186,7 @@ def _less(
 ) -> Iterator[Finding]:
     for task, one, other in _pairs(records, first, second):
         a, b = quantity(one), quantity(other)
-        yield Finding(task, _smaller(a, b), f"{a:.3g} and {b:.3g} {unit}")
+        yield Finding(task, _smaller(a, b), f"{_told(a)} and {_told(b)} {unit}")
 
 
 def _smaller(first: float, second: float) -> Answer:
@@ -201,9 +206,9 @@ def _sooner(records: Sequence[Record], luser: str, unit: Literal["steps", "s"]) 
         if costs:
             first, second = np.mean(costs, axis=0)
             if np.isinf(first):
-                yield Finding(task, "reversed", f"never, LU-DnCNN after {second:.4g} {unit}")
+                yield Finding(task, "reversed", f"never, LU-DnCNN after {_told(second)} {unit}")
             else:
-                yield Finding(task, _smaller(first, second), f"{first:.4g} and {second:.4g} {unit}")
+                yield Finding(task, _smaller(first, second), f"{_told(first)} and {_told(second)} {unit}")
 
 
 def _validated(training: Training) -> list[tuple[int, float]]:

@@ -87,10 +87,10 @@ def test_a_measurement_is_composed_at_the_reference_batch_unless_it_fails(calls,
 
 
 def test_a_step_that_cannot_be_recorded_has_no_composition(monkeypatch):
-    def record(make_step, steps):
+    def recorded(cell):
         raise NotRecordableError("not here")
 
-    monkeypatch.setattr(fresh, "record", record)
+    monkeypatch.setattr(fresh, "recorded", recorded)
     assert fresh.composed(CELLS[0], PLANS[0], 4) == PLANS[0]
 
 
