@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 
 from bench import machine
+from bench.cells.provenance import provenance
 from bench.extras import how_to_install
 from bench.memory.convolution import Convolution
 from bench.memory.cudnn import cache
@@ -24,7 +25,6 @@ from bench.memory.cudnn.backend import CudnnError, NotAtHandError
 from bench.memory.cudnn.heuristics import CUDNN_OF_TORCH, LiveCudnn, version_of_torch
 from bench.memory.gpus import CARDS
 from bench.memory.simulated import installed_release
-from bench.provenance import provenance
 from bench.units import GiB, format_bytes
 from bench.virtual import library
 from bench.virtual.figures import NoVirtualCardError

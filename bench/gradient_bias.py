@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bench.workload import Workload
+from bench.cells.workload import Workload
 
 if TYPE_CHECKING:
     from bench.models.architectures.base import Architecture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.pool import available_cores
+from bench.execution.pool import available_cores
 
 ROOT = Path("/")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from bench import models, strategies
-from bench.cell import Cell
+from bench.cells.cell import Cell
 from bench.config import Config
 from bench.memory import Card, record
 from bench.memory.recording.metadata import OutputCache

@@ -14,15 +14,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bench import code
-from bench.cell import Cell
+from bench.cells import code
+from bench.cells.cell import Cell
+from bench.cells.provenance import provenance
 from bench.engines import EngineName
 from bench.errors import UsageError
 from bench.files import locked, read_regular, write_atomically
 from bench.memory import Card, Probe, Trace, largest_batch
 from bench.memory.gpus import card_of_device
 from bench.memory.measuring.cuda import Device, ProbeFailedError
-from bench.provenance import provenance
 from bench.records import Peak, Row, Validation
 from bench.stages.memory import recorded, running_engine, simulated_engine
 from bench.units import MiB
@@ -104,7 +104,7 @@ def _store(path: Path, row: Row, device_name: str) -> None:
         if row.status != "ok" and before is not None and before.status == "ok":
             return
         rows[_identity(row)] = row
-        source = code.HERE.fingerprint(["bench.stages.memory", "bench.workload"])
+        source = code.HERE.fingerprint(["bench.stages.memory", "bench.cells.workload"])
         result = Validation(device=device_name, rows=list(rows.values()), provenance=provenance(source))
         write_atomically(path, result.model_dump_json(indent=1) + "\n")
 

@@ -9,8 +9,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import operators
+from bench.cells.workload import Workload
 from bench.config import Task
-from bench.workload import Workload
 
 _SIDE = 8  # pixels: how one strategy's work compares with another's does not depend on the image
 _EVALUATIONS = 7  # with Anderson's history full, each evaluation more is as much work as the last

@@ -9,8 +9,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench import config, suite
-from bench.cell import Cell
+from bench import config
+from bench.cells import suite
+from bench.cells.cell import Cell
 
 CELLS = suite.cells(config.load(config.default_path(), preset="demo"), stage="timing")
 

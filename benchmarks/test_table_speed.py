@@ -16,11 +16,12 @@ from unittest.mock import patch
 import pytest
 from cold import COMMAND, cold
 
-from bench import config, suite
+from bench import config
+from bench.cells import suite
+from bench.cells.workload import Workload, recorded_evaluations
 from bench.memory import SimulatedEngine, card_of_capacity, checked, largest_batch, record, simulated
 from bench.memory.recording import recorder
 from bench.stages import memory
-from bench.workload import Workload, recorded_evaluations
 
 
 def test_help(benchmark):

@@ -25,7 +25,8 @@ CELLS = [
 ]
 PROBES = """
 import json, resource, sys, time
-from bench import config, suite
+from bench import config
+from bench.cells import suite
 from bench.memory import card_of_capacity
 from bench.stages.memory import running_engine
 architecture, task = sys.argv[1].split(" on ")

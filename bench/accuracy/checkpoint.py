@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bench.cell import Cell
+from bench.cells.cell import Cell
 from bench.errors import StorageError
 from bench.files import leads_outside, read_regular, write_atomically
 from bench.names import file_stem

@@ -9,7 +9,7 @@ from safetensors.torch import save
 
 from bench.accuracy.evaluation import Reconstruct
 from bench.accuracy.splits import Batch
-from bench.cell import Cell
+from bench.cells.cell import Cell
 from bench.files import write_atomically
 from bench.names import file_stem
 from bench.operators.base import LinearOperator

@@ -23,9 +23,9 @@ from bench.records import Count, Elapsed, Point
 
 if TYPE_CHECKING:
     from bench.accuracy.checkpoint import Checkpoint
+    from bench.cells.workload import Workload
     from bench.config import AccuracySection
     from bench.models.anderson import SolveStatistics
-    from bench.workload import Workload
 
 EXPLODED = 100.0  # times the loss of the first step, if that is not 0: 20 dB worse than at the start
 CURVE_POINTS = 1000  # at about so many steps of a long training the curve has a point

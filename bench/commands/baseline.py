@@ -32,12 +32,12 @@ def update(
     The same results give the same file, byte for byte. Cells that fail end it with 3, and nothing is written.
     """
     import_torch()
-    from bench import suite
+    from bench.cells import suite
     from bench.commands.measuring import chosen_cards, say_that_environment_is_ignored
     from bench.config import load
     from bench.errors import CellsFailedError, UsageError
+    from bench.execution.pool import available_cores
     from bench.files import write_atomically
-    from bench.pool import available_cores
     from bench.regression import baseline, fresh
 
     refuse_existing(output, force)

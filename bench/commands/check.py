@@ -36,11 +36,11 @@ def check(
     compared.
     """
     import_torch()
-    from bench import suite
+    from bench.cells import suite
     from bench.commands.measuring import say_that_environment_is_ignored
     from bench.config import load
     from bench.errors import NotComparableError
-    from bench.pool import available_cores
+    from bench.execution.pool import available_cores
     from bench.records.store import read_records
     from bench.regression import fresh
     from bench.regression.baseline import read

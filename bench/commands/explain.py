@@ -11,7 +11,7 @@ import typer
 from bench.commands.common import ConfigFile, busy, check_file, import_torch, say
 
 if TYPE_CHECKING:  # torch, pandas and matplotlib take over a second to import: only an explanation pays for them
-    from bench.cell import Cell
+    from bench.cells.cell import Cell
     from bench.engines import EngineName
     from bench.memory import Card
     from bench.memory.explaining.explain import Explanation
@@ -55,7 +55,7 @@ def explain(
     check_file("--snapshot", snapshot, force=force)
     if timeline and snapshot and timeline.absolute() == snapshot.absolute():
         raise UsageError(f"--snapshot: {snapshot} is that of --timeline too: give another name")
-    from bench import suite
+    from bench.cells import suite
     from bench.commands.measuring import chosen_cards, virtual_cards, with_environment
     from bench.commands.run import cards_given
     from bench.config import load
@@ -183,7 +183,7 @@ def _explain_step(step: str, card: Card, batch: int | None, alloc_conf: str, nam
     from bench.commands.measuring import steps_errors_told
     from bench.errors import UsageError
     from bench.fitting import OnDevice, recorded_step
-    from bench.named_step import NamedStep
+    from bench.fitting.named_step import NamedStep
     from bench.virtual import VirtualEngine
     from bench.virtual.comparison import TooDifferentError
 

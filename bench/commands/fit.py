@@ -10,7 +10,7 @@ from bench.commands.common import Names, busy, import_torch
 
 if TYPE_CHECKING:  # torch takes over a second to import: only an answer pays for it
     from bench.fitting import Answer
-    from bench.model_step import ModelStep
+    from bench.fitting.model_step import ModelStep
 
 
 def fit(
@@ -86,7 +86,7 @@ def _asked(
         UsageError: neither or both, or options of a network without one.
     """
     from bench.errors import UsageError
-    from bench.model_step import ModelStep, parse_shape
+    from bench.fitting.model_step import ModelStep, parse_shape
 
     options = {"loss": loss, "optimizer": optimizer, "amp": amp}
     given = [f"--{name}" for name, value in {"model": model, "input": sample, **options}.items() if value is not None]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from bench.commands.common import say
 
 if TYPE_CHECKING:  # torch takes over a second to import: only a measurement pays for it
-    from bench.cell import Cell
+    from bench.cells.cell import Cell
     from bench.config import Config
+    from bench.fitting.model_step import ModelStep
     from bench.memory import Card
-    from bench.model_step import ModelStep
     from bench.records import Record, Stage
     from bench.records.store import RecordStore
 
@@ -119,7 +119,7 @@ def measured(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int | Non
         InterruptedRunError: by the user; what is done is stored.
         StorageError: a record or checkpoint cannot be used or written.
     """
-    from bench import suite
+    from bench.cells import suite
     from bench.commands.watching import watched
     from bench.errors import InterruptedRunError
 
@@ -146,7 +146,7 @@ def measured(cells: list[Cell], store: RecordStore, fresh: bool, jobs: int | Non
 
 def _side_by_side(stage: Stage, jobs: int | None, gpus: Sequence[str]) -> int:
     """How many cells are measured at a time: one per GPU; on the CPU one per core, or, when time is measured, one."""
-    from bench.pool import available_cores
+    from bench.execution.pool import available_cores
 
     if gpus:
         return min(jobs or len(gpus), len(gpus))

@@ -27,8 +27,8 @@ def plot(
     A plot whose data were not measured is left out, and the command that measures them is named.
     """
     from bench.errors import NotComparableError
+    from bench.execution.pool import available_cores, pool
     from bench.files import write_atomically
-    from bench.pool import available_cores, pool
     from bench.records.store import read_records
     from bench.report.plots.catalogue import PLOTS, files, shown
     from bench.report.plots.style import FORMATS

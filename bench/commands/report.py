@@ -65,7 +65,7 @@ def _read(folders: Sequence[Path]) -> list[Record]:
 def _report(records: list[Record], selected: list[str], folders: Sequence[Path], *, with_figures: bool) -> Report:
     """Tables and provenance, and beside them, in processes of their own, the plots."""
     from bench.errors import NotComparableError
-    from bench.pool import available_cores, pool
+    from bench.execution.pool import available_cores, pool
     from bench.report.chosen import cards_of
     from bench.report.formats import Report
     from bench.report.provenance import provenance

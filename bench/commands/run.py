@@ -13,11 +13,11 @@ import typer
 from bench.commands.common import DEFAULT_OUTPUT, MOST_JOBS, ConfigFile, Names, check_folder, import_torch, listed, say
 
 if TYPE_CHECKING:  # torch takes over a second to import: only a run pays for it
-    from bench.cell import Cell
+    from bench.cells.cell import Cell
     from bench.config import Config
+    from bench.execution.sharding import Shard
     from bench.memory import Card
     from bench.records import Record, Stage
-    from bench.sharding import Shard
 
 
 def cards_given(gpu_caps: Names, gpus: Names) -> dict[str, object]:
@@ -72,6 +72,7 @@ def run(
     where it stopped when the same command is given again. Options that name several things may also be repeated.
     """
     import_torch()
+    from bench.cells.stale import told
     from bench.commands.measuring import (
         check_none_failed,
         chosen_cards,
@@ -81,11 +82,10 @@ def run(
         with_environment,
     )
     from bench.config import load
+    from bench.execution.sharding import Shard
     from bench.records.store import RecordStore, to_json
     from bench.report import summary
     from bench.report.terminal import print_json
-    from bench.sharding import Shard
-    from bench.stale import told
 
     part = Shard.parse(shard) if shard is not None else None
     given: dict[str, dict[str, object]] = {
@@ -137,7 +137,7 @@ def _cells(
     settings: Config, config: Path | None, given: Mapping[str, Mapping[str, object]], cards: list[Card]
 ) -> dict[Stage, list[Cell]]:
     """The cells of each stage, after a look at what they need: a GPU, or a CUDA build, and images."""
-    from bench import suite
+    from bench.cells import suite
     from bench.commands.measuring import at_preset, gpu_for, virtual_cards
     from bench.commands.train import check_images
     from bench.records import FULL_SIZE
@@ -168,7 +168,7 @@ def _measured(
     note: str,
 ) -> list[Record]:
     """The records of all cells. Each stage's table is written into the output folder, if there is one, and printed."""
-    from bench import suite
+    from bench.cells import suite
     from bench.commands.measuring import say_what_was_virtual
     from bench.commands.tables import report, report_all, report_strategies
     from bench.report.chosen import plain_or_all

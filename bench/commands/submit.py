@@ -43,8 +43,8 @@ def submit(
 
     Given again, the command submits what has failed, and leaves alone what is done, waiting or running.
     """
-    from bench import slurm
-    from bench.sharding import Shard
+    from bench.execution import slurm
+    from bench.execution.sharding import Shard
 
     options = options or []
     _check(options)
@@ -80,8 +80,8 @@ def jobs(
     """The jobs that `bench submit` submitted, and what has become of them."""
     import pandas as pd
 
-    from bench import slurm
     from bench.errors import UsageError
+    from bench.execution import slurm
     from bench.report.terminal import print_table
 
     found = slurm.jobs(output)

@@ -21,7 +21,7 @@ from bench.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from bench.cell import Cell
+    from bench.cells.cell import Cell
     from bench.config import Config
 
 
@@ -58,14 +58,14 @@ def train(
     way: whatever stops a training, the same command goes on from its last checkpoint.
     """
     import_torch()
-    from bench import suite
     from bench.accuracy.checkpoint import Checkpoint
+    from bench.cells import suite
+    from bench.cells.stale import told
     from bench.commands.measuring import at_preset, check_none_failed, measured, say_what_diverged, say_what_is_doubtful
     from bench.config import load
     from bench.records.store import RecordStore
     from bench.report.tables import table2
     from bench.report.terminal import print_table
-    from bench.stale import told
 
     given: dict[str, dict[str, object]] = {
         "suite": {

@@ -58,7 +58,8 @@ def validate(
         )
         return
     import_torch()
-    from bench import suite, validation
+    from bench import validation
+    from bench.cells import suite
     from bench.commands.measuring import chosen_cards, gpu_for, say_that_environment_is_ignored, virtual_cards
     from bench.commands.run import cards_given
     from bench.config import load

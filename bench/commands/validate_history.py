@@ -36,6 +36,8 @@ def validate_history(
 
     from bench.commands.measuring import steps_errors_told, virtual_cards
     from bench.config import load
+    from bench.fitting.named_step import NamedStep
+    from bench.fitting.user_step import load_step
     from bench.histories.matching import match
     from bench.histories.reading import read
     from bench.memory import Card
@@ -44,10 +46,8 @@ def validate_history(
     from bench.memory.gpus import card_named
     from bench.memory.recording.on_cuda import on_cuda
     from bench.memory.simulated import ENDLESS_BYTES
-    from bench.named_step import NamedStep
     from bench.report.terminal import histories as report
     from bench.report.terminal import print_table
-    from bench.user_step import load_step
 
     card = Card("no card", ENDLESS_BYTES, 0, None, None, "none named")
     try:

@@ -12,8 +12,8 @@ from bench.commands.common import say
 if TYPE_CHECKING:  # torch takes over a second to import: only a measurement pays for it
     from rich.progress import Progress as RichProgress
 
-    from bench.cell import Cell
-    from bench.progress import Progress
+    from bench.cells.cell import Cell
+    from bench.execution.progress import Progress
     from bench.records import Record
 
 

@@ -11,15 +11,15 @@ import torch
 
 from bench.errors import UsageError
 from bench.fitting.answer import Engine
+from bench.fitting.model_step import ModelStep
+from bench.fitting.named_step import named
 from bench.fitting.on_device import OnDevice
 from bench.fitting.recorded import Recorded
+from bench.fitting.user_step import load_step
 from bench.memory import Card
 from bench.memory.forms import as_make_step
 from bench.memory.measuring.cuda import CudaEngine, NoGpuError, require_gpu
 from bench.memory.recording.on_cuda import on_cuda
-from bench.model_step import ModelStep
-from bench.named_step import named
-from bench.user_step import load_step
 from bench.virtual import NoVirtualCardError, VirtualDevice, VirtualEngine
 
 Step = str | ModelStep | Callable[..., Any]
@@ -29,7 +29,7 @@ ENGINES = ("auto", "virtual", "simulated", "cuda")
 
 
 def engine_of(step: Step, name: str, cards: Sequence[Card], alloc_conf: str = "") -> Engine:
-    """What answers about a step, given as such or by its name (bench.user_step).
+    """What answers about a step, given as such or by its name (bench.fitting.user_step).
 
     `name` is one of ENGINES; "auto" is the virtual card where a CUDA build of PyTorch is installed and the step can
     be imported in another process, else the recording.

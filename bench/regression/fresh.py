@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 import torch
 
-from bench import suite
-from bench.cell import Cell
+from bench.cells import suite
+from bench.cells.cell import Cell
 from bench.errors import InterruptedRunError
+from bench.execution.pool import pool
 from bench.memory import Card, NotRecordableError
 from bench.memory.gpus import CARDS, card_of_capacity
-from bench.pool import pool
 from bench.regression.measured import Measured, conditions, reduced
 from bench.stages.memory import REFERENCE_BATCH, recorded
 from bench.stages.profile import reference

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bench import devices, operators, progress
+from bench import operators
 from bench.accuracy import splits as splits_of
 from bench.accuracy.checkpoint import Checkpoint
 from bench.accuracy.classical import METHODS
 from bench.accuracy.evaluation import Evaluation, Network, counted, evaluate, is_psnr, mean_psnr_db
 from bench.accuracy.reconstructions import keep
 from bench.accuracy.training import DivergedError, Tell, Trainer
+from bench.execution import devices, progress
 from bench.records import Accuracy, Parameters, Point, Record, Solves, Training
 
 if TYPE_CHECKING:
     from bench.accuracy.splits import Splits
-    from bench.cell import Cell
+    from bench.cells.cell import Cell
 
 TOGETHER = 16  # images that a classical method reconstructs at a time
 

@@ -29,8 +29,8 @@ from bench.virtual import VirtualDevice, VirtualMeasurement
 from bench.virtual.figures import kernels_of
 
 if TYPE_CHECKING:
-    from bench.cell import Cell
-    from bench.workload import Workload
+    from bench.cells.cell import Cell
+    from bench.cells.workload import Workload
 
 REFERENCE_BATCH = 16  # where the bytes that one more image adds are read off
 

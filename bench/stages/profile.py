@@ -21,7 +21,7 @@ from bench.stages.memory import REFERENCE_BATCH, recorded, recording_of, shown
 from bench.units import TiB
 
 if TYPE_CHECKING:
-    from bench.cell import Cell
+    from bench.cells.cell import Cell
     from bench.memory.trace import Ints
 
 ENOUGH = Card("memory enough", 1024 * TiB, 0, None, None, "no real card: compositions are those of undisturbed steps")

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from bench import devices
 from bench.errors import UsageError
+from bench.execution import devices
+from bench.execution.pool import available_cores
 from bench.gradient_bias import gradient_bias
 from bench.memory import Trace, largest_batch
-from bench.pool import available_cores
 from bench.records import Calls, Parameters, Record, Timing
 from bench.stages.memory import bytes_per_image, recorded, simulated_engine
 from bench.strategies.naming import is_plain
 
 if TYPE_CHECKING:
-    from bench.cell import Cell
+    from bench.cells.cell import Cell
     from bench.config import TimingSection
     from bench.models.anderson import SolveStatistics
     from bench.models.architectures.base import Architecture

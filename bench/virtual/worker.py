@@ -23,10 +23,10 @@ import torch
 import torch._dynamo  # the first optimiser would import it: seconds, in every fork
 
 import bench
+from bench.execution.workers import begin
 from bench.memory.measuring.cuda import Measurement, measure_here
 from bench.virtual.device import Failed, Task, VirtualMeasurement
 from bench.virtual.figures import Figures
-from bench.workers import begin
 
 _NAME_BYTES = 256
 _NOT_THE_USERS = tuple(str(Path(module.__file__ or "").parent) + os.sep for module in (torch, bench))

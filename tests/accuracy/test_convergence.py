@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench import config, models, suite
+from bench import config, models
 from bench.accuracy import splits as splits_of
 from bench.accuracy.evaluation import counted
-from bench.cell import Cell
+from bench.cells import suite
+from bench.cells.cell import Cell
 from bench.memory import record
 from bench.memory.trace import Workspace
 from bench.models.anderson import SolveStatistics

@@ -11,10 +11,10 @@ from bench import config, models
 from bench.accuracy import splits as splits_of
 from bench.accuracy.checkpoint import Checkpoint
 from bench.accuracy.training import DivergedError, Trainer
+from bench.cells.workload import Workload
 from bench.config import Task
 from bench.data.base import seed_of
 from bench.errors import StorageError, UsageError
-from bench.workload import Workload
 
 DEFAULT = config.load(config.default_path())
 TASK = Task(

@@ -9,7 +9,7 @@ import torch
 
 import bench
 from bench.errors import UsageError
-from bench.named_step import NamedStep, named
+from bench.fitting.named_step import NamedStep, named
 from bench.units import MiB
 
 USABLE_MIB = 8 * 1024 - 500
@@ -74,7 +74,8 @@ def test_a_step_has_a_name_where_another_process_can_import_it(tmp_path):
     assert named(lambda batch: None) is None
     script = tmp_path / "script.py"
     script.write_text(
-        "from bench.named_step import named\ndef make_step(batch, device): ...\nprint(named(make_step).source)\n"
+        "from bench.fitting.named_step import named\n"
+        "def make_step(batch, device): ...\nprint(named(make_step).source)\n"
     )
     told = subprocess.check_output([sys.executable, script.name], cwd=tmp_path, text=True)
     assert told == f"{script}:make_step\n"

@@ -12,7 +12,7 @@ import pytest
 from in_process import SIGNALS
 from processes import COMMAND, signals_as_in_a_terminal, stopped
 
-from bench.workers import WorkerError, side_by_side
+from bench.execution.workers import WorkerError, side_by_side
 
 LINE = re.compile(r"bench: (interrupted|terminated)[^\n]*\n")
 FULL = Path("/dev/full")
@@ -197,7 +197,7 @@ CELL = ["explain", "--architecture", "LUSER-SW", "--task", "ct"]
     [
         (["list"], "bench.streams", 1),
         (["list"], "torch._C", 2),
-        (["run", "--stages", "memory"], "bench.suite", 2),
+        (["run", "--stages", "memory"], "bench.cells.suite", 2),
         (CELL, "bench.memory.explaining.sources", 1),
     ],
 )

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 import bench as package
-from bench import code, suite
 from bench.accuracy.checkpoint import Checkpoint
-from bench.code import LEFT_OUT, Code
+from bench.cells import code, suite
+from bench.cells.code import LEFT_OUT, Code
+from bench.cells.stale import told
 from bench.config import load
 from bench.errors import UsageError
 from bench.memory import card_of_capacity
 from bench.operators.base import LinearOperator, registry
 from bench.records.store import RecordStore
 from bench.stages import memory as stages
-from bench.stale import told
 
 STAGES = ("memory", "profile", "timing", "accuracy")
 CARDS = (card_of_capacity("8GB"),)
@@ -120,7 +120,7 @@ def is_trained(cell):
         ("models/luser_block.py", CHANGED, lambda cell: cell.architecture.startswith("LUSER")),
         ("models/dncnn.py", CHANGED, lambda cell: cell.architecture in ("LU-DnCNN", "DEQ4IP")),
         ("models/anderson.py", CHANGED, is_trained),  # ModelOptions holds SolverOptions
-        ("workload.py", CHANGED, is_trained),
+        ("cells/workload.py", CHANGED, is_trained),
         ("operators/blur.py", CHANGED, lambda cell: cell.task == "deblurring"),
         ("operators/parallel_beam.py", CHANGED, lambda cell: cell.task == "ct"),
         ("operators/mri.py", CHANGED, lambda cell: cell.task.startswith("mri")),
@@ -210,7 +210,7 @@ def test_equal_code_is_equal_and_other_code_is_not(tmp_path, one, other, equal):
 EACH_MODULE = """
 import json, sys
 from pathlib import Path
-from bench.code import Code
+from bench.cells.code import Code
 folder = Path(sys.argv[1])
 names = [".".join(["bench", *path.relative_to(folder).with_suffix("").parts]) for path in sorted(folder.rglob("*.py"))]
 code = Code({"bench": folder})

@@ -1,4 +1,4 @@
-"""Imports run one way: operators <- models <- bench.workload <- bench.suite <- bench.commands.
+"""Imports run one way: operators <- models <- bench.cells.workload <- bench.cells.suite <- bench.commands.
 
 bench.memory stands alone.
 """
@@ -69,7 +69,7 @@ EXTRAS += ("lightning", "transformers")
 NEED_AN_EXTRA = (
     "bench/accuracy",
     "bench/data",
-    "bench/slurm.py",
+    "bench/execution/slurm.py",
     "bench/pytest_plugin.py",
     "bench/integrations/lightning.py",
     "bench/integrations/transformers.py",

@@ -6,7 +6,8 @@ recordings are held against recordings of all 50 evaluations: same largest batch
 
 import pytest
 
-from bench import config, suite
+from bench import config
+from bench.cells import suite
 from bench.memory import SimulatedEngine, card_of_capacity, largest_batch, record
 from bench.memory.trace import Workspace
 

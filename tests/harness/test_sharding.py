@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.sharding import Shard
+from bench.execution.sharding import Shard
 
 
 class Named(NamedTuple):

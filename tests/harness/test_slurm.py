@@ -104,7 +104,7 @@ def test_each_job_is_its_shards_run(bench, slurm, tmp_path):
 
 
 def test_a_run_goes_on_when_slurm_announces_the_end_of_its_job(tmp_path, monkeypatch):
-    from bench.slurm import ShardRun
+    from bench.execution.slurm import ShardRun
 
     (tmp_path / "run").write_text("#!/bin/sh\nkill -TERM $$\nkill -USR2 $$\ntouch went-on\n")
     (tmp_path / "run").chmod(0o755)

@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bench import devices, models, suite
+from bench import models
+from bench.cells import suite
 from bench.config import TimingSection, default_path, load
 from bench.errors import UsageError
+from bench.execution import devices
 from bench.memory.gpus import card_of_capacity
 from bench.stages import timing
 

@@ -11,9 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench import config, models, progress, suite
+from bench import config, models
+from bench.cells import suite
 from bench.config import load
 from bench.errors import StorageError
+from bench.execution import progress
 from bench.records.store import RecordStore
 
 TINY = """

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from bench.errors import UsageError
+from bench.fitting.user_step import load_step
 from bench.histories import on_card
 from bench.histories.matching import match
 from bench.histories.pickles import NotPlainError, plain_data
@@ -22,7 +23,6 @@ from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
 from bench.memory.search import Probe
 from bench.memory.trace import Workspace, constant
-from bench.user_step import load_step
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

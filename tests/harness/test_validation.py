@@ -3,7 +3,8 @@
 import pytest
 from stand_in import StandIn
 
-from bench import config, suite, validation
+from bench import config, validation
+from bench.cells import suite
 from bench.errors import UsageError
 from bench.memory import CARDS as NAMED
 from bench.memory import card_of_capacity, record
@@ -57,7 +58,7 @@ def test_agreement_is_exact_and_stored(cells, tmp_path):
 
 
 def test_batches_of_parts_are_told_in_images(suite_with, cells, tmp_path):
-    (parts,) = suite_with("", ["LU-DnCNN"], '[training]\nmicro_batches = 4')
+    (parts,) = suite_with("", ["LU-DnCNN"], "[training]\nmicro_batches = 4")
     ((row, _),) = validation.run([parts], CARDS[:1], tmp_path / "a.json", "stand-in", device=StandIn())
     ((whole, _),) = validation.run(cells[:1], CARDS[:1], tmp_path / "b.json", "stand-in", device=StandIn())
     assert row.agrees and row.measured_batch % 4 == 0

@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 
 from bench.commands.common import busy, import_torch
 from bench.commands.watching import Bars, watched
-from bench.progress import Progress
+from bench.execution.progress import Progress
 from bench.report import summary
 
 CELLS = [SimpleNamespace(architecture="LU-DnCNN", task="ct"), SimpleNamespace(architecture="DEQ4IP", task="ct")]

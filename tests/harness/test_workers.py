@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.workers import Died, message, side_by_side
+from bench.execution.workers import Died, message, side_by_side
 
 
 def square(number):
@@ -165,7 +165,7 @@ def test_a_killed_cell_becomes_a_failed_record_and_the_others_are_kept(bench, tm
 )
 def test_gpus_are_named_as_cuda_visible_devices_names_them(monkeypatch, listed, count, expected):
     torch = pytest.importorskip("torch")
-    from bench import devices
+    from bench.execution import devices
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -175,9 +175,10 @@ def test_gpus_are_named_as_cuda_visible_devices_names_them(monkeypatch, listed, 
 
 
 def test_cells_share_out_gpus_only_if_they_run_on_them(monkeypatch, tmp_path):
-    from bench import devices, suite
+    from bench.cells import suite
     from bench.commands.measuring import _side_by_side
     from bench.config import load
+    from bench.execution import devices
 
     monkeypatch.setattr(devices, "visible_gpus", lambda: ["0", "1"])
     monkeypatch.setattr(devices.torch.cuda, "is_available", lambda: True)

@@ -8,10 +8,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import config, models
+from bench.cells.workload import Workload, recorded_evaluations
 from bench.config import Task
 from bench.memory.recording.recorder import record_events
 from bench.models.anderson import SolverOptions
-from bench.workload import Workload, recorded_evaluations
 
 DEFAULT = config.load(config.default_path())
 TASKS = {

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import config, suite
+from bench import config
+from bench.cells import suite
 from bench.memory import SimulatedEngine, record, routing
 from bench.memory.convolution import Convolution
 from bench.memory.cudnn import backend, cache, devices, heuristics

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from bench import suite
+from bench.cells import suite
 from bench.config import load
 from bench.memory import NotRecordableError, SimulatedEngine, card_of_capacity, record
 from bench.memory.explaining import sources as sources_module
@@ -139,7 +139,7 @@ def test_sources_name_module_line_operation_and_owner():
 
 def test_a_file_of_ours_is_named_from_the_top_of_the_repository():
     folder = Path(suite.__file__).parent
-    assert sources_module._relative(str(folder / "suite.py")) == "bench/suite.py"
+    assert sources_module._relative(str(folder / "cells" / "suite.py")) == "bench/cells/suite.py"
     assert sources_module._relative(str(folder / "models" / "anderson.py")).endswith("models/anderson.py")
     linked = (folder / "models").is_symlink()  # in a checkout, not in an installed wheel
     assert sources_module._relative(str(folder / "models" / "anderson.py")).startswith("bench/") is not linked

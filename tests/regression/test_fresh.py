@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from bench import suite
+from bench.cells import suite
 from bench.config import load
 from bench.errors import InterruptedRunError
 from bench.memory import NotRecordableError, card_of_capacity

@@ -3,7 +3,7 @@
 import pytest
 
 from bench import config, strategies
-from bench.cell import Cell
+from bench.cells.cell import Cell
 from bench.memory import card_of_capacity, largest_batch, record
 from bench.memory.trace import Workspace
 from bench.stages.memory import bounded_engine

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from bench import config, models, operators, strategies
+from bench.cells.workload import Workload
 from bench.models.anderson import SolverOptions
-from bench.workload import Workload
 
 DEFAULT = config.load(config.default_path())
 TASK = config.Task(operator="Radon", options={"image_size": 12, "detectors": 17, "angles": 8})

@@ -9,10 +9,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import config, planning, strategies, work
+from bench.cells.workload import Workload
 from bench.memory import card_of_capacity
 from bench.report.terminal import plan as report
 from bench.work import step_multiplications
-from bench.workload import Workload
 
 DEFAULT = config.load(config.default_path())
 SMALL = config.Task(operator="Radon", options={"image_size": 64, "detectors": 91, "angles": 16})

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench import config, models, strategies, suite
+from bench import config, models, strategies
+from bench.cells import suite
 from bench.errors import UsageError
 
 DEFAULT = config.load(config.default_path())

@@ -47,7 +47,7 @@ def test_a_very_small_storm_finds_nothing(tmp_path):
             "run",
             70,
             "",
-            'Traceback (most recent call last):\n  File "/x/bench/cell.py", line 3, in key\n    a\nKeyError: 3\n',
+            'Traceback (most recent call last):\n  File "/x/bench/cells/cell.py", line 3, in key\n    a\nKeyError: 3\n',
             ["run: traceback, KeyError in cell.py, key"],
         ),
     ],

@@ -185,7 +185,7 @@ def test_the_card_is_told_what_a_recording_knows(asked):
     answer = asked("""
         from bench.fitting import OnDevice, Recorded
         from bench.memory.forms import as_make_step
-        from bench.named_step import NamedStep
+        from bench.fitting.named_step import NamedStep
         recorded = Recorded(as_make_step(steps.by_mask))
         card = CARDS["RTX 3080"]
         told = OnDevice(VirtualEngine, NamedStep("steps.py:by_mask"), recorded=recorded)
@@ -241,7 +241,8 @@ def test_a_gpu_is_neither_seen_nor_hidden(asked):
 def test_constants_without_values_change_no_event(asked, architecture):
     """The Radon transform's matrices are built only where something is computed."""
     answer = asked(f"""
-        from bench import config, suite
+        from bench import config
+        from bench.cells import suite
         from bench.memory.measuring.cuda import Trial
         card = CARDS["H200"]
         (cell,) = suite.cells(config.load(config.default_path()), [{architecture!r}], ["ct"])

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import config, suite
+from bench import config
+from bench.cells import suite
 from bench.memory import CARDS, record
 from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, replay
 from bench.memory.trace import Workspace

@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from bench import config, suite
+from bench import config
+from bench.cells import suite
 from bench.memory import SimulatedEngine, Trace, card_of_capacity, largest_batch, record
 from bench.memory.allocator.caching import FREE, AllocatorConfig
 from bench.memory.trace import Workspace

@@ -24,9 +24,9 @@ import torch
 from bench.commands.measuring import steps_errors_told
 from bench.errors import UsageError
 from bench.fitting import Engine, OnDevice, Recorded, recorded_step
+from bench.fitting.named_step import NamedStep
 from bench.memory import Boundary
 from bench.memory.gpus import CARDS
-from bench.named_step import NamedStep
 from bench.units import MiB
 from bench.virtual import VirtualEngine
 

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench import config, suite
+from bench import config
+from bench.cells import suite
 from bench.memory import SimulatedEngine, card_of_capacity, record
 from bench.memory.convolution import Convolution
 from bench.memory.cudnn import cache

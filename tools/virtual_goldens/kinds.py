@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from bench import config, suite
+from bench import config
+from bench.cells import suite
 from bench.memory import CARDS, Card, MakeStep, Trace, record
 from bench.memory.measuring.cuda import Trial
 from bench.memory.recording.on_cuda import on_cuda

@@ -33,7 +33,7 @@ from bench.memory.convolution import Convolution
 from bench.memory.cudnn.backend import Configuration, CudnnError, NotAtHandError
 
 SHIPPED = Path(__file__).parent
-FILES = {  # by their whole names, so that what decides a record is known to hang on them (bench.code)
+FILES = {  # by their whole names, so that what decides a record is known to hang on them (bench.cells.code)
     "9.19.0": "workspaces-9.19.0.json.xz",
     "9.20.0": "workspaces-9.20.0.json.xz",
     "9.24.0": "workspaces-9.24.0.json.xz",

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from handmade import ARCHITECTURES, accuracy, memory, stored, timing, training
 
-from bench import slurm
+from bench.execution import slurm
 from bench.records import Peak, Row
 from bench.report.terminal import validation
 from bench.report.terminal.layout import LEAST, drawn

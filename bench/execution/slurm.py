@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bench.errors import UsageError
+from bench.execution.sharding import Shard
 from bench.extras import how_to_install
 from bench.files import locked, read_regular, write_atomically
-from bench.sharding import Shard
 from bench.units import MiB
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A pool of processes for what cannot fail a cell, such as pictures; cells themselves have bench.workers."""
+"""A pool of processes for what cannot fail a cell, such as pictures; cells themselves have bench.execution.workers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
-from bench.workers import begin
+from bench.execution.workers import begin
 
 
 def available_cores() -> int:

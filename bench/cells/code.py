@@ -24,17 +24,17 @@ HASH_LENGTH = 8
 LEFT_OUT = {
     "bench": "the version, and where the package lies",
     "bench.accuracy.checkpoint": "a training that goes on from a checkpoint gives the same bit for bit",
-    "bench.cell": "what it hands on stands in the settings",
+    "bench.cells.cell": "what it hands on stands in the settings",
     "bench.config": "what it reads stands in the settings",
     "bench.data.sets": "which module has which images: the module of those that are used counts",
     "bench.errors": "how faults are told",
     "bench.extras": "what is said of packages that are missing",
     "bench.files": "with what care files are read and written",
     "bench.names": "what names of files are made of",
-    "bench.progress": "how it is told how far a measurement is",
+    "bench.execution.progress": "how it is told how far a measurement is",
     "bench.records": "how results are written down, which has a version of its own",
     "bench.records.store": "how results are kept",
-    "bench.workers": "in which process a result is made",
+    "bench.execution.workers": "in which process a result is made",
 }
 """Modules that decide how results are told and kept, not what they are; and why."""
 

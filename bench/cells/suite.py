@@ -11,19 +11,20 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bench import devices, models, operators, strategies
+from bench import models, operators, strategies
 from bench.accuracy.checkpoint import forget
-from bench.cell import Cell
+from bench.cells.cell import Cell
+from bench.cells.provenance import provenance
 from bench.config import Config
 from bench.errors import BenchError, StorageError, UsageError
+from bench.execution import devices
+from bench.execution.progress import Progress, tell, told_to
+from bench.execution.workers import Died, message, side_by_side
 from bench.memory import Card, NotRecordableError
 from bench.memory.measuring.cuda import ProbeFailedError
-from bench.progress import Progress, tell, told_to
-from bench.provenance import provenance
 from bench.records import FULL_SIZE, Record, Stage
 from bench.records.store import RecordStore
 from bench.units import format_bytes
-from bench.workers import Died, message, side_by_side
 
 
 def cells(

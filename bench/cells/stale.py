@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bench.accuracy.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from bench.cell import Cell
+    from bench.cells.cell import Cell
     from bench.records.store import RecordStore
 
 

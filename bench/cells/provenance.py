@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, commit, and the fingerprint of the code that decides it (bench.code)."""
+"""Where a number comes from: versions, commit, and the fingerprint of the code that decides it (bench.cells.code)."""
 
 from __future__ import annotations
 

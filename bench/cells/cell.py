@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, get_args
 
 import torch
 
-from bench import code, data, models, operators, strategies
+from bench import data, models, operators, strategies
+from bench.cells import code
+from bench.cells.workload import Workload
 from bench.config import Classical
 from bench.records import FULL_SIZE, Stage
-from bench.workload import Workload
 
 if TYPE_CHECKING:
     from bench.config import AccuracySection, Config, MemorySection, TimingSection
@@ -104,7 +105,7 @@ class Cell:
         if self.stage == "accuracy" and task.data is not None:
             names.append(data.place(task.data)[0])
         if self.architecture not in get_args(Classical):
-            names += ["bench.workload", models.get(self.network).__module__]
+            names += ["bench.cells.workload", models.get(self.network).__module__]
         return names
 
     @property

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from bench.choices import refusal
 from bench.errors import UsageError
-from bench.user_step import load_step
+from bench.fitting.user_step import load_step
 
 _MOST_NUMBERS = 2**40  # of a sample
 

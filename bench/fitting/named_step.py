@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
+from bench.fitting.model_step import ModelStep
+from bench.fitting.user_step import load_step
 from bench.memory.forms import as_make_step
 from bench.memory.recording import places
-from bench.model_step import ModelStep
-from bench.user_step import load_step
 
 
 class StepFailedError(Exception):

@@ -1,0 +1,1 @@
+"""Where cells run: processes side by side, devices, other machines; and how far they are."""
