@@ -108,7 +108,7 @@ def is_trained(cell):
         ("data/sets.py", replace("SETS = {", 'SETS = {"new": "bench.data.new.New",'), lambda cell: False),
         ("__init__.py", replace('"0.1.0"', '"0.2.0"'), lambda cell: False),
         ("errors.py", CHANGED, lambda cell: False),
-        ("records.py", CHANGED, lambda cell: False),
+        ("records/record.py", CHANGED, lambda cell: False),
         ("report/tables/table3.py", CHANGED, lambda cell: False),
         ("accuracy/checkpoint.py", CHANGED, lambda cell: False),
         ("data/fetch.py", CHANGED, lambda cell: False),
@@ -137,8 +137,8 @@ def is_trained(cell):
         ("memory/explaining/explain.py", CHANGED, lambda cell: cell.stage == "profile"),
         ("stages/memory.py", CHANGED, lambda cell: cell.stage != "accuracy"),
         ("stages/timing.py", CHANGED, lambda cell: cell.stage == "timing"),
-        ("pool.py", CHANGED, lambda cell: cell.stage == "timing"),  # the cores that may be used
-        ("devices.py", CHANGED, lambda cell: cell.stage not in FULL_SIZE),
+        ("execution/pool.py", CHANGED, lambda cell: cell.stage == "timing"),  # the cores that may be used
+        ("execution/devices.py", CHANGED, lambda cell: cell.stage not in FULL_SIZE),
         ("accuracy/training.py", CHANGED, lambda cell: cell.stage == "accuracy"),
         ("accuracy/metrics.py", CHANGED, lambda cell: cell.stage == "accuracy"),
         ("data/measurements.py", CHANGED, lambda cell: cell.stage == "accuracy"),

@@ -138,7 +138,7 @@ def test_sources_name_module_line_operation_and_owner():
 
 
 def test_a_file_of_ours_is_named_from_the_top_of_the_repository():
-    folder = Path(suite.__file__).parent
+    folder = Path(suite.__file__).parents[1]
     assert sources_module._relative(str(folder / "cells" / "suite.py")) == "bench/cells/suite.py"
     assert sources_module._relative(str(folder / "models" / "anderson.py")).endswith("models/anderson.py")
     linked = (folder / "models").is_symlink()  # in a checkout, not in an installed wheel

@@ -48,7 +48,7 @@ def test_a_very_small_storm_finds_nothing(tmp_path):
             70,
             "",
             'Traceback (most recent call last):\n  File "/x/bench/cells/cell.py", line 3, in key\n    a\nKeyError: 3\n',
-            ["run: traceback, KeyError in cell.py, key"],
+            ["run: traceback, KeyError in cells/cell.py, key"],
         ),
     ],
 )
