@@ -27,7 +27,7 @@ from bench.memory.recording.convolving import Temporary
 from bench.memory.recording.initial_values import NotDrawn
 from bench.memory.recording.kernels import Brackets, Plan
 from bench.memory.recording.metadata import Effect, OutputCache, run_now
-from bench.memory.recording.on_cuda import as_told, is_on_cuda
+from bench.memory.recording.on_cuda import as_told, is_on_cuda, redirected
 from bench.memory.recording.refusals import (
     DependsOnBatchError,
     FailsAtBatchError,
@@ -231,6 +231,8 @@ class Recorder(TorchDispatchMode):
                 func = in_place(func, args, known[3])
         kwargs = kwargs or {}
         if self._values is not None:
+            if "device" in kwargs:  # named by a function that the program took out of torch before, as `rand` by import
+                kwargs = {**kwargs, "device": redirected(kwargs["device"])}
             if self._not_drawn.passes_over(func, args):
                 return args[0]
             answer = self._values.answer(func, args, kwargs)
