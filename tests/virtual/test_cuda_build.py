@@ -104,6 +104,25 @@ def of_no_workers(batch, device):
     batch = [each.pin_memory() for each in samples(batch)]
     return fed_by(lambda: batch, device)
 
+def distributed(batch, device):
+    from torch import distributed
+    distributed.init_process_group("nccl", store=distributed.HashStore(), rank=0, world_size=1)
+    net = nn.Sequential(*(layer for _ in range(4) for layer in (nn.Linear(1024, 1024), nn.GELU()))).to("cuda")
+    net = nn.parallel.DistributedDataParallel(net, device_ids=[0])
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4)
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        net(torch.randn(batch, 64, 1024, device="cuda")).square().mean().backward()
+        optimizer.step()
+        distributed.all_reduce(torch.zeros(2**18, device="cuda"))
+        distributed.barrier()
+    return step
+
+def of_two_ranks(batch, device):
+    from torch import distributed
+    store = distributed.HashStore()
+    distributed.init_process_group("nccl", store=store, rank=0, world_size=2, device_id=torch.device("cuda:0"))
+
 def by_length(batch, device):
     def step():
         lengths = torch.full((batch,), 5, device=device)
@@ -235,6 +254,11 @@ ZEROS = "; the step uses values of the card before, which has none: they are zer
 
 WHAT_CANNOT_BE = {
     "graph": ("the step calls cudaStreamBeginCapture (", "with torch.cuda.graph", NOT_KNOWN),
+    "of_two_ranks": (
+        "the step calls ncclCommInitRankConfig of several ranks (",
+        'distributed.init_process_group("nccl", store=store',
+        NOT_KNOWN,
+    ),
     "wrong": ("RuntimeError: The size of tensor a (2) must match the size of tensor b (3)", "torch.ones(2", ")"),
     "by_length": ("RuntimeError: max(): Expected reduction dim to be specified", "torch.ones(batch, int", ZEROS),
 }
@@ -364,6 +388,16 @@ def test_batches_of_worker_processes_in_pinned_memory(tmp_path, step):
     (told,) = answers[0]["cards"]
     assert answers[0]["engine"] == "virtual" and 100 < told["largest_batch"] < 1000
     assert answers[0]["cards"] == answers[1]["cards"]
+
+
+def test_distributed_data_parallel_in_one_process(asked):
+    """NCCL's own process group of one rank; the recording of its buckets has these bytes (tests/memory)."""
+    answer = asked("""
+        engine = VirtualEngine(steps.distributed, CARDS["RTX 3080"])
+        probe = engine.probe(100)
+        answer = [probe.fits, probe.peak_allocated_bytes, probe.peak_reserved_bytes]
+    """)
+    assert answer == [True, 453_329_920, 497_025_024]
 
 
 def test_validation_on_the_card(tmp_path):

@@ -118,6 +118,38 @@ def test_what_is_told_comes_from_the_device_until_the_step_goes_its_own_way(card
     assert read(1) == (bytes(1), 3, 2)
 
 
+NOTHING_SENT = bytes(8), 1
+
+
+@pytest.mark.parametrize(
+    ("between", "read"),
+    [
+        (lambda card, a, b: a, (b"12345678", 0)),
+        (lambda card, a, b: b, NOTHING_SENT),
+        (lambda card, a, b: card.cudaMemcpyAsync(b, a, c_size_t(8), 3, None) or b, (b"12345678", 0)),
+        (lambda card, a, b: card.cudaMemcpyAsync(b, a, c_size_t(4), 3, None) or b, NOTHING_SENT),
+        (lambda card, a, b: card.cudaMemcpyAsync(a, b, c_size_t(8), 3, None) or a, NOTHING_SENT),
+        (lambda card, a, b: card.cudaMemcpy(b, b"abcdefgh", c_size_t(8), 1) or a, NOTHING_SENT),
+        (lambda card, a, b: card.cudaMemcpy(b, b"abcdefgh", c_size_t(8), 1) or b, (b"abcdefgh", 0)),
+        (lambda card, a, b: card.ncclAllGather(a, b, c_size_t(2), 2, None, None) or b, (b"12345678", 0)),
+        (lambda card, a, b: card.ncclAllGather(a, b, c_size_t(2), 4, None, None) or b, NOTHING_SENT),
+        (lambda card, a, b: card.ncclBroadcast(a, a, c_size_t(1), 4, 0, None, None) or a, (b"12345678", 0)),
+        (lambda card, a, b: card.ncclAllReduce(a, b, c_size_t(1), 8, 0, None, None) or b, (b"12345678", 0)),
+        (lambda card, a, b: card.cudaLaunchKernel(None) or a, NOTHING_SENT),
+        (lambda card, a, b: card.cuLaunchKernel() or a, NOTHING_SENT),
+        (lambda card, a, b: card.cublasSgemm_v2() or a, NOTHING_SENT),
+        (lambda card, a, b: card.cudnnBackendExecute() or a, NOTHING_SENT),
+    ],
+)
+def test_what_the_host_sent_is_known_where_it_is_copied_until_something_computes(card, between, read):
+    a, b = (c_void_p(malloc(card, 8)[1]) for _ in range(2))
+    card.cudaMemcpyAsync(a, b"12345678", c_size_t(8), 1, None)
+    place = between(card, a, b)
+    host = (c_char * 8)(*[b"x"] * 8)
+    card.cudaMemcpyAsync(host, place, c_size_t(8), 2, None)
+    assert (host.raw, card.virtual_card_values_read()) == read
+
+
 @pytest.mark.parametrize("where", ["device", "pinned", "plain"])
 def test_where_a_pointer_points(card, where):
     pinned, plain = c_void_p(), (c_char * 8)()
