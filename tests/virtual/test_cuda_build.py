@@ -355,7 +355,8 @@ def test_the_card_answers_what_is_kept(asked, kind):
         from bench.virtual.goldens import read, same
         from tools.virtual_goldens.kinds import KINDS
         from tools.virtual_goldens.steps import made
-        answer = same(read(Path({str(path)!r})), made(KINDS[{kind!r}]))
+        kept = read(Path({str(path)!r}))
+        answer = same(kept, made(KINDS[{kind!r}], kept))
     """)
     assert answer
 
