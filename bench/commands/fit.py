@@ -34,8 +34,8 @@ def fit(
     engine: Annotated[
         str,
         typer.Option(
-            help="What answers: virtual, simulated (neither needs a GPU) or cuda; auto: virtual where a CUDA build of "
-            "PyTorch is installed, else simulated."
+            help="What answers: virtual, simulated (neither needs a GPU) or cuda; auto: virtual where there can "
+            "be a virtual card (`bench doctor`), else simulated."
         ),
     ] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,

@@ -56,8 +56,9 @@ def _make(name: str) -> Callable[[Path], dict[str, int]]:
 
 def _make_steps(name: str) -> Callable[[Path], dict[str, int]]:
     def make(path: Path) -> dict[str, int]:
-        made = steps.made(KINDS[name])
-        if not path.exists() or not same(read(path), made):
+        kept = read(path) if path.exists() else None
+        made = steps.made(KINDS[name], kept)
+        if kept is None or not same(kept, made):
             write(made, path)
         if name == "convolutions":
             steps.keep_workspaces(KINDS[name], path.with_name(path.name.replace(name, "workspaces")))
