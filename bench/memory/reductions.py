@@ -213,8 +213,6 @@ def _launch(reduction: Reduction, dimensions: list[_Dimension], offset: int, car
     across, down = _block(width, height, reduction.most_threads // vector)
 
     values_step, results_step = (across, 1) if along_input else (1, across)
-    if -(-values // values_step) < min(down * _LEAST_VALUES, _MOST_VALUES):
-        return NOTHING
     values_step *= down
     values_per_thread = -(-values // values_step)
     columns = -(-(results // vector) // results_step)

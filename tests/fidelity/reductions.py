@@ -112,6 +112,59 @@ _LARGE = (
     ("x.argmax()", (1200, 64, 20_000), "float32"),
     ("x.amax(-1)", (1200, 64, 20_000), "float32"),
 )
+# At the last number that 32 bits reach, one before and behind it; halves that are not alike; inputs that begin later.
+_AT_LIMITS = (
+    *(
+        (operation, shape, layout, "uint8")
+        for operation in ("x.amax()", "x.sum()", "x.max()", "x.any()")
+        for shape, layout in (
+            ((2**31 - 2,), "contiguous"),
+            ((2**31 - 1,), "contiguous"),
+            ((2**31,), "contiguous"),
+            ((2**31 + 4097,), "contiguous"),
+            ((2**30,), "every_other"),
+            ((2**30 + 1,), "every_other"),
+            ((4, 2**30 + 5), "expanded"),
+        )
+    ),
+    *(
+        (operation, shape, layout, "float32")
+        for operation in ("x.sum(0)", "x.sum(-1)", "x.sum((0, 2))", "x.sum((0, 1))", "x.max(0)", "x.var((0, 2))")
+        for shape, layout in (
+            ((700, 1024, 1024), "shifted"),
+            ((700, 1024, 1024), "cut"),
+            ((701, 513, 2050), "swapped"),
+            ((5, 300_007, 514), "reversed"),
+            ((1, 600_000, 1024), "shifted"),
+            ((1, 600_000, 1024), "contiguous"),
+        )
+    ),
+)
+# Dimensions of one, rows that lie on one another, and few results.
+_ORDERS = tuple(
+    (operation, shape, layout, "float32")
+    for operation in (
+        "x.sum(0)",
+        "x.sum(1)",
+        "x.sum(-1)",
+        "x.sum((0, 2))",
+        "x.sum((0, 1))",
+        "x.var((1, 2))",
+        "x.argmax(1)",
+    )
+    for shape, layout in (
+        ((1, 70_000, 5), "contiguous"),
+        ((2000, 1, 700), "swapped"),
+        ((600, 700, 1), "reversed"),
+        ((70_000, 3, 5), "expanded"),
+        ((3, 70_000, 5), "expanded"),
+        ((40_000, 2, 4), "reversed"),
+        ((40_000, 2, 2), "contiguous"),
+        ((2, 40_000, 6), "cut"),
+        ((256, 129, 64), "swapped"),
+        ((257, 64, 64), "channels_last"),
+    )
+)
 _ROOM = (40 * 8, 68 * 12, 132 * 16)  # blocks of 128 threads: T4, RTX 3080, H200
 CALLS = (
     *(
@@ -128,6 +181,7 @@ CALLS = (
     ),
     *(Call(operation, shape, layout, dtype) for operation, dtype in _TYPES for shape, layout in _OF_TYPES),
     *(Call(operation, shape, "contiguous", dtype) for operation, shape, dtype in _LARGE),
+    *(Call(*each) for each in (*_AT_LIMITS, *_ORDERS)),
     *(
         Call(operation, shape, layout, "float32")
         for operation in ("x.sum()", "x.sum(0)", "x.sum(-1)", "x.max(0)", "x.var(0)")
@@ -135,7 +189,8 @@ CALLS = (
     ),
     # As many columns of blocks as each card has room for, and one more.
     *(
-        Call("x.sum(0)", (1100, 128 * columns), "contiguous", "float32")
+        Call("x.sum(0)", (rows, 128 * columns), "contiguous", "float32")
+        for rows in (1024, 1025, 1100)
         for room in _ROOM
         for columns in (room, room + 1)
     ),

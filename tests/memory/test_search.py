@@ -106,3 +106,14 @@ def test_where_room_ends_is_looked_for_along_lines(room_bytes, start, asked, fou
 
 def test_a_probe_has_no_fallbacks_unless_it_says_so():
     assert Probe(1, True, 0, 0, 0).fallbacks == 0
+
+
+@pytest.mark.parametrize(
+    ("room_bytes", "start", "asked", "found"),
+    [
+        (lambda batch: 10 - batch, 2, [2, 1, 10, 2], 10),  # one byte an image
+        (lambda batch: 100 - batch // 4, 8, [8, 4, 400, 8], 400),  # less than a byte an image
+    ],
+)
+def test_room_that_ends_slowly(room_bytes, start, asked, found):
+    test_where_room_ends_is_looked_for_along_lines(room_bytes, start, asked, found)

@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--most-minutes", type=float, metavar="M", help="of trying: changes at random until then; totals are of those"
     )
+    parser.add_argument(
+        "--again", type=Path, metavar="FILE", help="only the changes that an earlier run has printed there"
+    )
     parser.add_argument("--survivors", type=Path, default=survivors.PATH, metavar="FILE", help="accepted changes")
     options = parser.parse_args(arguments)
 
@@ -53,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made = [mutant for file in packages.files(path) for mutant in mutants(packages.ROOT, file)]
         stale += survivors.stale(accepted, made, packages.files(path))
         drawn = random.Random(options.seed).sample(range(len(made)), min(options.sample or len(made), len(made)))
-        chosen += [made[place] for place in sorted(drawn)]
+        chosen += [made[place] for place in sorted(drawn) if not survivors.is_whole(accepted, made[place].file)]
+    if options.again is not None:
+        printed = options.again.read_text().splitlines()
+        chosen = [mutant for mutant in chosen if any(line.startswith(f"{_name(mutant)} (") for line in printed)]
     folders = {package: packages.TESTS[package] for package in paths.values()}
 
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
@@ -97,11 +103,16 @@ def report(outcomes: Iterable[tuple[Mutant, Outcome]], accepted: survivors.Accep
             accepted_of[package] += 1
         else:
             wrong += 1
-            print(f"{mutant.file}:{mutant.line}: {mutant.change} ({outcome.value})", flush=True)
+            print(f"{_name(mutant)} ({outcome.value})", flush=True)
     for package, total in totals.items():
         counts = ", ".join(f"{total[outcome]} {outcome.value}" for outcome in Outcome)
         print(f"{package}: {total.total()} changes: {counts}; {accepted_of[package]} of those not noticed are accepted")
     return wrong
+
+
+def _name(mutant: Mutant) -> str:
+    """How a change is printed, before what became of it."""
+    return f"{mutant.file}:{mutant.line}: {mutant.change}"
 
 
 if __name__ == "__main__":

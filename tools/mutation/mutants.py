@@ -1,4 +1,8 @@
-"""The changes: one comparison, number, operator or statement of a file at a time, found in its syntax tree."""
+"""The changes: one comparison, number, operator or statement of a file at a time, found in its syntax tree.
+
+A change that every test notices which notices another one of the same place is left out (`_is_implied`): it would say
+nothing more, and take as long.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +45,7 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "argmin": "argmax", "argmax": "argmin"}
 MOST = 90  # characters of code in what is said of a change
 DROPPED = (ast.Expr, ast.AugAssign, ast.Raise, ast.Delete, ast.Continue, ast.Break)
+NEGATED = (ast.Eq, ast.NotEq, ast.Is, ast.IsNot, ast.In, ast.NotIn)  # whose change is the opposite, not a limit moved
 
 
 @dataclass(frozen=True)
@@ -111,21 +116,41 @@ def _statements(body: list[ast.stmt], is_local: bool) -> Iterator[tuple[ast.stmt
 
 def _replacements(statement: ast.stmt) -> Iterator[Replacement]:
     """What can be changed in a statement, and not in those inside it."""
+    expressions = list(_expressions(statement))
     match statement:
+        case ast.If(body=[only], orelse=[]) if _is_dropped(only):
+            pass
         case ast.If(orelse=[]):
             yield statement, "pass", f"dropped: if {ast.unparse(statement.test)}: ..."
         case ast.Return(value) if value is not None and not _is_nothing(value):
-            yield statement, "return None", f"{_short(statement)} -> return None"
-        case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]) | ast.AugAssign():
+            if _is_condition(value) or not any(True for node in expressions for _ in _changed(node)):
+                yield statement, "return None", f"{_short(statement)} -> return None"
+        case _ if _is_dropped(statement):
             yield statement, "pass", f"dropped: {_short(statement)}"
-        case _ if isinstance(statement, DROPPED):
-            yield statement, "pass", f"dropped: {_short(statement)}"
-    if isinstance(statement, ast.AugAssign) and type(statement.op) in OPERATORS:
-        opposite = _with(statement, op=OPERATORS[type(statement.op)]())
-        yield statement, ast.unparse(opposite), _difference(statement, opposite)
-    for node in _expressions(statement):
+    negations = _negations(statement.test) if isinstance(statement, ast.If) and not statement.orelse else []
+    for node in expressions:
         for changed in _changed(node):
-            yield node, f"({ast.unparse(changed)})", _difference(node, changed)
+            if node not in negations:
+                yield node, f"({ast.unparse(changed)})", _difference(node, changed)
+
+
+def _is_dropped(statement: ast.stmt) -> bool:
+    """Whether nothing can stand in its place: it is there for its effect."""
+    if isinstance(statement, ast.Assign):
+        return len(statement.targets) == 1 and isinstance(statement.targets[0], ast.Attribute | ast.Subscript)
+    return isinstance(statement, DROPPED)
+
+
+def _negations(test: ast.expr) -> list[ast.expr]:
+    """What of a condition, turned round, leaves out the body of an `if` where it ran: so does the dropped `if`."""
+    match test:
+        case ast.BoolOp(op=ast.And(), values=values):
+            return [node for value in values for node in _negations(value)]
+        case ast.Compare(ops=[op]) if isinstance(op, NEGATED):
+            return [test]
+        case ast.UnaryOp(op=ast.Not()):
+            return [test]
+    return []
 
 
 def _expressions(node: ast.AST) -> Iterator[ast.expr]:
@@ -138,33 +163,80 @@ def _expressions(node: ast.AST) -> Iterator[ast.expr]:
                 continue  # a message; a check of lengths
             if isinstance(child, ast.expr):
                 yield child
+            if _number(child) is not None:
+                continue  # 2 * 1024 is changed as a whole
             if isinstance(child, ast.AST) and not isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
                 yield from _expressions(child)
 
 
 def _changed(node: ast.expr) -> Iterator[ast.expr]:
+    """What takes the place of an expression, without what another change implies."""
+    number = _number(node)
     match node:
-        case ast.Compare(ops=ops):
+        case _ if number is not None:
+            yield ast.Constant(number + 1)
+        case ast.Constant(bool() as value):
+            yield ast.Constant(not value)
+        case ast.Compare(left=left, ops=ops, comparators=comparators):
+            sides = [left, *comparators]
             for place, op in enumerate(ops):
-                yield _with(node, ops=[*ops[:place], COMPARISONS[type(op)](), *ops[place + 1 :]])
-        case ast.BinOp(op=op) if type(op) in OPERATORS:
-            yield _with(node, op=OPERATORS[type(op)]())
+                if not _moves_with_number(op, sides[place], sides[place + 1]):
+                    yield _with(node, ops=[*ops[:place], COMPARISONS[type(op)](), *ops[place + 1 :]])
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+            if _number(left) is None and _number(right) is None:
+                yield _with(node, op=OPERATORS[type(op)]())
         case ast.BoolOp(op=ast.And()):
             yield _with(node, op=ast.Or())
         case ast.BoolOp(op=ast.Or()):
             yield _with(node, op=ast.And())
         case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
             yield operand
-        case ast.IfExp(test=test):
+        case ast.IfExp(test=test) if not _is_condition(test):
             yield _with(node, test=ast.UnaryOp(ast.Not(), test))
-        case ast.Constant(bool() as value):
-            yield ast.Constant(not value)
-        case ast.Constant(int() | float() as value):
-            yield ast.Constant(value + 1)
         case ast.Call(func=ast.Name(name)) if name in NAMES:
             yield _with(node, func=ast.Name(NAMES[name]))
         case ast.Call(func=ast.Attribute(attr=name) as function) if name in NAMES:
             yield _with(node, func=_with(function, attr=NAMES[name]))
+
+
+def _moves_with_number(op: ast.cmpop, left: ast.expr, right: ast.expr) -> bool:
+    """Whether the number of a comparison, plus one, does what the changed comparison would, or less of it."""
+    if isinstance(op, NEGATED):
+        return any(map(_has_number, (left, right)))
+    if isinstance(op, ast.Lt | ast.GtE):
+        return isinstance(_number(right), int)
+    return isinstance(_number(left), int)
+
+
+def _has_number(node: ast.expr) -> bool:
+    """A number, or several to look among."""
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        return any(map(_has_number, node.elts))
+    return _number(node) is not None
+
+
+def _number(node: ast.AST | None) -> int | float | None:
+    """The value of an expression of numbers alone."""
+    match node:
+        case ast.Constant(bool()):
+            return None
+        case ast.Constant(int() | float() as value):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=operand) if _number(operand) is not None:
+            pass
+        case ast.BinOp(left=left, right=right) if _number(left) is not None and _number(right) is not None:
+            pass
+        case _:
+            return None
+    value = eval(compile(ast.Expression(copy.deepcopy(node)), "", "eval"))  # numbers and operators, nothing else
+    return value if isinstance(value, int | float) else None
+
+
+def _is_condition(node: ast.expr) -> bool:
+    """Whether it is true or false, and one of its own changes is noticed by whoever notices its opposite."""
+    return isinstance(node, ast.Compare | ast.BoolOp) or (
+        isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+    )
 
 
 def _with(node: Node, **fields: object) -> Node:

@@ -40,6 +40,11 @@ def read(path: Path) -> Accepted:
     return accepted
 
 
+def is_whole(accepted: Accepted, file: str) -> bool:
+    """Whether every change of a file is accepted, so that none need be tried."""
+    return Survivor(file, None, "*") in accepted
+
+
 def reason(accepted: Accepted, mutant: Mutant, *, is_covered: bool) -> str | None:
     """Why a change need not be noticed; None if it must."""
     known = [Survivor(mutant.file, mutant.text, mutant.change), Survivor(mutant.file, None, "*")]
