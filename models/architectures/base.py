@@ -148,6 +148,8 @@ class Architecture(nn.Module):
         counts_frozen_operator: whether table 3 counts the operator's fixed kernel in #Params.
         has_iterates: whether there are iterates before the last, which an auxiliary loss can be of.
         can_checkpoint: whether ``options.checkpoint`` means anything here.
+        checkpoint_advice: why not, and what to choose.
+        trains_step: whether `step` is trained.
         has_fixed_points: whether ``options.gradient`` does.
         can_be_lean: whether ``options.kept_share`` does.
         Own: the dataclass of the options that are this architecture's alone.
@@ -160,6 +162,8 @@ class Architecture(nn.Module):
     counts_frozen_operator: ClassVar[bool] = True
     has_iterates: ClassVar[bool] = True
     can_checkpoint: ClassVar[bool] = False
+    checkpoint_advice: ClassVar[str] = "choose gradient='recomputed' instead"
+    trains_step: ClassVar[bool] = True
     has_fixed_points: ClassVar[bool] = False
     can_be_lean: ClassVar[bool] = False
     Own: ClassVar[type[Any]] = NoOptions
@@ -173,7 +177,12 @@ class Architecture(nn.Module):
         self.options = options
         self.own = self.own_of(options)
         self.channels: int = operator.image_shape[0]
-        self.step = nn.Parameter(torch.full((), options.initial_step))
+        self.step: Tensor
+        step = torch.full((), options.initial_step)
+        if self.trains_step:
+            self.step = nn.Parameter(step)
+        else:
+            self.register_buffer("step", step, persistent=False)
 
     @classmethod
     def table(cls) -> str:
@@ -201,7 +210,7 @@ class Architecture(nn.Module):
     def refusal_of(cls, options: ModelOptions) -> str | None:
         """Why such options make no network, and what to choose; None if they do."""
         if options.checkpoint and not cls.can_checkpoint:
-            return f"{cls.name} has no stages to checkpoint; choose gradient='recomputed' instead"
+            return f"{cls.name} has no stages to checkpoint; {cls.checkpoint_advice}"
         if options.kept_share is not None and not cls.can_be_lean:
             return f"{cls.name} has no layers whose outputs can be made again; leave kept_share out"
         if options.kept_share is not None and cls.has_fixed_points and options.gradient in ("one-graph", "two-graph"):
