@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from small_networks import small
 
 from bench import models
 from bench.cells import suite
@@ -36,7 +37,7 @@ def cell(tmp_path):
     def cell(architecture, batch=2, card="8GB", **solver):
         config = load(tmp_path / "small.toml", {"timing": OPTIONS.model_dump() | {"batch": batch}})
         solver = replace(config.model.solver, **{"max_evaluations": EVALUATIONS, "tolerance": 0.0} | solver)
-        model = replace(config.model, stages=STAGES, solver=solver)
+        model = replace(small(config.model), stages=STAGES, solver=solver)
         config = config.model_copy(update={"model": model})
         (result,) = suite.cells(config, [architecture], ["small"], stage="timing", cards=[card_of_capacity(card)])
         return result

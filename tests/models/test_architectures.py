@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_networks import small
 from toys import LiveBytes, Ops, difference
 
 from bench import models
@@ -38,7 +39,7 @@ FIXED_POINTS = ["DEQ4IP", "LUSER-SW", "LUSER-DW"]
 def build(name, options=QUICK, task="deblurring", **kw):
     torch.manual_seed(0)
     operator = TASKS[task](**kw)
-    model = models.get(name)(operator, options)
+    model = models.get(name)(operator, small(options))
     return model.to(**kw) if "dtype" in kw else model
 
 
@@ -97,8 +98,10 @@ def test_fixed_points_are_found_from_the_start(name):
         assert all((solve.residuals <= 1e-3).all() for solve in model(y).solves)
 
 
+# Without data, PyTorch's convolution forgets channels that lie last, as a transformer leaves them; recordings do not:
+# tests/harness/test_workload.py.
 @pytest.mark.parametrize("gradient", GRADIENTS)
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", [name for name in models.names() if name != "HUMUS-Net"])
 def test_same_operations_on_the_meta_device(name, gradient):
     recorded = []
     for device in ("cpu", "meta"):
