@@ -148,7 +148,7 @@ class Architecture(nn.Module):
         counts_frozen_operator: whether table 3 counts the operator's fixed kernel in #Params.
         has_iterates: whether there are iterates before the last, which an auxiliary loss can be of.
         can_checkpoint: whether ``options.checkpoint`` means anything here.
-        checkpoint_advice: why not, and what to choose.
+        lean_already: why there is nothing that any strategy could make again, if so.
         trains_step: whether `step` is trained.
         has_fixed_points: whether ``options.gradient`` does.
         can_be_lean: whether ``options.kept_share`` does.
@@ -162,7 +162,7 @@ class Architecture(nn.Module):
     counts_frozen_operator: ClassVar[bool] = True
     has_iterates: ClassVar[bool] = True
     can_checkpoint: ClassVar[bool] = False
-    checkpoint_advice: ClassVar[str] = "choose gradient='recomputed' instead"
+    lean_already: ClassVar[str] = ""
     trains_step: ClassVar[bool] = True
     has_fixed_points: ClassVar[bool] = False
     can_be_lean: ClassVar[bool] = False
@@ -210,7 +210,10 @@ class Architecture(nn.Module):
     def refusal_of(cls, options: ModelOptions) -> str | None:
         """Why such options make no network, and what to choose; None if they do."""
         if options.checkpoint and not cls.can_checkpoint:
-            return f"{cls.name} has no stages to checkpoint; {cls.checkpoint_advice}"
+            instead = (
+                f"{cls.lean_already}; leave it out" if cls.lean_already else "choose gradient='recomputed' instead"
+            )
+            return f"{cls.name} has no stages to checkpoint; {instead}"
         if options.kept_share is not None and not cls.can_be_lean:
             return f"{cls.name} has no layers whose outputs can be made again; leave kept_share out"
         if options.kept_share is not None and cls.has_fixed_points and options.gradient in ("one-graph", "two-graph"):

@@ -108,7 +108,7 @@ class IRIM(Architecture):
     name = "i-RIM"
     table_column = 5
     trains_step = False
-    checkpoint_advice = "its layers are made again from what they give as it is"
+    lean_already = "its layers are made again from what they give in any case"
     Own = IRIMOptions
     own: IRIMOptions
 

@@ -180,7 +180,7 @@ def test_what_does_not_fit_an_image_is_refused(own, sentence):
 
 
 def test_checkpoints_are_refused():
-    with pytest.raises(ValueError, match="i-RIM has no stages to checkpoint; its layers are made again"):
+    with pytest.raises(ValueError, match="i-RIM has no stages to checkpoint; its layers are made again from"):
         models.get("i-RIM")(TASKS["ct"](), ModelOptions(checkpoint=True))
 
 
