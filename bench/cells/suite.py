@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -26,6 +27,9 @@ from bench.records import FULL_SIZE, Record, Stage
 from bench.records.store import RecordStore
 from bench.units import format_bytes
 
+if TYPE_CHECKING:
+    from bench.models.architectures.base import Architecture
+
 
 def cells(
     config: Config,
@@ -43,8 +47,8 @@ def cells(
     architecture is there once for each of the losses that it is trained with.
 
     Raises:
-        UsageError: an unknown architecture, task or operator (the message lists the known ones), or a strategy that
-            none of the architectures can take.
+        UsageError: an unknown architecture, task or operator (the message lists the known ones), a strategy that none
+            of the architectures can take, or a task that one of them cannot.
     """
     chosen_architectures = [
         _known("architecture", name, models.names()) for name in architectures or config.suite.architectures
@@ -62,8 +66,11 @@ def cells(
     )
     for sentence in refusals:
         say(f"left out: {sentence}")
-    trained = [(strategies.named(name, made.name), made.laid_on(config)) for name, made in pairs]
-    rows = [*trained, *((name, config) for name in dict.fromkeys(classical))]
+    trained = [(strategies.named(name, made.name), name, made.laid_on(config)) for name, made in pairs]
+    for _, network, laid in trained:
+        for name in chosen_tasks:
+            _check_takes(models.get(network), laid, name)
+    rows = [*((name, laid) for name, _, laid in trained), *((name, config) for name in dict.fromkeys(classical))]
     return [
         Cell(stage, name, task, of_loss, tuple(cards))
         for task in dict.fromkeys(chosen_tasks)
@@ -71,6 +78,18 @@ def cells(
         if has_filtered_backprojection(config.task[task].operator) or name != "filtered backprojection"
         for of_loss in _by_loss(laid, stage, name)
     ]
+
+
+def _check_takes(architecture: type[Architecture], config: Config, task: str) -> None:
+    """See that an architecture reconstructs a task's images from its operator.
+
+    Raises:
+        UsageError: it does not.
+    """
+    operator, options = operators.get(config.task[task].operator), config.task[task].options
+    refusal = architecture.refusal_for(config.model, operator, partial(operator.image_shape_of, **options))
+    if refusal is not None:
+        raise UsageError(f"{architecture.name} on {task}: {refusal}")
 
 
 def _by_loss(config: Config, stage: Stage, name: str) -> list[Config]:

@@ -34,6 +34,7 @@ from bench.config.sections import (
 from bench.config.toml_file import Place, TomlFile, shown
 from bench.errors import UsageError
 from bench.memory.gpus import card_named
+from bench.models.architectures.base import INITIALS
 from bench.models.implicit import GRADIENTS
 from bench.records import Metric, Range, Stage, Window
 
@@ -198,7 +199,7 @@ def _as_spelled(values: dict[str, Any], presets: Sequence[str]) -> dict[str, Any
             "architectures": models.names(),
             "tasks": list(_table(values, "task")),
         },
-        "model": {"gradient": list(GRADIENTS)},
+        "model": {"gradient": list(GRADIENTS), "initial": INITIALS},
         "training": {
             "loss": get_args(Loss),
             "optimizer": get_args(Optimizer),

@@ -13,7 +13,6 @@ from bench.config.own_cards import OwnCard, cards_of
 from bench.memory.allocator.caching import AllocatorConfig
 from bench.memory.gpus import Card, card_of_capacity
 from bench.memory.search import LARGEST_BATCH
-from bench.models.architectures.base import ModelOptions
 from bench.models.implicit import gradient_called
 from bench.names import Name
 from bench.records import Metric, Range, Stage, Window
@@ -251,7 +250,7 @@ class Config(_Section):
     """A whole bench.toml."""
 
     suite: SuiteSection
-    model: ModelOptions
+    model: models.Options
     training: TrainingSection
     memory: MemorySection
     timing: TimingSection

@@ -31,7 +31,7 @@ class LUDnCNN(Architecture):
     def forward(self, measurement: Tensor, *, all_iterates: bool = False) -> Reconstruction:
         """Reconstruct from `measurement`, shape (B, *operator.measurement_shape)."""
         weights = self.denoiser.weights()
-        x = self.operator.initial_estimate(measurement)
+        x = self.initial_estimate(measurement)
         iterates: list[Tensor] = []
         for _ in range(self.options.stages):
             d = self.gradient_step(x, measurement, self.step)

@@ -43,7 +43,7 @@ class _LUSER(Architecture):
     def forward(self, measurement: Tensor, *, all_iterates: bool = False) -> Reconstruction:
         """Reconstruct from `measurement`, shape (B, *operator.measurement_shape)."""
         blocks = [(block, block.weights()) for block in self.blocks]
-        x = self.operator.initial_estimate(measurement)
+        x = self.initial_estimate(measurement)
         iterates: list[Tensor] = []
         solves: list[SolveStatistics] = []
         for k in range(self.options.stages):

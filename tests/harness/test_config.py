@@ -33,7 +33,7 @@ def test_the_default_suite_spells_out_the_defaults_of_the_code(write):
     """bench.toml shows a reader every value; it must not say something else than models' own defaults."""
     from bench.models.architectures.base import ModelOptions
 
-    assert load().model == ModelOptions()
+    assert load().model.told() == ModelOptions().told()
 
 
 def test_the_default_switches_of_cudnn_are_pytorchs(write):
@@ -154,6 +154,9 @@ def refusal(path):
             2,
             "task.new.operator: unknown operator 'Sobel': known are GaussianBlur, MRI, Radon",
         ),
+        ("[model.deq4ip]\nanchr = 0.2\n", 2, "model.deq4ip.anchr: unknown key (did you mean anchor?)"),
+        ("[model.lu_dncnn]\nwidth = 3\n", 1, "model.lu_dncnn: unknown key"),
+        ("[model]\ninitial = 'fpb'\n", 2, "model.initial: unknown initial 'fpb'; known: adjoint, fbp"),
         ("[task.ct.options]\nimage_siz = 3\n", 2, "task.ct.options.image_siz: unknown key (did you mean image_size?)"),
         (
             "[task.ct.options]\nangles = -1\n",

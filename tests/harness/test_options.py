@@ -25,7 +25,10 @@ ARCHITECTURES = "known are LU-DnCNN, DEQ4IP, LUSER-SW, LUSER-DW"
         ),
         ((*RUN, "--task", "a\udcff"), "--task: got ['a\\udcff'], expected text in UTF-8"),
         ((*RUN, "--engine", "abacus"), "--engine: got 'abacus', expected 'simulated', 'cuda' or 'virtual'"),
-        ((*RUN, "--preset", "nope"), "--preset: unknown preset 'nope': known are auto, paper, demo, evening, tiny"),
+        (
+            (*RUN, "--preset", "nope"),
+            "--preset: unknown preset 'nope': known are auto, paper, demo, evening, systems, tiny",
+        ),
         ((*RUN, "--architecture", "deq4ip,luser"), f"--architecture: unknown architecture 'luser': {ARCHITECTURES}"),
         (
             (*RUN, "--stages", "x", "--architecture", "y"),
