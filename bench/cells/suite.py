@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from bench import models, operators, strategies
+from bench import models, operators, plugins, strategies
 from bench.accuracy.checkpoint import forget
 from bench.cells.cell import Cell
 from bench.cells.provenance import provenance
@@ -186,6 +186,8 @@ def _answers(stored: Record, cell: Cell) -> bool:
 
 def _measure_and_store(cell: Cell, earlier: Record | None, store: RecordStore) -> Record:
     tell(0, None, "")  # it has begun
+    for plugin in cell.config.plugins.modules:  # which a process that was not forked has not
+        plugins.load(plugin)
     return store.save(measure(cell, earlier, store.folder.parent))
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from bench import models, strategies
+from bench import models, plugins, strategies
 from bench.choices import refusal
 from bench.config.own_cards import OwnCard, cards_of
 from bench.memory.allocator.caching import AllocatorConfig
@@ -246,6 +246,15 @@ class Task(_Section):
     data_options: dict[str, Any] = {}
 
 
+class PluginsSection(_Section):
+    """[plugins]: files and modules with architectures, operators and cards of one's own.
+
+    `modules` are files, FILE.py, relative to the bench.toml that names them, or modules as Python imports them.
+    """
+
+    modules: tuple[str, ...] = Field(default=(), max_length=100)
+
+
 class Config(_Section):
     """A whole bench.toml."""
 
@@ -258,9 +267,10 @@ class Config(_Section):
     check: CheckSection
     task: dict[Name, Task] = Field(max_length=MOST_TASKS)
     cards: dict[Name, OwnCard] = Field(default={}, max_length=MOST_TASKS)
+    plugins: PluginsSection = PluginsSection()
     preset: dict[str, dict[str, Any]] = Field(default={}, max_length=MOST_TASKS)
 
     @property
     def own_cards(self) -> list[Card]:
-        """The cards that [cards] describes."""
-        return cards_of(self.cards)
+        """The cards that [cards] describes, and those of plugins."""
+        return [*cards_of(self.cards), *plugins.cards(self.plugins.modules)]
