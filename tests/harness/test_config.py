@@ -137,7 +137,7 @@ def refusal(path):
             2,
             "suite.tasks.1: unknown task 'knee': known are deblurring, ct, mri, mri-4x, mri-8x",
         ),
-        ('[suite]\npreset = "nope"\n', 2, "suite.preset: unknown preset 'nope': known are auto, paper, demo, evening"),
+        ('[suite]\npreset = "nope"\n', 2, "suite.preset: unknown preset 'nope': known are auto, paper, demo, evening, systems"),
         (
             '[suite]\ngpu_caps = ["8XB"]\n',
             2,
