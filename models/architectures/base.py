@@ -16,7 +16,7 @@ from ..precision import full_precision
 from ..spectral import NORMS
 
 if TYPE_CHECKING:
-    from bench.operators.base import LinearOperator
+    from bench.operators.base import Operator
 
 MOST_STAGES = 1000
 
@@ -168,7 +168,7 @@ class Architecture(nn.Module):
     has_fixed_points: ClassVar[bool] = False
     can_be_lean: ClassVar[bool] = False
 
-    def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
+    def __init__(self, operator: Operator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__()
         refusal = self.refusal_of(options)
         if refusal is not None:
@@ -202,9 +202,12 @@ class Architecture(nn.Module):
         return None
 
     def gradient_step(self, x: Tensor, y: Tensor, step: Tensor) -> Tensor:
-        """The step d = x + lambda A^T (y - A x) of section 3: x and d of shape (B, C, H, W), `step` a scalar."""
+        """The step d = x + lambda A^T (y - A x) of section 3: x and d of shape (B, C, H, W), `step` a scalar.
+
+        Where A is not linear, A^T is that of its Jacobian at x.
+        """
         with full_precision(x):
-            return torch.addcmul(x, step, self.operator.adjoint(y - self.operator(x)))
+            return torch.addcmul(x, step, self.operator.descent(x, y))
 
     @property
     def trainable_parameters(self) -> int:

@@ -12,7 +12,7 @@ from ..implicit import Map, fixed_point
 from .base import DEFAULTS, Architecture, ModelOptions, Reconstruction
 
 if TYPE_CHECKING:
-    from bench.operators.base import LinearOperator
+    from bench.operators.base import Operator
 
 _MOMENTUM = 0.1
 
@@ -34,7 +34,7 @@ class DEQ4IP(Architecture):
     can_be_lean = True
     has_iterates = False
 
-    def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
+    def __init__(self, operator: Operator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__(operator, options)
         self.means = means = options.deq4ip
         scale = means.initial_residual_scale
