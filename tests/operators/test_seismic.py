@@ -46,7 +46,7 @@ def test_deepwave_hears_the_same():
     inner = slice(12, 22)
     theirs, mine = heard.movedim(-1, 1)[:, 1:41, inner], ours[:, :40, inner]
     assert mine.abs().max() > 1e-7
-    assert (mine - theirs).abs().max() < 1e-7 * mine.abs().max()
+    assert (mine - theirs).abs().max() < 1e-6 * mine.abs().max()
 
 
 def test_reciprocity():
