@@ -135,7 +135,7 @@ def refusal(path):
         (
             '[suite]\ntasks = ["ct", "knee"]\n',
             2,
-            "suite.tasks.1: unknown task 'knee': known are deblurring, ct, mri, mri-4x, mri-8x",
+            "suite.tasks.1: unknown task 'knee': known are deblurring, ct, mri, mri-4x, mri-8x, seismic, lorenz",
         ),
         ('[suite]\npreset = "nope"\n', 2, "suite.preset: unknown preset 'nope': known are auto, paper, demo, evening"),
         (
@@ -152,7 +152,7 @@ def refusal(path):
         (
             "[task.new]\noperator = 'Sobel'\n",
             2,
-            "task.new.operator: unknown operator 'Sobel': known are GaussianBlur, MRI, Radon",
+            "task.new.operator: unknown operator 'Sobel': known are GaussianBlur, Lorenz96, MRI, Radon, Seismic",
         ),
         ("[task.ct.options]\nimage_siz = 3\n", 2, "task.ct.options.image_siz: unknown key (did you mean image_size?)"),
         (
@@ -193,7 +193,7 @@ def refusal(path):
         (
             "[task.mri]\nstands_for = ['knee']\n",
             2,
-            "task.mri.stands_for: unknown task 'knee': known are deblurring, ct, mri, mri-4x, mri-8x",
+            "task.mri.stands_for: unknown task 'knee': known are deblurring, ct, mri, mri-4x, mri-8x, seismic, lorenz",
         ),
         ("[task.mri]\npaper = 'knee'\n", 2, "task.mri.paper: got 'knee', expected 'deblurring', 'ct' or 'mri'"),
         ("[task.CT]\noperator = 'Radon'\n", 1, "task.CT: differs from [task.ct] in case alone: give it another name"),
