@@ -19,7 +19,7 @@ from bench import models, operators
 from bench.errors import UsageError
 from bench.memory.gpus import CARDS, Card
 from bench.models.architectures.base import Architecture
-from bench.operators.base import LinearOperator, registry
+from bench.operators.base import Operator, registry
 from bench.user_module import load_module
 
 
@@ -28,7 +28,7 @@ class Plugin:
     """What a module has of its own, by name."""
 
     architectures: Mapping[str, type[Architecture]]
-    operators: Mapping[str, type[LinearOperator]]
+    operators: Mapping[str, type[Operator]]
     cards: Mapping[str, Card]
 
 
@@ -88,7 +88,7 @@ class WithPlugins:
         return self.make_step(batch, device)
 
 
-def _registered(module: ModuleType, name: str, known: Mapping[str, type[LinearOperator]]) -> Plugin:
+def _registered(module: ModuleType, name: str, known: Mapping[str, type[Operator]]) -> Plugin:
     """What a module has, once its names are found to be free."""
     networks = models._discovered()
     values = list(dict.fromkeys(value for value in vars(module).values() if isinstance(value, (type, Card))))
@@ -99,12 +99,12 @@ def _registered(module: ModuleType, name: str, known: Mapping[str, type[LinearOp
     }
     new_operators = {
         value.__name__: value
-        for value in _classes(values, LinearOperator)
-        if value not in {LinearOperator, *known.values()}
+        for value in _classes(values, Operator)
+        if not value.__module__.startswith("bench.") and value not in known.values()
     }
     new_cards = {value.name: value for value in values if isinstance(value, Card) and value not in CARDS.values()}
     if not (new_networks or new_operators or new_cards):
-        kinds = "a subclass of Architecture with a name, a subclass of LinearOperator, or a Card"
+        kinds = "a subclass of Architecture with a name, a subclass of Operator, or a Card"
         raise UsageError(f"{name} has no plugin: expected {kinds}")
     for what, new, taken in (
         ("architecture", new_networks, networks),

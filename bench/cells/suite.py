@@ -23,6 +23,7 @@ from bench.execution.progress import Progress, tell, told_to
 from bench.execution.workers import Died, message, side_by_side
 from bench.memory import Card, NotRecordableError
 from bench.memory.measuring.cuda import ProbeFailedError
+from bench.operators.base import LinearOperator
 from bench.records import FULL_SIZE, Record, Stage
 from bench.records.store import RecordStore
 from bench.units import format_bytes
@@ -75,7 +76,7 @@ def cells(
         Cell(stage, name, task, of_loss, tuple(cards))
         for task in dict.fromkeys(chosen_tasks)
         for name, laid in rows
-        if has_filtered_backprojection(config.task[task].operator) or name != "filtered backprojection"
+        if can_take(config.task[task].operator, name)
         for of_loss in _by_loss(laid, stage, name)
     ]
 
@@ -107,6 +108,13 @@ def _by_loss(config: Config, stage: Stage, name: str) -> list[Config]:
 def has_filtered_backprojection(operator: str) -> bool:
     """Whether the operator of this name has a filtered backprojection."""
     return hasattr(operators.get(operator), "filtered_backprojection")
+
+
+def can_take(operator: str, method: str) -> bool:
+    """Whether a method means anything for the operator of this name; every architecture does."""
+    if method == "filtered backprojection":
+        return has_filtered_backprojection(operator)
+    return method != "total variation" or issubclass(operators.get(operator), LinearOperator)
 
 
 def _known(what: str, name: str, names: list[str]) -> str:

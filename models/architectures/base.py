@@ -18,7 +18,7 @@ from ..spectral import NORMS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bench.operators.base import LinearOperator
+    from bench.operators.base import Operator
 
 MOST_STAGES = 1000
 
@@ -168,7 +168,7 @@ class Architecture(nn.Module):
     can_be_lean: ClassVar[bool] = False
     Own: ClassVar[type[Any]] = NoOptions
 
-    def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
+    def __init__(self, operator: Operator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__()
         refusal = self.refusal_of(options) or self.refusal_for(options, type(operator), lambda: operator.image_shape)
         if refusal is not None:
@@ -196,7 +196,7 @@ class Architecture(nn.Module):
 
     @classmethod
     def refusal_for(
-        cls, options: ModelOptions, operator: type[LinearOperator], image_shape: Callable[[], Sequence[int]]
+        cls, options: ModelOptions, operator: type[Operator], image_shape: Callable[[], Sequence[int]]
     ) -> str | None:
         """Why it does not reconstruct images of this shape, (C, H, W), from such an operator; None if it does.
 
@@ -241,9 +241,12 @@ class Architecture(nn.Module):
         return self.operator.initial_estimate(measurement)
 
     def gradient_step(self, x: Tensor, y: Tensor, step: Tensor) -> Tensor:
-        """The step d = x + lambda A^T (y - A x) of section 3: x and d of shape (B, C, H, W), `step` a scalar."""
+        """The step d = x + lambda A^T (y - A x) of section 3: x and d of shape (B, C, H, W), `step` a scalar.
+
+        Where A is not linear, A^T is that of its Jacobian at x.
+        """
         with full_precision(x):
-            return torch.addcmul(x, step, self.operator.adjoint(y - self.operator(x)))
+            return torch.addcmul(x, step, self.operator.descent(x, y))
 
     @property
     def trainable_parameters(self) -> int:

@@ -14,7 +14,7 @@ from ..implicit import Map, fixed_point
 from .base import DEFAULTS, Architecture, ModelOptions, Reconstruction
 
 if TYPE_CHECKING:
-    from bench.operators.base import LinearOperator
+    from bench.operators.base import Operator
 
 _MOMENTUM = 0.1
 
@@ -66,7 +66,7 @@ class DEQ4IP(Architecture):
     Own = EquilibriumOptions
     own: EquilibriumOptions
 
-    def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
+    def __init__(self, operator: Operator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__(operator, options)
         means = self.own
         scale = means.initial_residual_scale

@@ -18,7 +18,7 @@ from ..humus_block import HumusBlock, multiple_of
 from .base import DEFAULTS, Architecture, ModelOptions, Reconstruction
 
 if TYPE_CHECKING:
-    from bench.operators.base import LinearOperator
+    from bench.operators.base import Operator
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class HUMUSNet(Architecture):
     Own = HUMUSOptions
     own: HUMUSOptions
 
-    def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
+    def __init__(self, operator: Operator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__(operator, options)
         own = self.own
         self.step = nn.Parameter(torch.full((options.stages,), options.initial_step))
@@ -103,7 +103,7 @@ class HUMUSNet(Architecture):
 
     @classmethod
     def refusal_for(
-        cls, options: ModelOptions, operator: type[LinearOperator], image_shape: Callable[[], Sequence[int]]
+        cls, options: ModelOptions, operator: type[Operator], image_shape: Callable[[], Sequence[int]]
     ) -> str | None:
         """As everywhere; and without padding every side must divide."""
         own, sides = cls.own_of(options), image_shape()[1:]

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.operators.base import LinearOperator
+
 from ..invertible import Coupling, Invertible, Undone, run_chain
 from ..precision import full_precision
 from .base import DEFAULTS, Architecture, ModelOptions, Reconstruction
@@ -21,7 +23,7 @@ from .base import DEFAULTS, Architecture, ModelOptions, Reconstruction
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bench.operators.base import LinearOperator
+    from bench.operators.base import Operator
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class _DataStep(nn.Module):
         (model,) = self._model
         image, below, rest = self._parts(state)
         with full_precision(state):
-            gradient = model.operator.adjoint(model.operator(image.contiguous()) - y)
+            gradient = self._linear.adjoint(self._linear(image.contiguous()) - y)
             return torch.cat((image, torch.addcmul(below, model.step, gradient, value=sign), rest), 1)
 
     def undo(self, state: Tensor, y: Tensor, g: Tensor) -> Undone:
@@ -86,9 +88,13 @@ class _DataStep(nn.Module):
         before = self.inverse(state, y)
         g_image, g_below, g_rest = self._parts(g)
         with full_precision(state):
-            of_residual = model.operator(g_below.contiguous()) * model.step
-            g_image = g_image + model.operator.adjoint(of_residual)
+            of_residual = self._linear(g_below.contiguous()) * model.step
+            g_image = g_image + self._linear.adjoint(of_residual)
         return before, torch.cat((g_image, g_below, g_rest), 1), [], -of_residual
+
+    @property
+    def _linear(self) -> LinearOperator:
+        return cast("LinearOperator", self._model[0].operator)
 
     def _parts(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         c = self._model[0].channels
@@ -112,7 +118,7 @@ class IRIM(Architecture):
     Own = IRIMOptions
     own: IRIMOptions
 
-    def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
+    def __init__(self, operator: Operator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__(operator, options)
         own = self.own
         steps = nn.ModuleList(
@@ -125,9 +131,14 @@ class IRIM(Architecture):
 
     @classmethod
     def refusal_for(
-        cls, options: ModelOptions, operator: type[LinearOperator], image_shape: Callable[[], Sequence[int]]
+        cls, options: ModelOptions, operator: type[Operator], image_shape: Callable[[], Sequence[int]]
     ) -> str | None:
-        """As everywhere; and the state must have room for image and gradient, the image for a stride."""
+        """As everywhere; the operator is linear, the state has room for image and gradient, the image for a stride."""
+        if not issubclass(operator, LinearOperator):
+            return (
+                f"its backward pass needs a linear operator, and {operator.__name__} is none; choose LUSER-SW, LUSER-DW, "
+                "LU-DnCNN or MDEQ"
+            )
         own, (channels, *sides) = cls.own_of(options), image_shape()
         if own.channels < 2 * channels:
             return f"images of {channels} channels need channels of at least {2 * channels}, got {own.channels}"

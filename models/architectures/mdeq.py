@@ -19,7 +19,7 @@ from ..multiscale import Multiscale
 from .base import DEFAULTS, Architecture, ModelOptions, Reconstruction
 
 if TYPE_CHECKING:
-    from bench.operators.base import LinearOperator
+    from bench.operators.base import Operator
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class MDEQ(Architecture):
     Own = MDEQOptions
     own: MDEQOptions
 
-    def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
+    def __init__(self, operator: Operator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__(operator, options)
         own, width = self.own, self.own.width
         conv = partial(nn.Conv2d, kernel_size=3, padding=1, bias=False)
@@ -74,7 +74,7 @@ class MDEQ(Architecture):
 
     @classmethod
     def refusal_for(
-        cls, options: ModelOptions, operator: type[LinearOperator], image_shape: Callable[[], Sequence[int]]
+        cls, options: ModelOptions, operator: type[Operator], image_shape: Callable[[], Sequence[int]]
     ) -> str | None:
         """As everywhere; and the smallest branch must have something to normalise."""
         branches, side = cls.own_of(options).branches, min(image_shape()[1:])

@@ -135,9 +135,13 @@ def refusal(path):
         (
             '[suite]\ntasks = ["ct", "knee"]\n',
             2,
-            "suite.tasks.1: unknown task 'knee': known are deblurring, ct, mri, mri-4x, mri-8x",
+            "suite.tasks.1: unknown task 'knee': known are deblurring, ct, mri, mri-4x, mri-8x, seismic, lorenz",
         ),
-        ('[suite]\npreset = "nope"\n', 2, "suite.preset: unknown preset 'nope': known are auto, paper, demo, evening, systems"),
+        (
+            '[suite]\npreset = "nope"\n',
+            2,
+            "suite.preset: unknown preset 'nope': known are auto, paper, demo, evening, systems",
+        ),
         (
             '[suite]\ngpu_caps = ["8XB"]\n',
             2,
@@ -152,7 +156,7 @@ def refusal(path):
         (
             "[task.new]\noperator = 'Sobel'\n",
             2,
-            "task.new.operator: unknown operator 'Sobel': known are GaussianBlur, MRI, Radon",
+            "task.new.operator: unknown operator 'Sobel': known are GaussianBlur, Lorenz96, MRI, Radon, Seismic",
         ),
         ("[model.deq4ip]\nanchr = 0.2\n", 2, "model.deq4ip.anchr: unknown key (did you mean anchor?)"),
         ("[model.lu_dncnn]\nwidth = 3\n", 1, "model.lu_dncnn: unknown key"),
@@ -196,7 +200,7 @@ def refusal(path):
         (
             "[task.mri]\nstands_for = ['knee']\n",
             2,
-            "task.mri.stands_for: unknown task 'knee': known are deblurring, ct, mri, mri-4x, mri-8x",
+            "task.mri.stands_for: unknown task 'knee': known are deblurring, ct, mri, mri-4x, mri-8x, seismic, lorenz",
         ),
         ("[task.mri]\npaper = 'knee'\n", 2, "task.mri.paper: got 'knee', expected 'deblurring', 'ct' or 'mri'"),
         ("[task.CT]\noperator = 'Radon'\n", 1, "task.CT: differs from [task.ct] in case alone: give it another name"),

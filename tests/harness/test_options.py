@@ -77,7 +77,8 @@ ARCHITECTURES = "known are LU-DnCNN, DEQ4IP, LUSER-SW, LUSER-DW"
         ),
         (
             (*TRAIN, "--data", "nope"),
-            "--data: unknown data set 'nope': known are photographs, ct-phantoms, mri-phantoms, CelebA, LoDoPaB-CT, "
+            "--data: unknown data set 'nope': known are photographs, ct-phantoms, mri-phantoms, layered-ground, "
+            "attractor, CelebA, LoDoPaB-CT, "
             "fastMRI, fetched-photographs, fetched-ct, fetched-mri",
         ),
         ((*TRAIN, "--data", "ct-phantoms"), "--data: ct-phantoms has images of 1 channel, and GaussianBlur takes 3"),
