@@ -4,7 +4,7 @@ import pytest
 
 RUN, TRAIN = ("run",), ("train", "--architecture", "LUSER-SW", "--task", "blur")
 EXPLAIN = ("explain", "--architecture", "LUSER-SW", "--task", "blur")
-ARCHITECTURES = "known are LU-DnCNN, DEQ4IP, LUSER-SW, LUSER-DW"
+ARCHITECTURES = "known are LU-DnCNN, DEQ4IP, LUSER-SW, LUSER-DW, i-RIM, MDEQ, HUMUS-Net"
 
 
 @pytest.mark.parametrize(
