@@ -407,9 +407,9 @@ def test_validation_on_the_card(tmp_path):
     (row,) = json.loads((tmp_path / "results/validation/virtual-card.json").read_text())["rows"]
     assert row["predicted_batch"] == row["measured_batch"] == 9
     assert row["events"] == {
-        "same": 7419,
-        "temporaries": 36,
-        "largest_of_temporaries": 512,
+        "same": 7491,
+        "temporaries": 0,
+        "largest_of_temporaries": 0,
         "on_card": 0,
         "largest_of_on_card": 0,
         "recorded": 0,
