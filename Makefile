@@ -3,6 +3,7 @@
 #   make test    set up, then linting, types and the tests
 # and more: make check (memory against results/baseline.json), make demo (training too), make slow, make benchmark,
 #   make virtual (what PyTorch's own CUDA code does on a card that is not there: VIRTUAL_TORCH=2.14, in .venv-cuda-2.14),
+#   make wheel (what an installation from a wheel does, in an empty folder: make wheel PYTHON=python3.12),
 #   make storm (bad inputs, kills and simultaneous runs), make mutants (small changes of the code that
 #   no test notices; hours)
 PYTHON  ?= python3
@@ -12,7 +13,7 @@ VIRTUAL_TORCH ?= 2.14
 VIRTUAL_VENV  ?= .venv-cuda-$(VIRTUAL_TORCH)
 BIN     := $(VENV)/bin
 
-.PHONY: run test check demo slow virtual storm mutants benchmark clean
+.PHONY: run test check demo slow virtual wheel storm mutants benchmark clean
 
 run: $(VENV)/installed
 	$(BIN)/bench run --gpu-cap $(GPU_CAP)
@@ -41,6 +42,14 @@ $(VIRTUAL_VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VIRTUAL_VENV)
 	$(VIRTUAL_VENV)/bin/pip install --quiet 'torch==$(VIRTUAL_TORCH).*' --editable .
 	touch $@
+
+# In a temporary folder, with PYTHON's own environment and nothing of the checkout: the wheel, and tests/installed.
+wheel:
+	folder=$$(mktemp -d) && trap "rm -rf $$folder" EXIT && \
+	$(PYTHON) -m venv $$folder/venv && \
+	$$folder/venv/bin/pip wheel --quiet --no-deps --wheel-dir $$folder . && \
+	$$folder/venv/bin/pip install --quiet --constraint constraints.txt $$folder/*.whl pytest && \
+	cp -r tests/installed $$folder/tests && cd $$folder && $$folder/venv/bin/python -m pytest tests
 
 storm: $(VENV)/installed-dev
 	$(BIN)/python -m tools.storm

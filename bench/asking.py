@@ -47,8 +47,8 @@ def largest_batch(step: Step, *, gpu: str | None = None, cap: str | None = None,
         step: A training step.
         gpu: A card's name, such as "RTX 4090"; or
         cap: a capacity, such as "8GB".
-        engine: "virtual", "simulated", "cuda", or "auto": virtual where a CUDA build of PyTorch is installed and the
-            step can be imported by another process, else simulated.
+        engine: "virtual", "simulated", "cuda", or "auto": virtual where there can be a virtual card and
+            the step can be imported by another process, else simulated.
 
     Raises:
         ValueError: not one card, or a function that is no step.

@@ -9,12 +9,13 @@ it that has a ``name`` is found, whatever the file is called.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .architectures.base import Architecture
+    from .architectures.base import ModelOptions as Options
 
-__all__ = ["get", "names"]
+__all__ = ["Options", "get", "names"]
 
 
 def names() -> list[str]:
@@ -32,6 +33,29 @@ def get(name: str) -> type[Architecture]:
     if name not in found:
         raise ValueError(f"unknown architecture {name!r}; known architectures: {', '.join(found)}")
     return found[name]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Options":
+        return _options()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@cache
+def _options() -> type[Options]:
+    """`ModelOptions` with a table for each architecture that has options of its own: all that [model] may say."""
+    from dataclasses import field, make_dataclass
+
+    from .architectures.base import ModelOptions, NoOptions
+
+    tables: list[tuple[str, type, Any]] = [
+        (each.table(), each.Own, field(default_factory=each.Own, metadata={"later": True, "own": True}))
+        for each in _discovered().values()
+        if each.Own is not NoOptions
+    ]
+    namespace = {"__doc__": ModelOptions.__doc__, "__module__": __name__}
+    made: type[Options] = make_dataclass("Options", tables, bases=(ModelOptions,), frozen=True, namespace=namespace)
+    return made
 
 
 @cache

@@ -1,6 +1,6 @@
-"""The forward models A of imaging inverse problems y = A x + noise.
+"""The forward models A of inverse problems y = A(x) + noise.
 
-Each module of this package holds one linear operator, decorated with ``operators.base.register``: adding an
+A module of this package that holds an operator holds one, decorated with ``operators.base.register``: adding an
 operator means adding one file. The modules, and torch with them, are imported on the first look-up.
 """
 
@@ -11,7 +11,7 @@ import pkgutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .base import LinearOperator
+    from .base import Operator
 
 
 class UnknownOperatorError(KeyError):
@@ -21,7 +21,7 @@ class UnknownOperatorError(KeyError):
         return str(self.args[0])
 
 
-def get(name: str) -> type[LinearOperator]:
+def get(name: str) -> type[Operator]:
     """The operator class called ``name``.
 
     Raises:
@@ -38,7 +38,7 @@ def names() -> list[str]:
     return sorted(_registry())
 
 
-def _registry() -> dict[str, type[LinearOperator]]:
+def _registry() -> dict[str, type[Operator]]:
     """Every registered class by name, after each module of the package has had its chance to register."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")

@@ -1,9 +1,12 @@
-"""What every linear operator has in common.
+"""What every operator has in common, and what every linear one has besides.
 
-An operator A maps images [B, C, H, W] to measurements [B, ...] and comes with its adjoint A^T, defined by
-<A x, y> = <x, A^T y>. Because A is linear, the backward pass of A is A^T and that of A^T is A, whatever x: one
-``torch.autograd.Function`` covers both, keeps no tensor for the backward pass, and can be differentiated any
-number of times.
+An operator A maps images [B, C, H, W] to measurements [B, ...] and, at each image x, takes a vector v of measurements
+back to J(x)^T v, J(x) its Jacobian there: the gradient of |y - A(x)|^2 / 2 is -J(x)^T (y - A(x)). Those that are not
+linear are in `operators.nonlinear`.
+
+A linear operator is the case J(x) = A for every x: it comes with its adjoint A^T, defined by <A x, y> = <x, A^T y>.
+The backward pass of A is A^T and that of A^T is A, whatever x: one ``torch.autograd.Function`` covers both, keeps no
+tensor for the backward pass, and can be differentiated any number of times.
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ from torch import Tensor
 MOST_NUMBERS = 2**25
 """Of one image, or of its measurement: 128 MiB in float32."""
 
-registry: dict[str, type[LinearOperator]] = {}
-OperatorClass = TypeVar("OperatorClass", bound="type[LinearOperator]")
+registry: dict[str, type[Operator]] = {}
+OperatorClass = TypeVar("OperatorClass", bound="type[Operator]")
 
 
 def register(operator: OperatorClass) -> OperatorClass:
@@ -64,15 +67,15 @@ class Calls:
         self.forward = self.adjoint = 0
 
 
-class LinearOperator(torch.nn.Module):
-    """A linear map A with its adjoint A^T; subclasses write both as plain tensor code.
+class Operator(torch.nn.Module):
+    """A map A from images to measurements, which can be differentiated; subclasses write it as plain tensor code.
 
     A subclass holds its constants as non-persistent buffers (they follow from the constructor's arguments, so
-    checkpoints do without them) and implements ``_apply_forward`` and ``_apply_adjoint``.
+    checkpoints do without them) and implements ``forward`` and ``vjp``.
 
     Args:
         image_shape: (C, H, W), without the batch.
-        measurement_shape: the shape of A x, without the batch.
+        measurement_shape: the shape of A(x), without the batch.
         device: where images and measurements live; "meta" builds an operator of the right sizes and no values.
         dtype: of images and measurements.
 
@@ -114,6 +117,92 @@ class LinearOperator(torch.nn.Module):
             torch.set_num_threads(threads)
 
     def forward(self, image: Tensor) -> Tensor:
+        """A(x): [B, *image_shape] -> [B, *measurement_shape].
+
+        Raises:
+            ValueError: wrong shape, dtype or device.
+        """
+        raise NotImplementedError
+
+    def vjp(self, image: Tensor, vector: Tensor) -> Tensor:
+        """J(x)^T v of x [B, *image_shape] and v [B, *measurement_shape]: [B, *image_shape], differentiable in both.
+
+        Raises:
+            ValueError: wrong shape, dtype or device.
+        """
+        raise NotImplementedError
+
+    def descent(self, image: Tensor, measurement: Tensor) -> Tensor:
+        """J(x)^T (y - A(x)): [B, *image_shape], the direction in which |y - A(x)|^2 / 2 falls fastest.
+
+        Raises:
+            ValueError: wrong shape, dtype or device.
+        """
+        return self.vjp(image, measurement - self(image))
+
+    def initial_estimate(self, measurement: Tensor) -> Tensor:
+        """The image x_0 from which a reconstruction starts: [B, *measurement_shape] -> [B, *image_shape]."""
+        raise NotImplementedError
+
+    def where_measured(self, noise: Tensor) -> Tensor:
+        """Noise of the measurement's shape, zero where nothing is measured."""
+        return noise
+
+    @property
+    def acceleration(self) -> float | None:
+        """How many times fewer columns of k-space are measured than there are; None where there is no k-space."""
+        return None
+
+    @property
+    def attenuation_scale(self) -> float | None:
+        """Measurement over line integral in metres; None where a measurement is not the attenuation of rays."""
+        return None
+
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of the buffers the operator holds, in both directions together."""
+        return sum(buffer.numel() * buffer.element_size() for buffer in self.buffers())
+
+    @property
+    def frozen_parameters(self) -> int:
+        """Constants that the paper counts among a network's parameters though they are never trained."""
+        return 0
+
+    def _constant(self, name: str, value: Tensor) -> None:
+        """Hold a constant that ``.to`` moves and checkpoints leave out."""
+        self.register_buffer(name, value, persistent=False)
+
+    @classmethod
+    def _check_sizes(cls, image_shape: tuple[int, ...], measurement_shape: tuple[int, ...]) -> None:
+        for what, shape in (("image_shape", image_shape), ("measurements of shape", measurement_shape)):
+            if min(shape) < 1 or math.prod(shape) > MOST_NUMBERS:
+                raise ValueError(
+                    f"{cls.__name__} got {what} {list(shape)}, expected sizes of at least 1 and "
+                    f"at most {MOST_NUMBERS:,} numbers"
+                )
+
+    def _check(self, what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+        like = self._like
+        if tensor.shape[1:] != shape or tensor.shape[0] < 1:
+            expected = f"[B, {', '.join(map(str, shape))}] with B >= 1"
+            raise ValueError(f"{self._name} got {what} of shape {list(tensor.shape)}, expected {expected}")
+        if tensor.dtype != like.dtype:
+            raise ValueError(f"{self._name} got {what} of dtype {tensor.dtype}, expected {like.dtype}")
+        if tensor.device != like.device:
+            raise ValueError(f"{self._name} got {what} on {tensor.device}, expected {like.device}")
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+
+class LinearOperator(Operator):
+    """A linear map A with its adjoint A^T; a subclass implements ``_apply_forward`` and ``_apply_adjoint``.
+
+    J(x) is A at every x, so that ``vjp`` ignores its x.
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
         """A x: [B, *image_shape] -> [B, *measurement_shape].
 
         Raises:
@@ -131,23 +220,17 @@ class LinearOperator(torch.nn.Module):
         self._check("measurement", measurement, self.measurement_shape)
         return _apply(measurement, self, True)
 
+    def vjp(self, image: Tensor, vector: Tensor) -> Tensor:
+        """A^T v, whatever x: [B, *measurement_shape] -> [B, *image_shape].
+
+        Raises:
+            ValueError: wrong shape, dtype or device.
+        """
+        return self.adjoint(vector)
+
     def initial_estimate(self, measurement: Tensor) -> Tensor:
         """The image x_0 from which a reconstruction starts: A^T y unless the operator knows better."""
         return self.adjoint(measurement)
-
-    def where_measured(self, noise: Tensor) -> Tensor:
-        """Noise of the measurement's shape, zero where nothing is measured."""
-        return noise
-
-    @property
-    def acceleration(self) -> float | None:
-        """How many times fewer columns of k-space are measured than there are; None where there is no k-space."""
-        return None
-
-    @property
-    def attenuation_scale(self) -> float | None:
-        """Measurement over line integral in metres; None where a measurement is not the attenuation of rays."""
-        return None
 
     def norm(self, iterations: int = 100, tolerance: float = 1e-6, seed: int = 0) -> float:
         """||A||, the largest singular value, by power iteration on A^T A.
@@ -176,16 +259,6 @@ class LinearOperator(torch.nn.Module):
                     break
         return norm
 
-    @property
-    def constant_bytes(self) -> int:
-        """Bytes of the buffers the operator holds, in both directions together."""
-        return sum(buffer.numel() * buffer.element_size() for buffer in self.buffers())
-
-    @property
-    def frozen_parameters(self) -> int:
-        """Constants that the paper counts among a network's parameters though they are never trained."""
-        return 0
-
     def _apply_forward(self, image: Tensor) -> Tensor:
         """A x without checks, counting or autograd."""
         raise NotImplementedError
@@ -193,33 +266,6 @@ class LinearOperator(torch.nn.Module):
     def _apply_adjoint(self, measurement: Tensor) -> Tensor:
         """A^T y without checks, counting or autograd."""
         raise NotImplementedError
-
-    def _constant(self, name: str, value: Tensor) -> None:
-        """Hold a constant that ``.to`` moves and checkpoints leave out."""
-        self.register_buffer(name, value, persistent=False)
-
-    @classmethod
-    def _check_sizes(cls, image_shape: tuple[int, ...], measurement_shape: tuple[int, ...]) -> None:
-        for what, shape in (("image_shape", image_shape), ("measurements of shape", measurement_shape)):
-            if min(shape) < 1 or math.prod(shape) > MOST_NUMBERS:
-                raise ValueError(
-                    f"{cls.__name__} got {what} {list(shape)}, expected sizes of at least 1 and "
-                    f"at most {MOST_NUMBERS:,} numbers"
-                )
-
-    def _check(self, what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-        like = self._like
-        if tensor.shape[1:] != shape or tensor.shape[0] < 1:
-            expected = f"[B, {', '.join(map(str, shape))}] with B >= 1"
-            raise ValueError(f"{self._name} got {what} of shape {list(tensor.shape)}, expected {expected}")
-        if tensor.dtype != like.dtype:
-            raise ValueError(f"{self._name} got {what} of dtype {tensor.dtype}, expected {like.dtype}")
-        if tensor.device != like.device:
-            raise ValueError(f"{self._name} got {what} on {tensor.device}, expected {like.device}")
-
-    @property
-    def _name(self) -> str:
-        return type(self).__name__
 
 
 class _LinearFunction(torch.autograd.Function):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from bench.operators.base import LinearOperator
+    from bench.operators.base import LinearOperator, Operator
     from bench.operators.radon import Radon
 
 GAP = 1e-3
@@ -29,7 +29,7 @@ RATIO = 16.0  # of the primal to the dual step: 1 takes ten times as many iterat
 Minimised = tuple[Tensor, "Tensor | None"]
 """Images [B, C, H, W], and of each the relative duality gap, [B]; None of what minimises nothing."""
 
-Reconstruction = Callable[["LinearOperator", Tensor, float], Minimised]
+Reconstruction = Callable[["Operator", Tensor, float], Minimised]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Method:
     reconstruct: Reconstruction
     nearly: Reconstruction | None = None
 
-    def at(self, operator: LinearOperator, value: float, *, nearly: bool = False) -> Classical:
+    def at(self, operator: Operator, value: float, *, nearly: bool = False) -> Classical:
         """The method with its parameter's value."""
         return Classical((self.nearly if nearly else None) or self.reconstruct, operator, value)
 
@@ -62,7 +62,7 @@ class Classical:
     """
 
     reconstruct: Reconstruction
-    operator: LinearOperator
+    operator: Operator
     value: float
     worst_gap: float | None = field(default=None, init=False)
 
@@ -74,29 +74,31 @@ class Classical:
         return image
 
 
-def initialisation(operator: LinearOperator, y: Tensor, iterations: float = 0) -> Minimised:
+def initialisation(operator: Operator, y: Tensor, iterations: float = 0) -> Minimised:
     """x_0, from which every architecture starts: y for deblurring, A^T y otherwise."""
     return operator.initial_estimate(y), None
 
 
-def filtered_backprojection(operator: LinearOperator, y: Tensor, cutoff: float) -> Minimised:
+def filtered_backprojection(operator: Operator, y: Tensor, cutoff: float) -> Minimised:
     """The ramp filter under a Hann window that ends at `cutoff` times the detector's highest frequency, for CT."""
     return cast("Radon", operator).filtered_backprojection(y, cutoff), None
 
 
-def gradient_descent(operator: LinearOperator, y: Tensor, iterations: float) -> Minimised:
+def gradient_descent(operator: Operator, y: Tensor, iterations: float) -> Minimised:
     """Least squares from x_0 by x <- x + A^T (y - A x), which converges for ||A||^2 < 2 (Landweber).
+
+    Where A is not linear, A^T is that of its Jacobian at x.
 
     Stopping early is its regularisation: noise comes up later than the image. So it has no gap.
     """
     x = operator.initial_estimate(y)
     for _ in range(int(iterations)):
-        x = x + operator.adjoint(y - operator(x))
+        x = x + operator.descent(x, y)
     return x, None
 
 
 def total_variation(
-    operator: LinearOperator, y: Tensor, weight: float, gap: float = GAP, iterations: int = MOST_ITERATIONS
+    operator: Operator, y: Tensor, weight: float, gap: float = GAP, iterations: int = MOST_ITERATIONS
 ) -> Minimised:
     """argmin_x |A x - y|^2 / 2 + weight TV(x) for ||A|| <= 1, by the primal-dual method of Chambolle and Pock (2011).
 
@@ -110,6 +112,7 @@ def total_variation(
         gap: relative duality gap of every image at which to stop; 0: after so many `iterations`.
         iterations: at most.
     """
+    linear = cast("LinearOperator", operator)
     tau, sigma = RATIO / 3, 1 / (3 * RATIO)
     x = leading = operator.initial_estimate(y)
     residual = torch.zeros_like(y)
@@ -118,10 +121,10 @@ def total_variation(
     for done in range(1, iterations + 1):
         residual = (residual + sigma * (operator(leading) - y)) / (1 + sigma)
         edges = _within(edges + sigma * differences(leading), weight)
-        previous, x = x, x - tau * (operator.adjoint(residual) + differences_adjoint(edges))
+        previous, x = x, x - tau * (linear.adjoint(residual) + differences_adjoint(edges))
         leading = 2 * x - previous
         if done % LOOK_EVERY == 0 or done == iterations:
-            gaps = duality_gap(operator, y, weight, x, residual, edges)
+            gaps = duality_gap(linear, y, weight, x, residual, edges)
             if float(gaps.max()) <= gap:
                 break
     return x, gaps

@@ -12,7 +12,7 @@ from bench.accuracy.splits import Batch
 from bench.cells.cell import Cell
 from bench.files import write_atomically
 from bench.names import file_stem
-from bench.operators.base import LinearOperator
+from bench.operators.base import Operator
 
 SHOWN = 4
 
@@ -20,7 +20,7 @@ SHOWN = 4
 @torch.no_grad()
 def keep(
     cell: Cell,
-    operator: LinearOperator,
+    operator: Operator,
     reconstruct: Reconstruct,
     test: list[Batch],
     device: torch.device,

@@ -18,6 +18,7 @@ from bench.records import FULL_SIZE, Stage
 if TYPE_CHECKING:
     from bench.config import AccuracySection, Config, MemorySection, TimingSection
     from bench.memory import Card
+    from bench.models.architectures.base import Architecture
 
 _OF_IMAGES = frozenset({"noise", "measured_by", "data", "data_options", "metric", "range", "ssim"})
 """What of a task decides accuracy alone."""
@@ -56,6 +57,10 @@ class Cell:
         return strategies.split(self.architecture)[0]
 
     @property
+    def _architecture(self) -> type[Architecture] | None:
+        return None if self.architecture in get_args(Classical) else models.get(self.network)
+
+    @property
     def memory(self) -> MemorySection:
         """How memory is measured."""
         return self.config.memory
@@ -86,7 +91,7 @@ class Cell:
         images = _OF_IMAGES if self.stage != "accuracy" else frozenset()
         task = self.config.task[self.task].model_dump(exclude={"stands_for", *images})
         settings: dict[str, object] = {
-            "model": self.workload.options.told,
+            "model": self.workload.options.told(self._architecture),
             "task": task,
             "training": self.config.training.told,
         }
@@ -104,8 +109,8 @@ class Cell:
         names = [f"bench.stages.{self.stage}", operators.get(task.operator).__module__]
         if self.stage == "accuracy" and task.data is not None:
             names.append(data.place(task.data)[0])
-        if self.architecture not in get_args(Classical):
-            names += ["bench.cells.workload", models.get(self.network).__module__]
+        if self._architecture is not None:
+            names += ["bench.cells.workload", self._architecture.__module__]
         return names
 
     @property

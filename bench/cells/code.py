@@ -1,7 +1,8 @@
 """The code that decides a result: modules, those of ours that they import, and the data files that they name.
 
 A module counts as its syntax tree: comments, layout, docstrings and what only type checkers read change nothing, and
-every Python reads the same. What is found while running, as architectures and operators are in their folders, is not
+every Python reads the same. Of a file that is in no package, as a user's may be, the files beside it count like a
+package's. What is found while running, as architectures and operators are in their folders, is not
 followed: whoever uses such a module names it.
 """
 
@@ -32,6 +33,7 @@ LEFT_OUT = {
     "bench.files": "with what care files are read and written",
     "bench.names": "what names of files are made of",
     "bench.execution.progress": "how it is told how far a measurement is",
+    "bench.plugins": "which module has an architecture or an operator: the module of the one that is used counts",
     "bench.records": "how results are written down, which has a version of its own",
     "bench.records.store": "how results are kept",
     "bench.execution.workers": "in which process a result is made",
@@ -117,7 +119,7 @@ class Code:
                 digest.update(file.encode() + (path.parent / file).read_bytes())
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         imports = [(_absolute(module, package), taken) for module, taken in tree.imports]
-        ours = ("bench", name.partition(".")[0])
+        ours = {"bench", name.partition(".")[0], *_neighbours(path)}
         return _Module(
             digest.hexdigest(),
             [self._imported(module, taken) for module, taken in imports if module.partition(".")[0] in ours],
@@ -144,6 +146,14 @@ class Code:
 
 HERE = Code()
 """The code that is running."""
+
+
+def _neighbours(path: Path) -> set[str]:
+    """Modules beside a file of the user's that is in no package, which it imports as a script does."""
+    names = _listed(str(path.parent))
+    if "__init__.py" in names or {"site-packages", "dist-packages"} & set(path.parts):
+        return set()
+    return {name.removesuffix(".py") for name in names if name.endswith(".py")}
 
 
 @functools.cache

@@ -8,10 +8,11 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from bench import models, operators, strategies
+from bench import models, operators, plugins, strategies
 from bench.accuracy.checkpoint import forget
 from bench.cells.cell import Cell
 from bench.cells.provenance import provenance
@@ -22,9 +23,13 @@ from bench.execution.progress import Progress, tell, told_to
 from bench.execution.workers import Died, message, side_by_side
 from bench.memory import Card, NotRecordableError
 from bench.memory.measuring.cuda import ProbeFailedError
+from bench.operators.base import LinearOperator
 from bench.records import FULL_SIZE, Record, Stage
 from bench.records.store import RecordStore
 from bench.units import format_bytes
+
+if TYPE_CHECKING:
+    from bench.models.architectures.base import Architecture
 
 
 def cells(
@@ -43,8 +48,8 @@ def cells(
     architecture is there once for each of the losses that it is trained with.
 
     Raises:
-        UsageError: an unknown architecture, task or operator (the message lists the known ones), or a strategy that
-            none of the architectures can take.
+        UsageError: an unknown architecture, task or operator (the message lists the known ones), a strategy that none
+            of the architectures can take, or a task that one of them cannot.
     """
     chosen_architectures = [
         _known("architecture", name, models.names()) for name in architectures or config.suite.architectures
@@ -62,15 +67,30 @@ def cells(
     )
     for sentence in refusals:
         say(f"left out: {sentence}")
-    trained = [(strategies.named(name, made.name), made.laid_on(config)) for name, made in pairs]
-    rows = [*trained, *((name, config) for name in dict.fromkeys(classical))]
+    trained = [(strategies.named(name, made.name), name, made.laid_on(config)) for name, made in pairs]
+    for _, network, laid in trained:
+        for name in chosen_tasks:
+            _check_takes(models.get(network), laid, name)
+    rows = [*((name, laid) for name, _, laid in trained), *((name, config) for name in dict.fromkeys(classical))]
     return [
         Cell(stage, name, task, of_loss, tuple(cards))
         for task in dict.fromkeys(chosen_tasks)
         for name, laid in rows
-        if has_filtered_backprojection(config.task[task].operator) or name != "filtered backprojection"
+        if can_take(config.task[task].operator, name)
         for of_loss in _by_loss(laid, stage, name)
     ]
+
+
+def _check_takes(architecture: type[Architecture], config: Config, task: str) -> None:
+    """See that an architecture reconstructs a task's images from its operator.
+
+    Raises:
+        UsageError: it does not.
+    """
+    operator, options = operators.get(config.task[task].operator), config.task[task].options
+    refusal = architecture.refusal_for(config.model, operator, partial(operator.image_shape_of, **options))
+    if refusal is not None:
+        raise UsageError(f"{architecture.name} on {task}: {refusal}")
 
 
 def _by_loss(config: Config, stage: Stage, name: str) -> list[Config]:
@@ -88,6 +108,13 @@ def _by_loss(config: Config, stage: Stage, name: str) -> list[Config]:
 def has_filtered_backprojection(operator: str) -> bool:
     """Whether the operator of this name has a filtered backprojection."""
     return hasattr(operators.get(operator), "filtered_backprojection")
+
+
+def can_take(operator: str, method: str) -> bool:
+    """Whether a method means anything for the operator of this name; every architecture does."""
+    if method == "filtered backprojection":
+        return has_filtered_backprojection(operator)
+    return method != "total variation" or issubclass(operators.get(operator), LinearOperator)
 
 
 def _known(what: str, name: str, names: list[str]) -> str:
@@ -167,6 +194,8 @@ def _answers(stored: Record, cell: Cell) -> bool:
 
 def _measure_and_store(cell: Cell, earlier: Record | None, store: RecordStore) -> Record:
     tell(0, None, "")  # it has begun
+    for plugin in cell.config.plugins.modules:  # which a process that was not forked has not
+        plugins.load(plugin)
     return store.save(measure(cell, earlier, store.folder.parent))
 
 

@@ -184,3 +184,17 @@ def check_file(option: str, path: Path | None, *, force: bool) -> None:
         raise UsageError(f"{option}: cannot write {path}: there is no folder {folder}")
     if not os.access(path if exists else folder, os.W_OK):
         raise UsageError(f"{option}: cannot write {path}: {folder} is not writable")
+
+
+def check_picture(option: str, path: Path | None, *, force: bool) -> None:
+    """See, before the work, that a picture can be written.
+
+    Raises:
+        UsageError: its name says no format that pictures have; and as check_file.
+    """
+    from bench.errors import UsageError
+    from bench.report.plots.style import FORMATS
+
+    check_file(option, path, force=force)
+    if path and path.suffix.removeprefix(".") not in FORMATS:
+        raise UsageError(f"{option}: got {path}, expected a name that ends with .{', .'.join(FORMATS)}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.commands.common import Names, busy, import_torch
+from bench.commands.common import Names, busy, check_file, import_torch
 
 if TYPE_CHECKING:  # torch takes over a second to import: only an answer pays for it
     from bench.fitting import Answer
@@ -33,11 +34,13 @@ def fit(
     engine: Annotated[
         str,
         typer.Option(
-            help="What answers: virtual, simulated (neither needs a GPU) or cuda; auto: virtual where a CUDA build of "
-            "PyTorch is installed, else simulated."
+            help="What answers: virtual, simulated (neither needs a GPU) or cuda; auto: virtual where there can "
+            "be a virtual card (`bench doctor`), else simulated."
         ),
     ] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    page: Annotated[Path | None, typer.Option(help="Write the answer as a page too: an .html file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a page that is there.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what needs a value to be assumed.")] = False,
 ) -> None:
     """Does your training step fit? The largest batch per card, its peak, what it is made of, what was assumed.
@@ -46,11 +49,14 @@ def fit(
     one: step(batch). Without --gpu and --gpu-cap, the cards of bench.toml.
     """
     import_torch()
+    import torch
+
     from bench.choices import refusal
     from bench.commands.measuring import chosen_cards, steps_errors_told, with_environment
     from bench.commands.run import cards_given
     from bench.config import load
     from bench.errors import UsageError
+    from bench.files import write_atomically
     from bench.fitting import ENGINES, engine_of
     from bench.fitting import fit as answered
     from bench.memory.search import LARGEST_BATCH
@@ -62,6 +68,9 @@ def fit(
         raise UsageError(f"--batch: got {batch}, expected at least 1 and at most {LARGEST_BATCH:,}")
     if engine not in ENGINES:
         raise UsageError(f"--engine: {refusal('engine', engine, ENGINES)}")
+    check_file("--page", page, force=force)
+    if page and page.suffix not in (".html", ".htm"):
+        raise UsageError(f"--page: got {page}, expected a name that ends with .html")
     asked = _asked(step, model, sample, loss, optimizer, amp)
     settings = load(None, with_environment(None, {"suite": cards_given(gpu_cap, gpu)}))
     cards = chosen_cards(settings, [], [])
@@ -69,9 +78,11 @@ def fit(
         answer = answered(str(asked), engine_of(asked, engine, cards, settings.memory.alloc_conf), cards, batch)
     if strict:
         _refuse_assumed_values(answer)
-    if json:
-        import torch
+    if page:
+        from bench.report.formats import answer as answer_page
 
+        write_atomically(page, answer_page.page(answer, torch.__version__))
+    if json:
         print_json(_dumped(report.as_dict(answer, torch.__version__)))
     else:
         print_parts(report.parts(answer), LEAST["breakdown"])

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bench.commands.common import check_picture
+
 if TYPE_CHECKING:
     from bench.regression.measured import Measured
 
@@ -33,6 +35,8 @@ def history(
             "(github-action-benchmark's custom tools)."
         ),
     ] = "table",
+    picture: Annotated[Path | None, typer.Option(help="Draw them too, as a .png, .svg or .pdf.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a picture that is there.")] = False,
 ) -> None:
     """Show how largest batches, memory per image, times and PSNR changed over folders or commits.
 
@@ -43,6 +47,8 @@ def history(
     from bench.report.terminal import history as report
     from bench.report.terminal import print_json, print_table
 
+    if picture:
+        check_picture("--picture", picture, force=force)
     if bool(sets) == (commits is not None):
         raise UsageError("expected folders or baselines, or --commits N: give one of them")
     found: dict[str, tuple[Measured, ...]] = {}
@@ -52,6 +58,13 @@ def history(
         label = path.stem if path.is_file() else path.resolve().name
         found[str(path) if label in found else label] = read_set(path)
     *_, newest = found.values()
+    if picture:
+        from bench.report.plots.history import draw
+
+        numbers = {label: report.points(cells) for label, cells in found.items()}
+        if not any(numbers.values()):
+            raise UsageError("--picture: the sets have no number that a history shows")
+        draw(numbers, picture)
     if format == "table":
         table = report.table(found)
         caption = f"{len(found)} sets, the oldest first. Largest batches and bytes: exact, or else the bound high."

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.commands.common import ConfigFile, Names, busy, check_file, import_torch, listed
+from bench.commands.common import ConfigFile, Names, busy, check_picture, import_torch, listed
 from bench.garbage import collector_paused
 
 
@@ -37,13 +37,10 @@ def plan(
     from bench.commands.measuring import chosen_cards
     from bench.config import load
     from bench.errors import UsageError
-    from bench.report.plots.style import FORMATS
     from bench.report.terminal import plan as report
     from bench.report.terminal import print_json, print_parts
 
-    check_file("--picture", picture, force=force)
-    if picture and picture.suffix.removeprefix(".") not in FORMATS:
-        raise UsageError(f"--picture: got {picture}, expected a name that ends with .{', .'.join(FORMATS)}")
+    check_picture("--picture", picture, force=force)
     settings = load(config)
     network, name = spelled(architecture, models.names()), spelled(task, settings.task)
     if network not in models.names():

@@ -74,6 +74,7 @@ def run(
     import_torch()
     from bench.cells.stale import told
     from bench.commands.measuring import (
+        at_preset,
         check_none_failed,
         chosen_cards,
         measured,
@@ -106,6 +107,8 @@ def run(
     }
     given = with_environment(config, given)
     settings = load(config, given)
+    if settings.suite.preset != "auto":  # which cells there are a preset may say; sizes of memory it does not change
+        settings = settings.model_copy(update={"suite": at_preset(settings, config, given).suite})
     cards = chosen_cards(settings, [], [])
     check_folder("--output", output)
     cells, note = _cells(settings, config, given, cards), ""

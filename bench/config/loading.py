@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import bench
-from bench import data, models, operators
+from bench import data, models, operators, plugins
 from bench.choices import refusal, spelled
-from bench.config import task_options, toml_file
+from bench.config import own_modules, task_options, toml_file
 from bench.config.layers import Fault, Layer, blamed, is_another, laid_together, told, validated
 from bench.config.own_cards import canonical
 from bench.config.sections import (
@@ -34,6 +34,7 @@ from bench.config.sections import (
 from bench.config.toml_file import Place, TomlFile, shown
 from bench.errors import UsageError
 from bench.memory.gpus import card_named
+from bench.models.architectures.base import INITIALS
 from bench.models.implicit import GRADIENTS
 from bench.records import Metric, Range, Stage, Window
 
@@ -60,6 +61,8 @@ def load(
     if path is None and Path(FILE_NAME).exists():
         path = Path(FILE_NAME)
     files = [toml_file.read(each) for each in (default_path(), path) if each is not None]
+    for file in files:
+        own_modules.load(file)
     _forget_replaced_tasks(files)
     plain = [Layer(file.values, file.where) for file in files]
     chosen = {
@@ -198,7 +201,7 @@ def _as_spelled(values: dict[str, Any], presets: Sequence[str]) -> dict[str, Any
             "architectures": models.names(),
             "tasks": list(_table(values, "task")),
         },
-        "model": {"gradient": list(GRADIENTS)},
+        "model": {"gradient": list(GRADIENTS), "initial": INITIALS},
         "training": {
             "loss": get_args(Loss),
             "optimizer": get_args(Optimizer),
@@ -235,7 +238,10 @@ def _as_spelled(values: dict[str, Any], presets: Sequence[str]) -> dict[str, Any
             name: _corrected(task, of_task) if isinstance(task, dict) else task for name, task in values["task"].items()
         }
     if isinstance(gpus := _table(corrected, "suite").get("gpus"), (list, tuple)):
-        own = _table(values, "cards")
+        own = [
+            *_table(values, "cards"),
+            *(card.name for card in plugins.cards(_table(values, "plugins").get("modules"))),
+        ]
         names_of_cards = [canonical(name, own) if isinstance(name, str) else name for name in gpus]
         corrected["suite"]["gpus"] = [each for n, each in enumerate(names_of_cards) if each not in names_of_cards[:n]]
     return corrected

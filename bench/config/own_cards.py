@@ -8,7 +8,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from bench.config import toml_file
+from bench import plugins
+from bench.config import own_modules, toml_file
 from bench.config.layers import Layer, told, validated
 from bench.errors import UsageError
 from bench.memory.cudnn.devices import LIMITS
@@ -99,10 +100,10 @@ def canonical(name: str, own: Iterable[str]) -> str:
 
 
 def read(path: Path) -> list[Card]:
-    """The cards of a file's own, and nothing else of it; none if there is no such file.
+    """The cards of a file's own, with those of its plugins; none if there is no such file.
 
     Raises:
-        UsageError: the file is not TOML, or one of its cards is wrong.
+        UsageError: the file is not TOML, or one of its cards or plugins is wrong.
     """
     if not path.exists():
         return []
@@ -111,7 +112,10 @@ def read(path: Path) -> list[Card]:
     found = validated(_Cards, {"cards": tables})
     if isinstance(found, list):
         raise UsageError("; ".join(told(fault, [Layer(file.values, file.where)]) for fault in found))
-    return cards_of(found.cards)
+    own_modules.load(file)
+    section = file.values.get("plugins")
+    modules = section.get("modules") if isinstance(section, dict) else None
+    return [*cards_of(found.cards), *plugins.cards(modules)]
 
 
 def cards_of(tables: Mapping[str, OwnCard]) -> list[Card]:

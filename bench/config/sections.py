@@ -7,13 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from bench import models, strategies
+from bench import models, plugins, strategies
 from bench.choices import refusal
 from bench.config.own_cards import OwnCard, cards_of
 from bench.memory.allocator.caching import AllocatorConfig
 from bench.memory.gpus import Card, card_of_capacity
 from bench.memory.search import LARGEST_BATCH
-from bench.models.architectures.base import ModelOptions
 from bench.models.implicit import gradient_called
 from bench.names import Name
 from bench.records import Metric, Range, Stage, Window
@@ -247,11 +246,20 @@ class Task(_Section):
     data_options: dict[str, Any] = {}
 
 
+class PluginsSection(_Section):
+    """[plugins]: files and modules with architectures, operators and cards of one's own.
+
+    `modules` are files, FILE.py, relative to the bench.toml that names them, or modules as Python imports them.
+    """
+
+    modules: tuple[str, ...] = Field(default=(), max_length=100)
+
+
 class Config(_Section):
     """A whole bench.toml."""
 
     suite: SuiteSection
-    model: ModelOptions
+    model: models.Options
     training: TrainingSection
     memory: MemorySection
     timing: TimingSection
@@ -259,9 +267,10 @@ class Config(_Section):
     check: CheckSection
     task: dict[Name, Task] = Field(max_length=MOST_TASKS)
     cards: dict[Name, OwnCard] = Field(default={}, max_length=MOST_TASKS)
+    plugins: PluginsSection = PluginsSection()
     preset: dict[str, dict[str, Any]] = Field(default={}, max_length=MOST_TASKS)
 
     @property
     def own_cards(self) -> list[Card]:
-        """The cards that [cards] describes."""
-        return cards_of(self.cards)
+        """The cards that [cards] describes, and those of plugins."""
+        return [*cards_of(self.cards), *plugins.cards(self.plugins.modules)]

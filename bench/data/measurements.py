@@ -14,7 +14,7 @@ from bench.data.base import ImageSet, seed_of
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from bench.operators.base import LinearOperator
+    from bench.operators.base import Operator
 
 LEAST_COUNT = 0.1  # what a detector cell without a photon is taken to have counted, as in LoDoPaB-CT
 
@@ -64,10 +64,10 @@ class MeasuredSet(Dataset[tuple[Tensor, Tensor]]):
     def __init__(
         self,
         images: ImageSet,
-        operator: LinearOperator,
+        operator: Operator,
         noise: Noise,
         seed: int = 0,
-        measured: tuple[ImageSet, LinearOperator] | None = None,
+        measured: tuple[ImageSet, Operator] | None = None,
     ) -> None:
         if operator.image_shape != tuple(images.image_shape):
             raise UsageError(

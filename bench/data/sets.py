@@ -6,6 +6,8 @@ SETS = {
     "photographs": "bench.data.photographs.Photographs",
     "ct-phantoms": "bench.data.phantoms.CtPhantoms",
     "mri-phantoms": "bench.data.phantoms.MriPhantoms",
+    "layered-ground": "bench.data.dynamics.LayeredGround",
+    "attractor": "bench.data.dynamics.Attractor",
     "CelebA": "bench.data.celeba.CelebA",
     "LoDoPaB-CT": "bench.data.lodopab.LoDoPaB",
     "fastMRI": "bench.data.fastmri.FastMri",

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
-import torch
-
 from bench.errors import UsageError
 from bench.fitting.answer import Engine
 from bench.fitting.model_step import ModelStep
@@ -31,8 +29,8 @@ ENGINES = ("auto", "virtual", "simulated", "cuda")
 def engine_of(step: Step, name: str, cards: Sequence[Card], alloc_conf: str = "") -> Engine:
     """What answers about a step, given as such or by its name (bench.fitting.user_step).
 
-    `name` is one of ENGINES; "auto" is the virtual card where a CUDA build of PyTorch is installed and the step can
-    be imported in another process, else the recording.
+    `name` is one of ENGINES; "auto" is the virtual card where there can be one and the step can be imported in another
+    process, else the recording.
 
     Raises:
         UsageError: that cannot be had here, or not for this step.
@@ -40,7 +38,7 @@ def engine_of(step: Step, name: str, cards: Sequence[Card], alloc_conf: str = ""
     """
     sent = named(step)
     if name == "auto":
-        name = "virtual" if torch.version.cuda and sent else "simulated"
+        name = "virtual" if sent and _can_be_virtual(cards) else "simulated"
     if name == "simulated":
         return recorded_step(step, alloc_conf)
     if sent is None:
@@ -57,6 +55,16 @@ def engine_of(step: Step, name: str, cards: Sequence[Card], alloc_conf: str = ""
         raise UsageError(str(error)) from error
     engine = CudaEngine if name == "cuda" else VirtualEngine
     return OnDevice(engine, sent, alloc_conf=alloc_conf, recorded=_recorded_if_it_can(step, alloc_conf))
+
+
+def _can_be_virtual(cards: Sequence[Card]) -> bool:
+    """Whether there can be a virtual card of each; its library is built if need be."""
+    try:
+        for card in cards:
+            VirtualDevice(card)
+    except NoVirtualCardError:
+        return False
+    return True
 
 
 def recorded_step(step: Step, alloc_conf: str = "") -> Recorded:

@@ -18,15 +18,11 @@ from bench.memory.forms import as_make_step
 from bench.memory.recording import places
 
 
-class StepFailedError(Exception):
-    """A step raised something: what, and at which of the user's lines."""
-
-
 @dataclass(frozen=True)
 class NamedStep:
     """A step by its name, or around a network's: make_step(batch, device) that another process imports.
 
-    What it prints is not shown, and what it raises is a StepFailedError, but for running out of memory.
+    What it prints is not shown, and what it raises is a SaidError, but for running out of memory.
     """
 
     source: str | ModelStep
@@ -59,5 +55,4 @@ def _told(function: Callable[[], Any]) -> Any:
     except torch.OutOfMemoryError:
         raise
     except (Exception, SystemExit) as error:
-        where = places.place(error)
-        raise StepFailedError(places.told(error) + (f" ({where})" if where else "")) from error
+        raise places.SaidError(places.sentence(error)) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from bench.memory.allocator.caching import FREE
 from bench.memory.reductions import Launch, Multiprocessors, Reduction, Staging, staging
@@ -29,6 +29,24 @@ class Staged(NamedTuple):
 
     reduction: Reduction
     part: Part
+
+
+class DropoutStates(NamedTuple):
+    """The random states that cuDNN keeps to drop numbers between recurrent layers, for all threads of a card."""
+
+    thread_bytes: int = 24
+
+    def at(self, batch: int) -> DropoutStates:
+        """The same at every batch."""
+        return self
+
+    def bytes_at(self, batch: int, cards: Sequence[Multiprocessors]) -> int:
+        """Their bytes: the most on any of these cards."""
+        return max((self.thread_bytes * card.number * card.threads for card in cards), default=0)
+
+    def launches_at(self, batch: int, cards: Sequence[Multiprocessors]) -> tuple[Launch, ...]:
+        """None: nothing is reduced."""
+        return ()
 
 
 class AffineStaged(NamedTuple):
@@ -76,8 +94,30 @@ def in_turn(events: Iterable[tuple[int, int]], launches: Mapping[int, Sequence[L
             yield key, size_bytes
 
 
-def affine_staged(one: Staged, other: Staged, batch: int) -> AffineStaged | None:
+OnCard = Staged | DropoutStates
+"""An allocation whose size depends on the card."""
+
+
+class AffineOnCard(Protocol):
+    """Such an allocation at every batch."""
+
+    def at(self, batch: int) -> OnCard:
+        """The allocation at one batch size."""
+        ...
+
+    def bytes_at(self, batch: int, cards: Sequence[Multiprocessors]) -> int:
+        """Its bytes: the most on any of these cards."""
+        ...
+
+    def launches_at(self, batch: int, cards: Sequence[Multiprocessors]) -> tuple[Launch, ...]:
+        """What several kernels of the call take in turn."""
+        ...
+
+
+def affine_staged(one: OnCard, other: OnCard, batch: int) -> AffineOnCard | None:
     """Through the same allocation at `batch` and `batch + 1`; None if they are of different calls."""
+    if isinstance(one, DropoutStates) or isinstance(other, DropoutStates):
+        return one if isinstance(one, DropoutStates) and one == other else None
     first, second = one.reduction, other.reduction
     same = first._replace(shape=(), strides=(), offset=0) == second._replace(shape=(), strides=(), offset=0)
     if not same or one.part != other.part or len(first.shape) != len(second.shape):
@@ -88,8 +128,10 @@ def affine_staged(one: Staged, other: Staged, batch: int) -> AffineStaged | None
     return fitted._replace(base=fitted.at(-batch))
 
 
-def constant_staged(staged: Staged) -> AffineStaged:
+def constant_staged(staged: OnCard) -> AffineOnCard:
     """The same at every batch."""
+    if isinstance(staged, DropoutStates):
+        return staged
     rank = len(staged.reduction.shape)
     return AffineStaged(staged, (0,) * rank, (0,) * rank, 0)
 

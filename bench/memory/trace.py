@@ -19,7 +19,7 @@ from bench.memory.convolution import Convolution
 from bench.memory.convolution import Ints as Numbers
 from bench.memory.gpus import Card
 from bench.memory.reductions import Multiprocessors
-from bench.memory.staging import AffineStaged, Staged, affine_staged, constant_staged, in_turn
+from bench.memory.staging import AffineOnCard, OnCard, affine_staged, constant_staged, in_turn
 
 ROUNDING_BYTES = 512  # every block of PyTorch's allocator is a multiple of this
 
@@ -52,7 +52,7 @@ class Event(NamedTuple):
     source: Any = None
     is_cublas: bool = False
     in_backward: bool = False
-    staged: Staged | None = None
+    staged: OnCard | None = None
 
 
 def freed(key: int) -> Event:
@@ -125,7 +125,7 @@ class Trace:
     convolutions: tuple[Images, ...]
     is_cublas: npt.NDArray[np.bool_]
     staged: Ints
-    reductions: tuple[AffineStaged, ...]
+    reductions: tuple[AffineOnCard, ...]
     cards: tuple[Multiprocessors, ...] = ()
     exceptions: dict[int, Trace] = field(default_factory=dict)
     impossible: dict[int, str] = field(default_factory=dict)
@@ -315,7 +315,7 @@ def _trace(
     events: list[Event],
     coefficients: tuple[Ints, Ints, Ints],
     images: list[Images | None],
-    staged: list[AffineStaged | None],
+    staged: list[AffineOnCard | None],
 ) -> Trace:
     is_free = np.array([event.size_bytes == FREE for event in events], dtype=np.bool_)
     base, slope, curve = (np.where(is_free, 0, each) for each in coefficients)

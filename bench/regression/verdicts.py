@@ -128,7 +128,8 @@ def _compared(
         return Outcome.GONE, None, ()
     other = _difference(before.conditions, after.conditions)
     if other:
-        return Outcome.NOT_COMPARABLE, other, ()
+        equal = _equal_with_other_torch(before, after, check)
+        return (Outcome.SAME, other, equal) if equal else (Outcome.NOT_COMPARABLE, other, ())
     if before.failure or after.failure:
         return *_of_failures(before.failure, after.failure), ()
     changes = tuple(_changes(before.quantities, after.quantities, check))
@@ -138,6 +139,19 @@ def _compared(
         if outcome in outcomes:
             return outcome, reasons or None, changes
     return Outcome.NOT_COMPARABLE, reasons or "no number in common", changes
+
+
+def _equal_with_other_torch(before: Measured, after: Measured, check: CheckSection) -> tuple[Change, ...]:
+    """The numbers of memory that two releases of torch have equal; none if they differ in anything else.
+
+    What a release changes is no change of the code: where a number differs, nothing is said of it.
+    """
+    name = "torch"
+    one, other = ({key: value for key, value in cell.conditions.items() if key != name} for cell in (before, after))
+    if before.stage != "memory" or one != other or before.failure or after.failure:
+        return ()
+    changes = tuple(_changes(before.quantities, after.quantities, check))
+    return changes if all(change.outcome is Outcome.SAME for change in changes) else ()
 
 
 def _unanswered(changes: Sequence[Change]) -> list[Change]:

@@ -24,6 +24,7 @@ from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.search import LARGEST_BATCH
 from bench.memory.simulated import installed_release
 from bench.memory.trace import Workspace
+from bench.plugins import WithPlugins
 from bench.records import Bound, CardResult, Edge, Memory, OnVirtualCard, Parameters, Record
 from bench.virtual import VirtualDevice, VirtualMeasurement
 from bench.virtual.figures import kernels_of
@@ -118,9 +119,10 @@ def running_engine(
 ) -> CudaEngine:
     """The GPU or the virtual card, or a stand-in `device`; it runs the step that is recorded."""
     workload = cell.workload.for_recording()
+    make_step = (workload.without_values() if name == "virtual" else workload).make_step
     return engine_that_runs(
         name,
-        (workload.without_values() if name == "virtual" else workload).make_step,
+        WithPlugins(cell.config.plugins.modules, make_step),
         card,
         first_guess=first_guess,
         steps=cell.memory.steps,

@@ -78,7 +78,10 @@ class Combination(NamedTuple):
             return None
         for each in self.strategies:
             if each.needs and not getattr(architecture, each.needs):
-                return f"{architecture.name} cannot be trained with {each.name}: it {each.refusal}"
+                why = (
+                    f"{architecture.lean_already}; choose plain" if architecture.lean_already else f"it {each.refusal}"
+                )
+                return f"{architecture.name} cannot be trained with {each.name}: {why}"
         return architecture.refusal_of(self.laid_on(config).model)
 
 

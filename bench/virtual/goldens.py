@@ -68,12 +68,19 @@ def same(one: Goldens, other: Goldens) -> bool:
     return _in_order(one) == _in_order(other)
 
 
+def same_step(one: Golden | None, other: Golden) -> bool:
+    """Whether both tell the same of one step, in the same sense."""
+    return one is not None and _step_in_order(one) == _step_in_order(other)
+
+
 def _in_order(goldens: Goldens) -> Goldens:
-    cells = {
-        name: golden.model_copy(update={"events": _frees_in_order(golden.events)})
-        for name, golden in goldens.cells.items()
-    }
-    return goldens.model_copy(update={"cells": cells})
+    return goldens.model_copy(
+        update={"cells": {name: _step_in_order(golden) for name, golden in goldens.cells.items()}}
+    )
+
+
+def _step_in_order(golden: Golden) -> Golden:
+    return golden.model_copy(update={"events": _frees_in_order(golden.events)})
 
 
 def _frees_in_order(events: Sequence[int]) -> tuple[int, ...]:

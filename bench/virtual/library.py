@@ -106,7 +106,10 @@ def compiler() -> list[str]:
     Raises:
         NoVirtualCardError: there is none.
     """
-    command = os.environ.get("CC", "").split() or list(filter(shutil.which, _COMPILERS))[:1]
+    command = os.environ.get("CC", "").split()
+    if command and not shutil.which(command[0]):
+        raise NoVirtualCardError(f"there is no C compiler {command[0]}, which CC names: name another in CC")
+    command = command or list(filter(shutil.which, _COMPILERS))[:1]
     if not command:
         raise NoVirtualCardError(
             f"the virtual engine needs a C compiler once, and there is none of {', '.join(_COMPILERS)}: "

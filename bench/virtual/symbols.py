@@ -2,8 +2,8 @@
 
 bench/virtual/source has those that need thought. The rest follow from their names: what makes something hands out a
 handle, what asks for the size of a buffer gets none (a lower bound, and noted), what asks for anything else is refused
-with its name, and all others, which would compute, do nothing. They are weak symbols, so that a function written by
-hand goes first.
+with its name, and all others do nothing: those that would compute note that memory has other content now. They are weak
+symbols, so that a function written by hand goes first.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ _ASKS = re.compile(
     r"|Split|Grow|Shrink|MemStats"
 )
 _HARMLESS = re.compile(r"cuda(Stream|Event)Query|cublasGet(Matrix|Vector)Async|cufftSetAutoAllocation")
+
+_COMPUTES = re.compile(r"cudaMemset|cublas|cudnn|cufft|cusolver|cusparse|nccl(Reduce|Recv|Alltoall)")
 
 # Where a function that asks for a buffer's size puts it: the argument's number, from 0, and its C type.
 _SIZES: dict[str, tuple[tuple[int, str], ...]] = {
@@ -113,7 +115,8 @@ def _stub(name: str) -> str:
         status = next(status for prefix, status in _NOT_SUPPORTED.items() if name.lstrip("_").startswith(prefix))
         return f'STUB int {name}(void) {{ return refuse("{name}", {status}); }}'
     if kind == "works":
-        return f"STUB int {name}(void) {{ return 0; }}"
+        note = "content_is_computed(); " if _COMPUTES.match(name) else ""
+        return f"STUB int {name}(void) {{ {note}return 0; }}"
     arguments = ", ".join(f"void *a{number}" for number in range(_ARGUMENTS))
     sizes = " ".join(f"*({type_} *)a{place} = 0;" for place, type_ in _places(name))
     return f'STUB int {name}({arguments}) {{ note_lower_bound("{name}"); {sizes} return 0; }}'

@@ -12,24 +12,21 @@ import pickle
 import resource
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import torch
 import torch._dynamo  # the first optimiser would import it: seconds, in every fork
 
-import bench
 from bench.execution.workers import begin
 from bench.memory.measuring.cuda import Measurement, measure_here
+from bench.memory.recording.places import place, sentence
 from bench.virtual.device import Failed, Task, VirtualMeasurement
 from bench.virtual.figures import Figures
 
 _NAME_BYTES = 256
-_NOT_THE_USERS = tuple(str(Path(module.__file__ or "").parent) + os.sep for module in (torch, bench))
 
 
 def main() -> None:
@@ -100,7 +97,7 @@ def _carry_out(content: bytes, connection: Connection, unknown: mmap.mmap) -> No
         library.virtual_card_report_to((ctypes.c_char * _NAME_BYTES).from_buffer(unknown), _NAME_BYTES)
         answer: VirtualMeasurement | Failed = _measured(task, library)
     except Exception as error:  # noqa: BLE001 - whatever it is goes to the parent, which raises it as IsolatedError
-        answer = Failed(_unknown(unknown, _place(error)) or _said(error))
+        answer = Failed(_unknown(unknown, place(error)) or _said(error))
     connection.send(answer)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -175,26 +172,20 @@ def _history() -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
 
 def _said(error: Exception) -> str:
     """An error of a step, at the user's line, and whether values of the card may be what is wrong."""
-    sentence = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}{_place(error)}"
+    said = sentence(error)
     values, selections = _counts(ctypes.CDLL(None))
     if values or selections:
-        sentence += "; the step uses values of the card before, which has none: they are zeros, and selections empty"
-    return sentence
+        said += "; the step uses values of the card before, which has none: they are zeros, and selections empty"
+    return said
 
 
-def _place(error: Exception) -> str:
-    """The innermost line of the user's that an error went through, or nothing."""
-    frames = traceback.extract_tb(error.__traceback__)
-    users = [frame for frame in frames if not frame.filename.startswith(_NOT_THE_USERS)]
-    return f" (at {os.path.relpath(users[-1].filename)}:{users[-1].lineno}, in {users[-1].name})" if users else ""
-
-
-def _unknown(shared: mmap.mmap, place: str = "") -> str | None:
+def _unknown(shared: mmap.mmap, where: str = "") -> str | None:
     """What is to be said if the library met a function that it does not know."""
     name = shared[:].split(b"\0", 1)[0].decode()
-    return (
-        f"the step calls {name}{place}, which the virtual card does not know: use --engine simulated" if name else None
-    )
+    if not name:
+        return None
+    place_ = f" ({where})" if where else ""
+    return f"the step calls {name}{place_}, which the virtual card does not know: use --engine simulated"
 
 
 def _reason(exit_code: int, unknown: mmap.mmap) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from math import inf, isfinite
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from math import isfinite
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,9 @@ from ..precision import full_precision
 from ..spectral import NORMS
 
 if TYPE_CHECKING:
-    from bench.operators.base import LinearOperator
+    from collections.abc import Callable, Sequence
+
+    from bench.operators.base import Operator
 
 MOST_STAGES = 1000
 
@@ -26,32 +28,12 @@ def _later(default: Any) -> Any:
     return field(default=default, metadata={"later": True})
 
 
+INITIALS = ("adjoint", "fbp")
+
+
 @dataclass(frozen=True)
-class EquilibriumOptions:
-    """How DEQ4IP is made to have a fixed point; the defaults are the paper's text, whose map often has none.
-
-    Attributes:
-        normalises: BatchNorm normalises, or else scales and shifts alone, with the same parameters.
-        anchor: a; the iterate becomes a x_0 + (1 - a) f. With a = 0.2 a map f whose differences grow by less than
-            1 / 0.8 has a fixed point, and the gradient through it is finite, in the operator's null space too.
-        clamp: iterates stay within [-clamp, clamp]; 0: they are free. The authors have 1.
-        trains_step: the gradient step's size is trained. The authors keep theirs, 0.2 for deblurring, 0.4 for MRI.
-        initial_residual_scale: as that of `ModelOptions`, which it replaces for DEQ4IP.
-    """
-
-    normalises: bool = True
-    anchor: float = 0.0
-    clamp: float = 0.0
-    trains_step: bool = True
-    initial_residual_scale: float | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.anchor < 1:
-            raise ValueError(f"anchor must be at least 0 and less than 1, got {self.anchor}")
-        if not 0 <= self.clamp < inf:
-            raise ValueError(f"clamp must be finite and not negative, got {self.clamp}")
-        if self.initial_residual_scale is not None and not isfinite(self.initial_residual_scale):
-            raise ValueError(f"initial_residual_scale must be finite, got {self.initial_residual_scale}")
+class NoOptions:
+    """What an architecture without options of its own has."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +58,11 @@ class ModelOptions:
             (`models.lean`); None: what autograd keeps.
         spectral: what spectral normalisation divides by: the norm of a kernel as a matrix, as usual, or that of the
             "convolution" itself.
-        deq4ip: DEQ4IP only: see `EquilibriumOptions`.
+        initial: where a reconstruction starts: at the "adjoint", A^T y unless the operator knows better, or at "fbp",
+            its filtered backprojection.
+
+    Options of one architecture alone stand in its file, as `Architecture.Own`, and in a table of its name:
+    `models.Options` has them all.
     """
 
     stages: int = 8
@@ -92,7 +78,7 @@ class ModelOptions:
     checkpoint_layers: int = _later(0)
     kept_share: float | None = _later(None)
     spectral: str = _later("matrix")
-    deq4ip: EquilibriumOptions = field(default_factory=EquilibriumOptions, metadata={"later": True})
+    initial: str = _later("adjoint")
 
     def __post_init__(self) -> None:
         gradient_called(self.gradient)
@@ -110,16 +96,23 @@ class ModelOptions:
             raise ValueError(f"leaky_slope must lie between 0 and 1, got {self.leaky_slope}")
         if self.spectral not in NORMS:
             raise ValueError(f"unknown spectral {self.spectral!r}; known: {', '.join(NORMS)}")
+        if self.initial not in INITIALS:
+            raise ValueError(f"unknown initial {self.initial!r}; known: {', '.join(INITIALS)}")
         for name in ("initial_step", "initial_residual_scale"):
             if not isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
 
-    @property
-    def told(self) -> dict[str, Any]:
-        """The options as plain data, without later ones that say nothing new."""
-        later = [option.name for option in fields(self) if option.metadata.get("later")]
-        silent = [name for name in later if getattr(self, name) == getattr(DEFAULTS, name)]
-        return {name: value for name, value in asdict(self).items() if name not in silent}
+    def told(self, architecture: type[Architecture] | None = None) -> dict[str, Any]:
+        """The options as plain data, without later ones that say nothing new, and those of other architectures."""
+        silent = {each.name for each in fields(self) if each.metadata.get("later") and self._is_default(each)}
+        others = {each.name for each in fields(self) if each.metadata.get("own")}
+        if architecture is not None:
+            others -= {architecture.table()}
+        return {name: value for name, value in asdict(self).items() if name not in silent | others}
+
+    def _is_default(self, option: Field[Any]) -> bool:
+        default = option.default if option.default_factory is MISSING else option.default_factory()
+        return bool(getattr(self, option.name) == default)
 
 
 DEFAULTS = ModelOptions()
@@ -155,8 +148,12 @@ class Architecture(nn.Module):
         counts_frozen_operator: whether table 3 counts the operator's fixed kernel in #Params.
         has_iterates: whether there are iterates before the last, which an auxiliary loss can be of.
         can_checkpoint: whether ``options.checkpoint`` means anything here.
+        lean_already: why there is nothing that any strategy could make again, if so.
+        trains_step: whether `step` is trained.
         has_fixed_points: whether ``options.gradient`` does.
         can_be_lean: whether ``options.kept_share`` does.
+        Own: the dataclass of the options that are this architecture's alone.
+        own: their values.
         step: lambda, the one step size that all stages share, a scalar.
     """
 
@@ -165,24 +162,58 @@ class Architecture(nn.Module):
     counts_frozen_operator: ClassVar[bool] = True
     has_iterates: ClassVar[bool] = True
     can_checkpoint: ClassVar[bool] = False
+    lean_already: ClassVar[str] = ""
+    trains_step: ClassVar[bool] = True
     has_fixed_points: ClassVar[bool] = False
     can_be_lean: ClassVar[bool] = False
+    Own: ClassVar[type[Any]] = NoOptions
 
-    def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
+    def __init__(self, operator: Operator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__()
-        refusal = self.refusal_of(options)
+        refusal = self.refusal_of(options) or self.refusal_for(options, type(operator), lambda: operator.image_shape)
         if refusal is not None:
             raise ValueError(refusal)
         self.operator = operator
         self.options = options
+        self.own = self.own_of(options)
         self.channels: int = operator.image_shape[0]
-        self.step = nn.Parameter(torch.full((), options.initial_step))
+        self.step: Tensor
+        step = torch.full((), options.initial_step)
+        if self.trains_step:
+            self.step = nn.Parameter(step)
+        else:
+            self.register_buffer("step", step, persistent=False)
+
+    @classmethod
+    def table(cls) -> str:
+        """The name of the table that has its own options: [model.TABLE]."""
+        return cls.name.lower().replace("-", "_")
+
+    @classmethod
+    def own_of(cls, options: ModelOptions) -> Any:
+        """Its own options among all: an `Own`."""
+        return getattr(options, cls.table(), None) or cls.Own()
+
+    @classmethod
+    def refusal_for(
+        cls, options: ModelOptions, operator: type[Operator], image_shape: Callable[[], Sequence[int]]
+    ) -> str | None:
+        """Why it does not reconstruct images of this shape, (C, H, W), from such an operator; None if it does.
+
+        The sentence says what to choose. The shape is asked for where it matters alone.
+        """
+        if options.initial == "fbp" and not hasattr(operator, "filtered_backprojection"):
+            return f"{operator.__name__} has no filtered backprojection to start from; choose initial = 'adjoint'"
+        return None
 
     @classmethod
     def refusal_of(cls, options: ModelOptions) -> str | None:
         """Why such options make no network, and what to choose; None if they do."""
         if options.checkpoint and not cls.can_checkpoint:
-            return f"{cls.name} has no stages to checkpoint; choose gradient='recomputed' instead"
+            instead = (
+                f"{cls.lean_already}; leave it out" if cls.lean_already else "choose gradient='recomputed' instead"
+            )
+            return f"{cls.name} has no stages to checkpoint; {instead}"
         if options.kept_share is not None and not cls.can_be_lean:
             return f"{cls.name} has no layers whose outputs can be made again; leave kept_share out"
         if options.kept_share is not None and cls.has_fixed_points and options.gradient in ("one-graph", "two-graph"):
@@ -201,10 +232,21 @@ class Architecture(nn.Module):
         """What the proximal network makes of a noisy image, (B, C, H, W), if it may be trained for that beforehand."""
         return None
 
+    def initial_estimate(self, measurement: Tensor) -> Tensor:
+        """The image from which the reconstruction starts, (B, *operator.measurement_shape) -> (B, C, H, W)."""
+        if self.options.initial == "fbp":
+            with full_precision(measurement):
+                image: Tensor = cast("Any", self.operator).filtered_backprojection(measurement)
+                return image
+        return self.operator.initial_estimate(measurement)
+
     def gradient_step(self, x: Tensor, y: Tensor, step: Tensor) -> Tensor:
-        """The step d = x + lambda A^T (y - A x) of section 3: x and d of shape (B, C, H, W), `step` a scalar."""
+        """The step d = x + lambda A^T (y - A x) of section 3: x and d of shape (B, C, H, W), `step` a scalar.
+
+        Where A is not linear, A^T is that of its Jacobian at x.
+        """
         with full_precision(x):
-            return torch.addcmul(x, step, self.operator.adjoint(y - self.operator(x)))
+            return torch.addcmul(x, step, self.operator.descent(x, y))
 
     @property
     def trainable_parameters(self) -> int:

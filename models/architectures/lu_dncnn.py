@@ -10,7 +10,7 @@ from ..dncnn import DnCNN
 from .base import DEFAULTS, Architecture, ModelOptions, Reconstruction
 
 if TYPE_CHECKING:
-    from bench.operators.base import LinearOperator
+    from bench.operators.base import Operator
 
 
 class LUDnCNN(Architecture):
@@ -24,14 +24,14 @@ class LUDnCNN(Architecture):
     can_checkpoint = True
     can_be_lean = True
 
-    def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
+    def __init__(self, operator: Operator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__(operator, options)
         self.denoiser = DnCNN(self.channels, inplace=options.inplace, residual_scale=options.initial_residual_scale)
 
     def forward(self, measurement: Tensor, *, all_iterates: bool = False) -> Reconstruction:
         """Reconstruct from `measurement`, shape (B, *operator.measurement_shape)."""
         weights = self.denoiser.weights()
-        x = self.operator.initial_estimate(measurement)
+        x = self.initial_estimate(measurement)
         iterates: list[Tensor] = []
         for _ in range(self.options.stages):
             d = self.gradient_step(x, measurement, self.step)

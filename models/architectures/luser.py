@@ -15,7 +15,7 @@ from ..luser_block import LuserBlock
 from .base import DEFAULTS, Architecture, ModelOptions, Reconstruction
 
 if TYPE_CHECKING:
-    from bench.operators.base import LinearOperator
+    from bench.operators.base import Operator
 
 
 class _LUSER(Architecture):
@@ -25,7 +25,7 @@ class _LUSER(Architecture):
     has_fixed_points = True
     can_be_lean = True
 
-    def __init__(self, operator: LinearOperator, options: ModelOptions = DEFAULTS) -> None:
+    def __init__(self, operator: Operator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__(operator, options)
         block = partial(
             LuserBlock,
@@ -43,7 +43,7 @@ class _LUSER(Architecture):
     def forward(self, measurement: Tensor, *, all_iterates: bool = False) -> Reconstruction:
         """Reconstruct from `measurement`, shape (B, *operator.measurement_shape)."""
         blocks = [(block, block.weights()) for block in self.blocks]
-        x = self.operator.initial_estimate(measurement)
+        x = self.initial_estimate(measurement)
         iterates: list[Tensor] = []
         solves: list[SolveStatistics] = []
         for k in range(self.options.stages):

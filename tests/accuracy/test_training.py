@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from small_networks import small
 
 from bench import config, models
 from bench.accuracy import splits as splits_of
@@ -45,7 +46,7 @@ def splits():
 def trainer(folder, splits, architecture="LUSER-SW", seed=0, learning_rate=1e-3, **options):
     solver = replace(DEFAULT.model.solver, max_evaluations=4)
     training = DEFAULT.training.model_copy(update={"learning_rate": learning_rate, "clip_gradient_norm": 1.0})
-    workload = Workload(architecture, replace(DEFAULT.model, stages=2, solver=solver), TASK, training)
+    workload = Workload(architecture, replace(small(DEFAULT.model), stages=2, solver=solver), TASK, training)
     checkpoint = Checkpoint(folder / "one.pt", {"architecture": architecture, "seed": seed})
     return Trainer(workload, OPTIONS.model_copy(update=options), splits, seed, CPU, checkpoint)
 

@@ -54,6 +54,12 @@ STEPS |= {
     "lstm_in_double": partial(of_layer, kind=nn.LSTM, dtype=torch.float64),
     "lstm_without_bias": partial(of_layer, kind=nn.LSTM, bias=False),
     "lstm_under_autocast": partial(of_layer, kind=nn.LSTM, autocast=True, num_layers=2, dropout=0.1),
+    "lstm_in_bfloat16": partial(of_layer, kind=nn.LSTM, dtype=torch.bfloat16),
+    "gru_both_ways_without_bias": partial(of_layer, kind=nn.GRU, bias=False, bidirectional=True, batch_first=True),
+    "rnn_of_relu_in_bfloat16": partial(
+        of_layer, kind=nn.RNN, nonlinearity="relu", num_layers=2, dtype=torch.bfloat16, batch_first=True
+    ),
+    "lstm_projected_under_autocast": partial(of_layer, kind=nn.LSTM, autocast=True, proj_size=48),
     "gru_under_autocast": partial(of_layer, kind=nn.GRU, autocast=True, width=256, length=100),
 }
 
@@ -87,5 +93,45 @@ def lstm_language_model(batch, device):
         nn.functional.cross_entropy(told.flatten(0, 1), text[1:].flatten()).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 0.25)
         optimizer.step()
+
+    return step
+
+
+@of
+def gru_from_learned_states(batch, device):
+    """Begins with states that are learned, and ends in a loss of the last ones alone."""
+    net = nn.GRU(IN, WIDTH, 2, batch_first=True).to(device)
+    first = nn.Parameter(torch.zeros(2, 1, WIDTH, device=device))
+
+    def step():
+        net.zero_grad()
+        first.grad = None
+        x = torch.rand(batch, LENGTH, IN, device=device, requires_grad=True)
+        net(x, first.expand(-1, batch, -1).contiguous())[1].square().mean().backward()
+
+    return step
+
+
+@of
+def lstm_seeded_in_each_step(batch, device):
+    """After a seed the random states of dropout are made anew."""
+    net = nn.LSTM(IN, WIDTH, 2, dropout=0.5).to(device)
+
+    def step():
+        net.zero_grad()
+        torch.manual_seed(0)
+        net(torch.rand(LENGTH, batch, IN, device=device))[1][1].sum().backward()
+
+    return step
+
+
+@of
+def frozen_lstm(batch, device):
+    """Without gradients of weights: features are learned before it."""
+    before, net = nn.Linear(IN, IN).to(device), nn.LSTM(IN, WIDTH).to(device).requires_grad_(False)
+
+    def step():
+        before.zero_grad()
+        net(before(torch.rand(LENGTH, batch, IN, device=device)))[0].square().mean().backward()
 
     return step

@@ -188,7 +188,7 @@ def test_help_needs_no_torch(bench):
         ),
         (
             ("--stages", "timing", "--preset", "tiniest"),
-            "unknown preset 'tiniest': known are auto, paper, demo, evening, tiny",
+            "unknown preset 'tiniest': known are auto, paper, demo, evening, systems, tiny",
         ),
         (("--config", "nowhere.toml"), "no configuration file at nowhere.toml"),
         (("--config", "not.toml"), "not.toml is not TOML"),
@@ -397,3 +397,19 @@ def test_list_keeps_names_and_numbers_whole(bench, terminal, arguments, columns)
     text = terminal(columns, *arguments)
     assert text.split() == plain.split()
     assert max(map(len, text.splitlines())) <= columns
+
+
+def test_a_preset_may_say_which_cells_there_are(bench, tmp_path):
+    """In every stage, memory too; options of the command come last, and other sections change no sizes of memory."""
+    (tmp_path / "own.toml").write_text(
+        '[preset.mine.suite]\narchitectures = ["i-RIM"]\ntasks = ["blur"]\nstages = ["memory"]\n'
+        "[preset.mine.model]\nstages = 2\n"
+        '[task.blur]\noperator = "GaussianBlur"\noptions = { image_shape = [2, 16, 16] }\n'
+    )
+    run = ("run", "--config", "own.toml", "--preset", "mine", "--gpu-cap", "8GB")
+    assert bench(*run).returncode == 0
+    (record,) = (tmp_path / "results/runs/records").glob("*.json")
+    assert record.name.startswith("blur--i-RIM--memory")
+    assert json.loads(record.read_text())["settings"]["model"]["stages"] == 8
+    assert bench(*run, "--architecture", "LU-DnCNN").returncode == 0
+    assert len(list((tmp_path / "results/runs/records").glob("blur--LU-DnCNN--memory*.json"))) == 1

@@ -142,6 +142,17 @@ def test_where_nothing_fits(run):
     assert "500.5MiB: batch 1 does not fit; it takes 2.00 MiB of 512.00 KiB" in result.stdout
 
 
+def test_the_answer_as_a_page(run, tmp_path):
+    answer = answer_of(run("train.py:two_parts", "--gpu-cap", "8GB", "--json", "--page", "answer.html"))
+    text = (tmp_path / "answer.html").read_text()
+    assert f"Largest batch: 8GB {answer['cards'][0]['largest_batch']:,}<" in text
+    assert "<title>bench fit · train.py:two_parts</title>" in text
+    assert "train.py:13" in text and "<script" not in text and "Engine: simulated" in text
+    again = run("train.py:two_parts", "--page", "answer.html")
+    assert (again.returncode, again.stderr.count("give --force")) == (2, 1)
+    assert run("train.py:two_parts", "--page", "answer.txt").returncode == 2
+
+
 def test_a_module_of_the_working_folder(run, tmp_path):
     (tmp_path / "somebodys_package").mkdir()
     (tmp_path / "somebodys_package" / "steps.py").write_text(TRAIN)

@@ -54,6 +54,35 @@ def test_a_narrow_terminal_keeps_the_newest(terminal, sets, columns):
     assert "2026-10" in text and "RTX 3080" in text and "LUSER-SW" in text
 
 
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_a_picture_has_a_line_for_each_number(bench, sets, tmp_path, suffix):
+    done = bench("history", *sets, "--picture", f"a.{suffix}")
+    assert (done.returncode, done.stderr) == (0, "")
+    picture = (tmp_path / f"a.{suffix}").read_bytes()
+    if suffix == "svg":
+        text = picture.decode()
+        assert "LUSER-SW on ct: largest batch (8GB), from 5 to 4" in text
+        assert "largest batch (RTX 3080), from 12 to 12" in text
+    again = bench("history", *sets, "--picture", f"a.{suffix}")
+    assert (again.returncode, again.stderr.count("give --force")) == (2, 1)
+
+
+def test_sets_without_numbers_have_no_picture(bench, tmp_path):
+    quantities = (Quantity(name="parameters", value=7),)
+    cell = Measured(stage="memory", quantities=quantities, task="ct", architecture="LUSER-SW", conditions={})
+    (tmp_path / "set.json").write_text(baseline.text((cell,)))
+    done = bench("history", "set.json", "--picture", "a.png")
+    assert done.returncode == 2
+    assert "no number that a history shows" in done.stderr
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_a_picture_of_no_format_is_refused_before_the_work(bench, sets):
+    done = bench("history", *sets, "--picture", "a.gif")
+    assert done.returncode == 2
+    assert "a.gif, expected a name that ends with .png, .svg, .pdf" in done.stderr
+
+
 def test_bencher_has_the_bounds(bench, sets):
     assert json.loads(bench("history", *sets, "--format", "bencher").stdout) == {
         "ct / LUSER-SW / 8GB": {"largest-batch": {"value": 4, "lower_value": 4, "upper_value": 6}},

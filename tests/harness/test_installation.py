@@ -1,5 +1,6 @@
 """One importable name of ours: a user's own `models` and `operators` go on working beside bench."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import users_plugin
 
 ROOT = Path(__file__).parents[2]
 THEIRS = {"models/__init__.py": "whose = 'theirs'\n", "operators.py": "whose = 'theirs'\n"}
@@ -150,6 +152,14 @@ def test_users_packages_on_pythonpath(environment, project):
     (project / "test_step.py").write_text(STEP)
     printed = environment.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_step.py", cwd=project)
     assert "1 passed" in printed
+
+
+def test_a_users_architecture_operator_and_card(environment, tmp_path):
+    users_plugin.write(tmp_path, "mine")
+    (record,) = json.loads(environment.run("bench", "run", "--json", "--jobs", "1", cwd=tmp_path))
+    assert (record["architecture"], record["settings"]["task"]["operator"]) == ("Step of mine", "Half_mine")
+    assert record["parameters"]["trainable"] == 16 * 9 + 16 + 1
+    assert [card["card"] for card in record["memory"]["cards"]] == ["Card of mine"]
 
 
 def test_users_packages_by_a_pth_file(environment, project):

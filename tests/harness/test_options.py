@@ -4,7 +4,7 @@ import pytest
 
 RUN, TRAIN = ("run",), ("train", "--architecture", "LUSER-SW", "--task", "blur")
 EXPLAIN = ("explain", "--architecture", "LUSER-SW", "--task", "blur")
-ARCHITECTURES = "known are LU-DnCNN, DEQ4IP, LUSER-SW, LUSER-DW"
+ARCHITECTURES = "known are LU-DnCNN, DEQ4IP, LUSER-SW, LUSER-DW, i-RIM, MDEQ, HUMUS-Net"
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,10 @@ ARCHITECTURES = "known are LU-DnCNN, DEQ4IP, LUSER-SW, LUSER-DW"
         ),
         ((*RUN, "--task", "a\udcff"), "--task: got ['a\\udcff'], expected text in UTF-8"),
         ((*RUN, "--engine", "abacus"), "--engine: got 'abacus', expected 'simulated', 'cuda' or 'virtual'"),
-        ((*RUN, "--preset", "nope"), "--preset: unknown preset 'nope': known are auto, paper, demo, evening, tiny"),
+        (
+            (*RUN, "--preset", "nope"),
+            "--preset: unknown preset 'nope': known are auto, paper, demo, evening, systems, tiny",
+        ),
         ((*RUN, "--architecture", "deq4ip,luser"), f"--architecture: unknown architecture 'luser': {ARCHITECTURES}"),
         (
             (*RUN, "--stages", "x", "--architecture", "y"),
@@ -74,7 +77,8 @@ ARCHITECTURES = "known are LU-DnCNN, DEQ4IP, LUSER-SW, LUSER-DW"
         ),
         (
             (*TRAIN, "--data", "nope"),
-            "--data: unknown data set 'nope': known are photographs, ct-phantoms, mri-phantoms, CelebA, LoDoPaB-CT, "
+            "--data: unknown data set 'nope': known are photographs, ct-phantoms, mri-phantoms, layered-ground, "
+            "attractor, CelebA, LoDoPaB-CT, "
             "fastMRI, fetched-photographs, fetched-ct, fetched-mri",
         ),
         ((*TRAIN, "--data", "ct-phantoms"), "--data: ct-phantoms has images of 1 channel, and GaussianBlur takes 3"),

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from small_networks import small
 
 from bench import models
 from bench.cells import suite
@@ -36,7 +37,7 @@ def cell(tmp_path):
     def cell(architecture, batch=2, card="8GB", **solver):
         config = load(tmp_path / "small.toml", {"timing": OPTIONS.model_dump() | {"batch": batch}})
         solver = replace(config.model.solver, **{"max_evaluations": EVALUATIONS, "tolerance": 0.0} | solver)
-        model = replace(config.model, stages=STAGES, solver=solver)
+        model = replace(small(config.model), stages=STAGES, solver=solver)
         config = config.model_copy(update={"model": model})
         (result,) = suite.cells(config, [architecture], ["small"], stage="timing", cards=[card_of_capacity(card)])
         return result
@@ -54,8 +55,10 @@ def measured(cell, tmp_path):
 # backward takes A^T of every A and A of every A^T, but for stage 1, whose input is the measurement and trains nothing.
 # DEQ4IP: one gradient step per evaluation and one at the fixed point; one of each per evaluation of the backward solve,
 # and at the end what reaches the step size through the graph at the fixed point, whose input is detached.
+# i-RIM: backward takes each gradient away again, and A^T A of its own gradient.
 UNROLLED = {"evaluation": (STAGES, STAGES), "training": (2 * STAGES - 1, 2 * STAGES - 1)}
 EXPECTED = {"LU-DnCNN": UNROLLED, "LUSER-SW": UNROLLED, "LUSER-DW": UNROLLED}
+EXPECTED["i-RIM"] = {"evaluation": (STAGES, STAGES), "training": (3 * STAGES, 3 * STAGES)}
 
 
 @pytest.mark.parametrize("architecture", models.names())
@@ -77,7 +80,7 @@ def test_a_step_is_counted_to_the_call(cell, tmp_path, architecture):
         assert calls["training"][0] == calls["training"][1] >= 2 * EVALUATIONS + 1
     elif architecture in EXPECTED:
         assert calls == EXPECTED[architecture]
-    if architecture == "LU-DnCNN":
+    if not models.get(architecture).has_fixed_points:
         assert found.solver_evaluations is found.backward_evaluations is None
     else:
         assert (found.solver_evaluations, found.backward_evaluations) == (EVALUATIONS, EVALUATIONS)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench import config, models
+from bench import config
 from bench.cells import suite
 from bench.config import load
 from bench.errors import StorageError
@@ -122,7 +122,7 @@ def test_every_architecture_on_every_task_beside_the_classical_methods(bench, fo
 
 
 def config_architectures():
-    return sorted(models.names(), key=lambda name: models.get(name).table_column)
+    return list(config.load(config.default_path()).suite.architectures)
 
 
 def test_train_shares_everything_with_the_stage(bench, folder):

@@ -5,6 +5,7 @@ from itertools import accumulate
 
 import pytest
 import torch
+from small_networks import small
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import config, models
@@ -22,8 +23,8 @@ TASKS = {
 META, CPU = torch.device("meta"), torch.device("cpu")
 
 
-def small(architecture, task, **options):
-    model = replace(DEFAULT.model, stages=2, **options)
+def workload_of(architecture, task, **options):
+    model = replace(small(DEFAULT.model), stages=2, **options)
     return Workload(architecture, model, TASKS[task], DEFAULT.training)
 
 
@@ -88,28 +89,28 @@ def test_every_operator_of_the_paper_is_here():
 @pytest.mark.parametrize("architecture", models.names())
 @pytest.mark.parametrize("task", TASKS)
 def test_recording_equals_a_real_run(architecture, task):
-    assert_same(small(architecture, task).with_evaluations(7, 7))
+    assert_same(workload_of(architecture, task).with_evaluations(7, 7))
 
 
 @pytest.mark.parametrize("gradient", ["two-graph", "recomputed", "jacobian-free"])
 @pytest.mark.parametrize("architecture", ["DEQ4IP", "LUSER-SW"])
 def test_recording_equals_a_real_run_for_every_gradient(architecture, gradient):
-    assert_same(small(architecture, "deblurring", gradient=gradient).with_evaluations(6, 6))
+    assert_same(workload_of(architecture, "deblurring", gradient=gradient).with_evaluations(6, 6))
 
 
 def test_recording_equals_a_real_run_with_checkpoints():
-    assert_same(small("LU-DnCNN", "mri", checkpoint=True))
+    assert_same(workload_of("LU-DnCNN", "mri", checkpoint=True))
 
 
 @pytest.mark.parametrize("architecture", ["LU-DnCNN", "LUSER-DW"])
 def test_recording_equals_a_real_run_with_the_auxiliary_loss(architecture):
-    workload = small(architecture, "deblurring").with_evaluations(6, 6)
+    workload = workload_of(architecture, "deblurring").with_evaluations(6, 6)
     assert_same(replace(workload, training=workload.training.model_copy(update={"loss": "auxiliary"})))
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_recording_equals_a_real_run_at_other_batches(batch):
-    assert_same(small("LUSER-SW", "ct").with_evaluations(6, 6), batch)
+    assert_same(workload_of("LUSER-SW", "ct").with_evaluations(6, 6), batch)
 
 
 @pytest.mark.parametrize(

@@ -280,19 +280,6 @@ def test_files_are_loaded_where_the_program_says(tmp_path):
     assert told == ("cuda:0", 4, [1.0, 1.0, 1.0])
 
 
-@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
-def test_recurrent_layers_are_said(layer):
-    def make_step(batch, device):
-        net = layer(8, 16).to(device)
-        return lambda: net(torch.zeros(5, batch, 8, device=device))[0].sum().backward()
-
-    with (
-        on_cuda(),
-        pytest.warns(NotRecordedWarning, match=r"nn\.RNN is recorded cell by cell: on a card cuDNN runs it"),
-    ):
-        events_of(make_step, 2, 1)
-
-
 @pytest.mark.parametrize("pinned", [False, True])
 def test_what_is_saved_on_the_host_leaves_the_card(pinned):
     """The virtual card does the same, event for event. Were all five results kept, there would be ten at a time."""

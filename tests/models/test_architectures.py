@@ -1,15 +1,18 @@
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from small_networks import small
 from toys import LiveBytes, Ops, difference
 
 from bench import models
 from bench.models import spectral
 from bench.models.anderson import SolverOptions
 from bench.models.architectures.base import ModelOptions
+from bench.models.architectures.deq4ip import EquilibriumOptions as DEQ4IPOptions
 from bench.models.dncnn import DnCNN
 from bench.models.implicit import GRADIENTS
 from bench.models.layers import BatchNorm
@@ -36,7 +39,7 @@ FIXED_POINTS = ["DEQ4IP", "LUSER-SW", "LUSER-DW"]
 def build(name, options=QUICK, task="deblurring", **kw):
     torch.manual_seed(0)
     operator = TASKS[task](**kw)
-    model = models.get(name)(operator, options)
+    model = models.get(name)(operator, small(options))
     return model.to(**kw) if "dtype" in kw else model
 
 
@@ -58,7 +61,7 @@ def test_the_defaults_are_those_of_the_published_baseline():
     """What the paper leaves open decides every number there."""
     cells = json.loads((ROOT / "results" / "baseline.json").read_text(encoding="utf-8"))["cells"]
     assert cells
-    assert all(cell["conditions"]["model"] == ModelOptions().told for cell in cells)
+    assert all(cell["conditions"]["model"] == ModelOptions().told() for cell in cells)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -78,7 +81,7 @@ def test_training_lowers_the_loss(name, task):
     x, y = measure(model)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
     losses = []
-    for _ in range(10):
+    for _ in range(10 if name in PAPER["ct"] else 60):
         optimiser.zero_grad()
         loss = (model(y).image - x).square().mean()
         loss.backward()
@@ -95,8 +98,10 @@ def test_fixed_points_are_found_from_the_start(name):
         assert all((solve.residuals <= 1e-3).all() for solve in model(y).solves)
 
 
+# Without data, PyTorch's convolution forgets channels that lie last, as a transformer leaves them; recordings do not:
+# tests/harness/test_workload.py.
 @pytest.mark.parametrize("gradient", GRADIENTS)
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", [name for name in models.names() if name != "HUMUS-Net"])
 def test_same_operations_on_the_meta_device(name, gradient):
     recorded = []
     for device in ("cpu", "meta"):
@@ -377,3 +382,33 @@ def test_running_averages_move_by_a_tenth_at_the_solution():
         means.append(torch.cat([each.clone() for name, each in model.named_buffers() if name.endswith("running_mean")]))
     assert means[0].abs().max() > 1e-3
     torch.testing.assert_close(means[1], 1.9 * means[0], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["LU-DnCNN", "DEQ4IP", "LUSER-SW"])
+def test_fbp_is_where_a_reconstruction_starts_if_asked(name, monkeypatch):
+    model = build(name, replace(QUICK, initial="fbp"), "ct", dtype=torch.float64).eval()
+    _, y = measure(model)
+    start = model.initial_estimate(y)
+    assert torch.equal(start, model.operator.filtered_backprojection(y))
+    assert (start - model.operator.adjoint(y)).norm() > 0.1 * start.norm()
+    by_fbp = model(y).image
+    monkeypatch.setattr(model.operator, "initial_estimate", lambda y: pytest.fail("it started at the adjoint"))
+    assert torch.equal(model(y).image, by_fbp)
+    monkeypatch.undo()
+    assert (by_fbp - build(name, QUICK, "ct", dtype=torch.float64).eval()(y).image).norm() > 1e-6
+
+
+@pytest.mark.parametrize("task", ["deblurring", "mri"])
+def test_fbp_is_refused_where_there_is_none(task):
+    operator = {"deblurring": "GaussianBlur", "mri": "MRI"}[task]
+    sentence = f"{operator} has no filtered backprojection to start from; choose initial = 'adjoint'"
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        build("LUSER-SW", replace(QUICK, initial="fbp"), task)
+
+
+def test_an_architectures_own_options_decide_its_cells_alone():
+    own = replace(models.Options(), deq4ip=DEQ4IPOptions(anchor=0.5))
+    assert own.told(models.get("DEQ4IP"))["deq4ip"]["anchor"] == 0.5
+    assert own.told(models.get("LUSER-SW")) == ModelOptions().told()
+    assert models.get("DEQ4IP").own_of(ModelOptions()) == DEQ4IPOptions()
+    assert pickle.loads(pickle.dumps(own)) == own

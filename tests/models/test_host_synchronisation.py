@@ -6,6 +6,7 @@ device there are no values at all: a step that runs there has asked for none, wh
 
 import pytest
 import torch
+from small_networks import small
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -54,7 +55,7 @@ def step_of(name, task, options, device):
     torch.manual_seed(0)
     operator = TASKS[task](device)
     with torch.device(device):
-        model = models.get(name)(operator, options)
+        model = models.get(name)(operator, small(options))
     images = torch.rand(2, *operator.image_shape, device=device)
     measurements = torch.rand(2, *operator.measurement_shape, device=device)
 

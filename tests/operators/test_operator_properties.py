@@ -1,4 +1,4 @@
-"""What must hold for every operator: one matrix, properties by cases."""
+"""What must hold for every linear operator: one matrix, properties by cases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench import operators
 from bench.operators.base import LinearOperator
 
-# At least one small case per registered operator.
+LINEAR = [name for name in operators.names() if issubclass(operators.get(name), LinearOperator)]
+
+# At least one small case per registered operator that is linear; test_nonlinear.py has the others.
 CASES = {
     "GaussianBlur": {"image_shape": (3, 6, 5), "kernel_size": 5},
     "GaussianBlur, one channel": {"image_shape": (1, 6, 7), "kernel_size": 3, "variance": 0.5},
@@ -20,7 +22,7 @@ CASES = {
     "Radon, two channels": {"image_size": 5, "detectors": 8, "angles": 6, "channels": 2},
     "Radon, odd number of angles": {"image_size": 6, "detectors": 9, "angles": 7, "normalize": False},
 }
-CASES |= {name: {} for name in operators.names() if name not in {case.split(",")[0] for case in CASES}}
+CASES |= {name: {} for name in LINEAR if name not in {case.split(",")[0] for case in CASES}}
 
 
 def build(case: str, dtype: torch.dtype = torch.float64, device: str = "cpu") -> LinearOperator:
@@ -52,7 +54,7 @@ def directions(operator: LinearOperator) -> list[tuple]:
 
 
 def test_every_registered_operator_is_in_the_matrix():
-    assert {case.split(",")[0] for case in CASES} == set(operators.names())
+    assert {case.split(",")[0] for case in CASES} == set(LINEAR)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
@@ -67,6 +69,12 @@ def test_adjoint_is_the_transposed_matrix(operator):
     A = dense(operator)
     y = random(operator.measurement_shape)
     torch.testing.assert_close(operator.adjoint(y).flatten(1), y.flatten(1) @ A, rtol=1e-11, atol=1e-12)
+
+
+def test_vjp_and_descent_are_made_of_the_adjoint(operator):
+    x, y = random(operator.image_shape), random(operator.measurement_shape, seed=1)
+    assert torch.equal(operator.vjp(x, y), operator.adjoint(y))
+    assert torch.equal(operator.descent(x, y), operator.adjoint(y - operator(x)))
 
 
 def test_linear(operator):
@@ -153,7 +161,7 @@ def test_constants_are_counted_and_stay_out_of_checkpoints(operator):
 
 
 def test_frozen_parameters_are_those_the_paper_counts():
-    frozen = {name: operators.get(name)(device="meta").frozen_parameters for name in operators.names()}
+    frozen = {name: operators.get(name)(device="meta").frozen_parameters for name in LINEAR}
     assert frozen.items() >= {"GaussianBlur": 243, "MRI": 0, "Radon": 0}.items()
 
 

@@ -8,14 +8,14 @@ import sys
 import pytest
 
 from bench import operators
-from bench.operators.base import LinearOperator
+from bench.operators.base import Operator
 
 
 def test_names_and_classes():
-    assert {"GaussianBlur", "MRI", "Radon"} <= set(operators.names())
+    assert {"GaussianBlur", "Lorenz96", "MRI", "Radon", "Seismic"} <= set(operators.names())
     assert operators.names() == sorted(operators.names())
     for name in operators.names():
-        assert issubclass(operators.get(name), LinearOperator)
+        assert issubclass(operators.get(name), Operator)
         assert operators.get(name).__name__ == name
 
 

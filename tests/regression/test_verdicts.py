@@ -84,7 +84,7 @@ def test_new_and_gone():
 @pytest.mark.parametrize(
     ("before", "after", "reason"),
     [
-        ({"torch": "2.12.0"}, {}, 'torch: "2.12.0", now "2.13.0"'),
+        ({"torch": "2.12.0", "seed": 1}, {"seed": 2}, 'torch: "2.12.0", now "2.13.0", seed: 1, now 2'),
         ({"memory": {"engine": "simulated"}}, {"memory": {"engine": "cuda"}}, 'memory.engine: "simulated", now "cuda"'),
         ({"model": {"stages": 8}}, {"model": {"stages": 4}}, "model.stages: 8, now 4"),
         ({"preset": "demo"}, {}, 'preset: "demo", now not there'),
@@ -99,6 +99,18 @@ def test_new_and_gone():
 def test_other_conditions_are_not_comparable_and_say_which(before, after, reason):
     verdict = only([cell(batch(4), **before)], [cell(batch(4), **after)])
     assert (verdict.outcome, verdict.reason) == (NOT_COMPARABLE, reason)
+
+
+def test_equal_memory_is_compared_across_releases_of_torch_and_they_are_said():
+    releases = 'torch: "2.12.0", now "2.13.0"'
+    numbers = [batch(4), peak(2**30)]
+    same = only([cell(*numbers, torch="2.12.0")], [cell(*numbers)])
+    assert (same.outcome, same.reason, len(same.changes), same.unanswered) == (SAME, releases, 2, False)
+    for other in ([batch(5), peak(2**30)], [batch(4), peak(2**30 + 1)], [batch(4)], [*numbers, seconds(1.0)]):
+        verdict = only([cell(*numbers, torch="2.12.0")], [cell(*other)])
+        assert (verdict.outcome, verdict.reason, verdict.changes) == (NOT_COMPARABLE, releases, ())
+    failed = only([cell(failure="why", torch="2.12.0")], [cell(failure="why")])
+    assert (failed.outcome, failed.reason) == (NOT_COMPARABLE, releases)
 
 
 def test_a_condition_that_is_null_is_as_one_that_is_not_there():

@@ -77,6 +77,16 @@ def test_what_an_architecture_cannot_take(architecture, strategy, message):
     assert message in str(refused.value)
 
 
+@pytest.mark.parametrize("strategy", ["checkpoint", "recomputed", "lean"])
+def test_what_is_lean_already_is_not_sent_from_one_strategy_to_the_next(strategy):
+    with pytest.raises(UsageError) as refused:
+        cells(strategy, architectures=["i-RIM"])
+    assert str(refused.value) == (
+        f"i-RIM cannot be trained with {strategy}: its layers are made again from what they give in any case; "
+        "choose plain"
+    )
+
+
 def test_of_several_architectures_those_that_can_take_it_are_left():
     assert [cell.architecture for cell in cells("plain", "checkpoint")] == [
         *("LU-DnCNN", "LU-DnCNN + checkpoint", "DEQ4IP", "LUSER-SW", "LUSER-DW"),

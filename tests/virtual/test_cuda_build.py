@@ -76,6 +76,53 @@ def graph(batch, device):
 def wrong(batch, device):
     return lambda: torch.ones(2, device=device) + torch.ones(3, device=device)
 
+def samples(count):
+    return torch.zeros(count, 3, 8, 8), torch.zeros(count, dtype=torch.long)
+
+def loader(batch, **options):
+    from torch.utils.data import DataLoader, TensorDataset
+    return DataLoader(TensorDataset(*samples(5 * batch)), batch, num_workers=2, pin_memory=True, **options)
+
+def fed_by(next_batch, device):
+    net = nn.Sequential(nn.Conv2d(3, 4096, 1), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(4096, 10))
+    net.to(device)
+    def step():
+        images, classes = next_batch()
+        assert images.is_pinned() and classes.is_pinned()
+        F.cross_entropy(net(images.to(device, non_blocking=True)), classes.to(device, non_blocking=True)).backward()
+    return step
+
+def of_workers(batch, device):
+    batches = loader(batch)
+    return fed_by(lambda: next(iter(batches)), device)
+
+def of_persistent_workers(batch, device):
+    batches = iter(loader(batch, persistent_workers=True))
+    return fed_by(lambda: next(batches), device)
+
+def of_no_workers(batch, device):
+    batch = [each.pin_memory() for each in samples(batch)]
+    return fed_by(lambda: batch, device)
+
+def distributed(batch, device):
+    from torch import distributed
+    distributed.init_process_group("nccl", store=distributed.HashStore(), rank=0, world_size=1)
+    net = nn.Sequential(*(layer for _ in range(4) for layer in (nn.Linear(1024, 1024), nn.GELU()))).to("cuda")
+    net = nn.parallel.DistributedDataParallel(net, device_ids=[0])
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4)
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        net(torch.randn(batch, 64, 1024, device="cuda")).square().mean().backward()
+        optimizer.step()
+        distributed.all_reduce(torch.zeros(2**18, device="cuda"))
+        distributed.barrier()
+    return step
+
+def of_two_ranks(batch, device):
+    from torch import distributed
+    store = distributed.HashStore()
+    distributed.init_process_group("nccl", store=store, rank=0, world_size=2, device_id=torch.device("cuda:0"))
+
 def by_length(batch, device):
     def step():
         lengths = torch.full((batch,), 5, device=device)
@@ -205,15 +252,21 @@ NOT_KNOWN = ", which the virtual card does not know: use --engine simulated"
 ZEROS = "; the step uses values of the card before, which has none: they are zeros, and selections empty"
 
 
-@pytest.mark.parametrize(
-    ("step", "says", "line", "ends"),
-    [
-        ("graph", "the step calls cudaStreamBeginCapture", "with torch.cuda.graph", NOT_KNOWN),
-        ("wrong", "RuntimeError: The size of tensor a (2) must match the size of tensor b (3)", "torch.ones(2", ")"),
-        ("by_length", "RuntimeError: max(): Expected reduction dim to be specified", "torch.ones(batch, int", ZEROS),
-    ],
-)
-def test_what_cannot_be_is_said_by_name_and_line(asked, step, says, line, ends):
+WHAT_CANNOT_BE = {
+    "graph": ("the step calls cudaStreamBeginCapture (", "with torch.cuda.graph", NOT_KNOWN),
+    "of_two_ranks": (
+        "the step calls ncclCommInitRankConfig of several ranks (",
+        'distributed.init_process_group("nccl", store=store',
+        NOT_KNOWN,
+    ),
+    "wrong": ("RuntimeError: The size of tensor a (2) must match the size of tensor b (3)", "torch.ones(2", ")"),
+    "by_length": ("RuntimeError: max(): Expected reduction dim to be specified", "torch.ones(batch, int", ZEROS),
+}
+
+
+@pytest.mark.parametrize("step", WHAT_CANNOT_BE)
+def test_what_cannot_be_is_said_by_name_and_line(asked, step):
+    says, line, ends = WHAT_CANNOT_BE[step]
     answer = asked(f"""
         try:
             VirtualEngine(steps.{step}, CARDS["RTX 3080"]).probe(1)
@@ -221,8 +274,19 @@ def test_what_cannot_be_is_said_by_name_and_line(asked, step, says, line, ends):
             answer = str(error)
     """)
     assert answer.startswith(f"the probe of batch 1 under RTX 3080 failed: {says}")
-    assert f" (at steps.py:{line_of(line)}, in " in answer
+    assert f"(steps.py:{line_of(line)}, in " in answer
     assert answer.endswith(ends)
+
+
+@pytest.mark.parametrize("step", WHAT_CANNOT_BE)
+def test_the_command_says_it_too(tmp_path, step):
+    """In one line, but for PyTorch's own warnings, with exit code 2; no recording knows the values of `randint`."""
+    (tmp_path / "steps.py").write_text(STEPS.replace("torch.full((batch,), 5,", "torch.randint(1, 5, (batch,),"))
+    says, line, ends = WHAT_CANNOT_BE[step]
+    done = run(tmp_path, f"fit steps.py:{step} --engine virtual --gpu 'RTX 3080' --batch 1")
+    assert (done.returncode, done.stdout) == (2, "")
+    (said,) = (line for line in done.stderr.splitlines() if not line.startswith("[W"))
+    assert says in said and f"(steps.py:{line_of(line)}, in " in said and said.endswith(ends)
 
 
 def test_a_gpu_is_neither_seen_nor_hidden(asked):
@@ -291,7 +355,8 @@ def test_the_card_answers_what_is_kept(asked, kind):
         from bench.virtual.goldens import read, same
         from tools.virtual_goldens.kinds import KINDS
         from tools.virtual_goldens.steps import made
-        answer = same(read(Path({str(path)!r})), made(KINDS[{kind!r}]))
+        kept = read(Path({str(path)!r}))
+        answer = same(kept, made(KINDS[{kind!r}], kept))
     """)
     assert answer
 
@@ -309,6 +374,31 @@ def run(tmp_path, command):
 
 
 CELL = "--engine virtual --gpu 'RTX 3080' --architecture LU-DnCNN --task deblurring"
+
+
+@pytest.mark.parametrize("step", ["of_workers", "of_persistent_workers"])
+def test_batches_of_worker_processes_in_pinned_memory(tmp_path, step):
+    """A step whose batches come from a DataLoader takes what it takes with batches made beforehand."""
+    (tmp_path / "steps.py").write_text(STEPS)
+    answers = []
+    for name in (step, "of_no_workers"):
+        done = run(tmp_path, f"fit steps.py:{name} --engine virtual --gpu-cap 1GB --json")
+        assert done.returncode == 0, done.stderr
+        answers.append(json.loads(done.stdout))
+    assert [answer.pop("step") for answer in answers] == [f"steps.py:{step}", "steps.py:of_no_workers"]
+    (told,) = answers[0]["cards"]
+    assert answers[0]["engine"] == "virtual" and 100 < told["largest_batch"] < 1000
+    assert answers[0]["cards"] == answers[1]["cards"]
+
+
+def test_distributed_data_parallel_in_one_process(asked):
+    """NCCL's own process group of one rank; the recording of its buckets has these bytes (tests/memory)."""
+    answer = asked("""
+        engine = VirtualEngine(steps.distributed, CARDS["RTX 3080"])
+        probe = engine.probe(100)
+        answer = [probe.fits, probe.peak_allocated_bytes, probe.peak_reserved_bytes]
+    """)
+    assert answer == [True, 453_329_920, 497_025_024]
 
 
 def test_validation_on_the_card(tmp_path):

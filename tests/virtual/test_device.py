@@ -18,7 +18,6 @@ from bench.memory.trace import Workspace
 from bench.units import GiB, MiB
 from bench.virtual import NoVirtualCardError, VirtualDevice, VirtualEngine, VirtualMeasurement, device
 from bench.virtual.figures import figures, kernels_of
-from bench.virtual.library import require_virtual_card
 
 CARD = CARDS["RTX 3080"]
 
@@ -185,54 +184,6 @@ def test_a_bare_capacity_has_a_stated_cards_kernels():
 def test_a_card_without_known_properties_is_one_sentence():
     with pytest.raises(NoVirtualCardError, match="the virtual engine does not know RTX 9999's properties"):
         figures(Card("RTX 9999", GiB, MiB, (8, 6), 10, "made up"))
-
-
-@pytest.mark.parametrize(
-    ("system", "machine", "cuda", "says"),
-    [
-        ("Darwin", "arm64", None, "the virtual engine needs Linux on x86_64, this is Darwin on arm64: use"),
-        ("Linux", "aarch64", "13.0", "the virtual engine needs Linux on x86_64, this is Linux on aarch64: use"),
-        (
-            "Linux",
-            "x86_64",
-            None,
-            "the virtual engine needs a CUDA build of PyTorch, but .* is built without CUDA: pip",
-        ),
-        (
-            "Linux",
-            "x86_64",
-            "12.8",
-            "the virtual engine knows builds of PyTorch for CUDA 13, but .* is for CUDA 12.8: ",
-        ),
-    ],
-)
-def test_where_there_can_be_none_is_one_sentence(monkeypatch, system, machine, cuda, says):
-    monkeypatch.setattr("platform.system", lambda: system)
-    monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr(torch.version, "cuda", cuda)
-    with pytest.raises(NoVirtualCardError, match=says):
-        require_virtual_card()
-
-
-@pytest.mark.parametrize(
-    ("command", "or_else"),
-    [
-        (("run", "--engine", "virtual"), ", or use --engine simulated"),
-        (("validate", "--engine", "virtual"), ""),
-        (("explain", "--engine", "virtual", "--architecture", "DEQ4IP", "--task", "ct"), ", or use --engine simulated"),
-    ],
-)
-def test_the_commands_say_it_too(bench, monkeypatch, tmp_path, command, or_else):
-    monkeypatch.setattr(torch.version, "cuda", None)
-    monkeypatch.setattr("platform.system", lambda: "Linux")
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    result = bench(*command, "--gpu", "RTX 3080")
-    assert result.returncode == 2 and result.stdout == ""
-    assert result.stderr == (
-        f"bench: the virtual engine needs a CUDA build of PyTorch, but {torch.__version__} is built without CUDA: "
-        f"pip install torch from PyPI in an environment of its own{or_else}\n"
-    )
-    assert not (tmp_path / "results").exists()
 
 
 def test_records_say_engine_card_and_cudnn(bench, monkeypatch, tmp_path):

@@ -15,7 +15,7 @@ from bench.memory import CARDS, record
 from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, replay
 from bench.memory.trace import Workspace
 from bench.virtual.comparison import compare, keyed
-from bench.virtual.goldens import Golden, Goldens, read, same, write
+from bench.virtual.goldens import Golden, Goldens, read, same, same_step, write
 from tests.fidelity import gradients, modules, recurrent
 
 FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
@@ -160,3 +160,7 @@ def test_the_order_of_frees_alone_makes_no_difference():
     assert not same(with_events(4, 8, -1, 4), with_events(4, 8, -2, 4))
     assert not same(with_events(4, -1, 8, -1), with_events(4, 8, -1, -2))
     assert not same(with_events(4), with_events(4).model_copy(update={"torch": "2.15.0"}))
+    (one,), (other,), (else_,) = (
+        with_events(*events).cells.values() for events in ((4, 8, -1, -2), (4, 8, -2, -1), (4, 8, -2))
+    )
+    assert same_step(one, other) and not same_step(one, else_) and not same_step(None, one)

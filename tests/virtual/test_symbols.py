@@ -70,10 +70,12 @@ def test_what_needs_no_device_is_left_to_its_library(name):
 
 def test_the_code_of_each_kind():
     names = ["cublasCreate_v2", "cusolverDnXpotrf_bufferSize", "cudaIpcGetMemHandle", "cublasSgemm_v2", "malloc"]
+    names.append("ncclGroupEnd")
     code = stubs(names)
     assert "STUB int cublasCreate_v2(void **made) { *made = new_handle(); return 0; }\n" in code
     assert 'STUB int cudaIpcGetMemHandle(void) { return refuse("cudaIpcGetMemHandle", 801); }\n' in code
-    assert "STUB int cublasSgemm_v2(void) { return 0; }\n" in code
+    assert "STUB int cublasSgemm_v2(void) { content_is_computed(); return 0; }\n" in code
+    assert "STUB int ncclGroupEnd(void) { return 0; }\n" in code
     assert "*(size_t *)a8 = 0; *(size_t *)a9 = 0; return 0; }\n" in code
     assert "malloc" not in code
     assert stubs(reversed(names)) == code

@@ -23,7 +23,7 @@ from tools.virtual_goldens.kinds import KINDS
 
 FOLDER = Path("tests/golden/virtual")
 CALLS = ("reductions", "kernels")
-SNAPSHOT = "snapshot"
+SCRIPTS = {"snapshot": "{name}-{release}.pickle", "layers": "{name}-{release}.json.xz"}
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     release = ".".join(torch.__version__.split(".")[:2])
     paths = {name: FOLDER / f"{name}-{release}.json.xz" for name in (*KINDS, *CALLS)}
-    paths[SNAPSHOT] = FOLDER / f"{SNAPSHOT}-{release}.pickle"
+    paths |= {name: FOLDER / file.format(name=name, release=release) for name, file in SCRIPTS.items()}
     kept = [name for name, path in paths.items() if path.exists()]
     changed, totals = [], dict.fromkeys(("files", "steps", "events", "calls"), 0)
     for name in sys.argv[1:] or kept or paths:
@@ -49,15 +49,16 @@ def main() -> int:
 
 def _make(name: str) -> Callable[[Path], dict[str, int]]:
     """What writes the file of this name, and tells how much it has."""
-    if name == SNAPSHOT:
-        return _make_snapshot
+    if name in SCRIPTS:
+        return lambda path: _run_script(name, path)
     return _make_steps(name) if name in KINDS else lambda path: calls.make(name, path)
 
 
 def _make_steps(name: str) -> Callable[[Path], dict[str, int]]:
     def make(path: Path) -> dict[str, int]:
-        made = steps.made(KINDS[name])
-        if not path.exists() or not same(read(path), made):
+        kept = read(path) if path.exists() else None
+        made = steps.made(KINDS[name], kept)
+        if kept is None or not same(kept, made):
             write(made, path)
         if name == "convolutions":
             steps.keep_workspaces(KINDS[name], path.with_name(path.name.replace(name, "workspaces")))
@@ -66,15 +67,15 @@ def _make_steps(name: str) -> Callable[[Path], dict[str, int]]:
     return make
 
 
-def _make_snapshot(path: Path) -> dict[str, int]:
+def _run_script(name: str, path: Path) -> dict[str, int]:
     """In a process of its own that has the card: PyTorch numbers its traces from the start of a process."""
-    script = Path(__file__).with_name("snapshot.py")
+    script = Path(__file__).with_name(f"{name}.py")
     subprocess.run([sys.executable, "-m", "bench.virtual", "RTX 3080", str(script), str(path)], check=True)
     return {}
 
 
 def _told(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {what}" for what, count in counts.items()) or "one history"
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items()) or "one file"
 
 
 if __name__ == "__main__":

@@ -83,6 +83,6 @@ KINDS = {
     "attention-turing": Kind(attention.STEPS, _PAPERS, is_on_cuda=True),
     "attention-hopper": Kind(attention.STEPS, CARDS["H100 SXM"], is_on_cuda=True),
     "foreign": Kind(foreign.STEPS, _FUSED, batch=8, is_recorded=False),
-    "recurrent": Kind(recurrent.STEPS, _FUSED, batch=8, is_recorded=False),
+    "recurrent": Kind(recurrent.STEPS, _FUSED, batch=8, is_on_cuda=True),
     "histories": Kind(histories.STEPS, _HISTORIES, batch=histories.BATCH, steps=1, is_recorded=False),
 }

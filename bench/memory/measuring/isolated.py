@@ -12,6 +12,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from bench.memory.recording.places import sentence
+
 Result = TypeVar("Result")
 
 
@@ -23,7 +25,7 @@ def run_isolated(function: Callable[..., Result], *arguments: Any, timeout_secon
     """`function(*arguments)` in a fresh process; function, arguments and result must pickle.
 
     Raises:
-        IsolatedError: the function raised (with its type and message), its process died (with the signal or exit
+        IsolatedError: the function raised (with its type, message and line), its process died (with the signal or exit
             code), or it had not returned after `timeout_seconds` and was killed.
     """
     context = multiprocessing.get_context("spawn")
@@ -44,15 +46,14 @@ def run_isolated(function: Callable[..., Result], *arguments: Any, timeout_secon
         process.join()
         receiver.close()
     if isinstance(answer, _Raised):
-        raise IsolatedError(f"{answer.kind}: {answer.message}")
+        raise IsolatedError(answer.sentence)
     result: Result = answer
     return result
 
 
 class _Raised:
     def __init__(self, error: Exception) -> None:
-        self.kind = type(error).__name__
-        self.message = " ".join(str(error).split()) or "no message"
+        self.sentence = sentence(error)
 
 
 def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

@@ -29,6 +29,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
+from bench.memory.recording import recurrent
+
 aten = torch.ops.aten
 _KEY = torch._C.DispatchKey.AutocastCUDA
 _KEYS = torch._C.DispatchKeySet(_KEY)
@@ -56,6 +58,7 @@ def casts_of_a_gpu() -> Iterator[None]:
             for policy, names in _listed().items():
                 for name in names:
                     library.impl(name, functools.partial(_POLICIES[policy], _operation(name)), _KEY.name)
+            library.impl("_cudnn_rnn", _in_half, _KEY.name)
         with patch.object(torch, "clear_autocast_cache", clear_both), torch._C._IncludeDispatchKeyGuard(_KEY):
             yield
     finally:
@@ -106,6 +109,11 @@ def _promote(operation: Any, *args: Any, **kwargs: Any) -> Any:
         types = {each.dtype for each in _tensors((*args, *kwargs.values())) if _is_eligible(each)}
         low = torch.get_autocast_dtype("cuda")
         return _called(operation, torch.float32 if types - {low} else low, args, kwargs)
+
+
+def _in_half(*args: Any) -> Any:
+    with torch._C._ExcludeDispatchKeyGuard(_KEYS):
+        return recurrent.in_half(_cast, *args)
 
 
 _POLICIES: dict[str, Callable[..., Any]] = {

@@ -22,10 +22,11 @@ from bench.memory.recording.products import CUBLAS_OPS
 
 
 class Take(NamedTuple):
-    """Memory that a call takes, by a number of its own, and gives back before it returns."""
+    """Memory that a call takes, by a number of its own, and gives back before it returns; `is_most`: or less."""
 
     number: int
     size_bytes: int
+    is_most: bool = False
 
 
 class Give(NamedTuple):

@@ -46,7 +46,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bench.memory.recording import attention, batches, convolving, device_sorting, indexing, normalising, transfers
+from bench.memory.recording import (
+    attention,
+    batches,
+    convolving,
+    device_sorting,
+    indexing,
+    normalising,
+    recurrent,
+    transfers,
+)
 from bench.memory.recording.composites import Composition, Give, Kept, Multiplies, Output, Take
 from bench.memory.recording.convolving import Temporary
 from bench.memory.recording.layouts import suggested, without_data
@@ -67,7 +76,7 @@ class Brackets(NamedTuple):
     staged: tuple[Staged, ...]
 
 
-Plan = tuple[Output | Temporary | Take | Give | Brackets | Multiplies, ...]
+Plan = tuple[Output | Temporary | Take | Give | Brackets | recurrent.StatesOfCard | Multiplies, ...]
 """What a call allocates and frees, in order: a function of its arguments' metadata, without the tensors themselves."""
 
 _LOSSES_BEHIND_A_BLOCK = {aten.mse_loss.default, aten.smooth_l1_loss.default}
@@ -129,7 +138,7 @@ RULES = (
 )
 
 _OTHERS: dict[Any, Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]]
-_OTHERS = normalising.RULES | indexing.RULES | device_sorting.RULES | batches.RULES
+_OTHERS = normalising.RULES | indexing.RULES | device_sorting.RULES | batches.RULES | recurrent.RULES
 
 
 def plan(

@@ -1,13 +1,12 @@
-"""What a recording leaves out of a step, and says so: compilation, and cuDNN's own recurrent layers."""
+"""What a recording leaves out of a step, and says so: compilation."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
-from unittest.mock import patch
 
 import torch
 
@@ -49,32 +48,3 @@ def compilation_said() -> Iterator[None]:
                 ),
                 stacklevel=2,
             )
-
-
-@contextlib.contextmanager
-def recurrence_said() -> Iterator[None]:
-    """Run recurrent layers cell by cell, and warn that a card runs a layer in one call of cuDNN's.
-
-    Reserved by cuDNN for the backward pass, and its workspace, are what cudnnGetRNNTempSpaceSizes tells there.
-    """
-    found = []
-
-    def noted(kernel: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            found.append(True)
-            return kernel(*args, **kwargs)
-
-        return run
-
-    with contextlib.ExitStack() as patches:
-        for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
-            patches.enter_context(patch.object(torch._VF, name, noted(getattr(torch._VF, name))))
-        yield
-    if found:
-        warnings.warn(
-            NotRecordedWarning(
-                "a layer of nn.LSTM, nn.GRU or nn.RNN is recorded cell by cell: on a card cuDNN runs it in one call, "
-                "whose memory is not recorded"
-            ),
-            stacklevel=2,
-        )

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -106,10 +107,13 @@ def _redirections() -> Iterator[None]:
         *((torch.fft, name) for name in ("fftfreq", "rfftfreq")),
     ]
     with contextlib.ExitStack() as patches:
+        for module, name in _names_taken_before():
+            original = getattr(torch, name)
+            patches.enter_context(patch.object(module, name, _while_on_cuda(original, _OTHERS[name])))
         for owner, name in constructors:
             patches.enter_context(patch.object(owner, name, _where_it_says(getattr(owner, name))))
         for name, replacement in _OTHERS.items():
-            owner = torch if name in ("tensor", "as_tensor", "asarray") else Tensor
+            owner = torch if name in _OF_TORCH else Tensor
             patches.enter_context(patch.object(owner, name, _while_on_cuda(getattr(owner, name), replacement)))
         for name, answer in _PROPERTIES.items():
             patches.enter_context(patch.object(Tensor, name, _property(name, answer)))
@@ -206,6 +210,23 @@ _OTHERS: dict[str, Callable[..., Any]] = {
     "is_pinned": lambda func, args, kwargs: False,
     "record_stream": lambda func, args, kwargs: None,
 }
+
+_OF_TORCH = ("tensor", "as_tensor", "asarray")  # the others are methods of tensors
+
+
+def _names_taken_before() -> list[tuple[ModuleType, str]]:
+    """Where a program has such a function by a name of its own module, as `from torch import tensor` leaves it.
+
+    Functions of `_MAKERS` may be taken in any way: the recorder sees what they call, with the device that was named.
+    """
+    return [
+        (module, name)
+        for module in list(sys.modules.values())
+        if isinstance(module, ModuleType) and module is not torch
+        for name in _OF_TORCH
+        if vars(module).get(name) is getattr(torch, name)
+    ]
+
 
 _PROPERTIES: dict[str, Any] = {"device": CUDA, "is_cuda": True, "is_meta": False}
 _INSIDE = str(Path(torch.__file__).parent / "_")  # of PyTorch's own: what knows of tensors without data

@@ -22,6 +22,18 @@ _NOT_OF_A_STEP = (_OURS, _TORCH)
 _MOST_CHARACTERS = 100  # of a source line
 
 
+class SaidError(Exception):
+    """An error of somebody's program, as `sentence` says it; its cause is the error itself."""
+
+
+def sentence(error: BaseException) -> str:
+    """The error and where it arose: "ValueError: no such mode (train.py:12, in step: `loss.backward()`)"."""
+    if isinstance(error, SaidError):
+        return str(error)
+    where = place(error)
+    return told(error) + (f" ({where})" if where else "")
+
+
 def told(error: BaseException) -> str:
     """The error in one sentence, with its type: "ValueError: no such mode"."""
     message = " ".join(str(error).split())
@@ -33,6 +45,8 @@ def place(error: BaseException) -> str:
 
     The library's line is there only where the error is not the user's own.
     """
+    if isinstance(error, SaidError) and error.__cause__:
+        error = error.__cause__
     if isinstance(error, SyntaxError) and error.filename:
         return _line(error.filename, error.lineno, None, error.text)
     frames = traceback.extract_tb(error.__traceback__)

@@ -27,7 +27,8 @@ from bench.memory.recording.convolving import Temporary
 from bench.memory.recording.initial_values import NotDrawn
 from bench.memory.recording.kernels import Brackets, Plan
 from bench.memory.recording.metadata import Effect, OutputCache, run_now
-from bench.memory.recording.on_cuda import as_told, is_on_cuda
+from bench.memory.recording.on_cuda import as_told, is_on_cuda, redirected
+from bench.memory.recording.recurrent import StatesOfCard
 from bench.memory.recording.refusals import (
     DependsOnBatchError,
     FailsAtBatchError,
@@ -38,7 +39,7 @@ from bench.memory.recording.refusals import (
 from bench.memory.recording.selecting import instead, places_of, selects
 from bench.memory.recording.surroundings import as_on_a_card
 from bench.memory.recording.values import Values
-from bench.memory.staging import Staged
+from bench.memory.staging import DropoutStates, OnCard
 from bench.memory.trace import Event, Trace, agrees, constant, fitted, freed, same_sequence
 
 aten = torch.ops.aten
@@ -231,6 +232,8 @@ class Recorder(TorchDispatchMode):
                 func = in_place(func, args, known[3])
         kwargs = kwargs or {}
         if self._values is not None:
+            if "device" in kwargs:  # named by a function that the program took out of torch before, as `rand` by import
+                kwargs = {**kwargs, "device": redirected(kwargs["device"])}
             if self._not_drawn.passes_over(func, args):
                 return args[0]
             answer = self._values.answer(func, args, kwargs)
@@ -271,19 +274,26 @@ class Recorder(TorchDispatchMode):
     def _carry_out(self, plan: Plan, outputs: Sequence[Tensor | None], func: Any) -> None:
         """Note what an operation allocates and frees, in order."""
         keys: dict[int, int] = {}
+        bounds: set[int] = set()
         for item in plan:
             if type(item) is Output:
                 place, on_a_card = item
                 self._note(outputs[place], func, on_a_card)
             elif type(item) is Take:
-                number, size_bytes = item
-                keys[number] = self._allocate(size_bytes, False, func)
+                number, size_bytes, is_most = item
+                keys[number] = self._allocate(size_bytes, is_most, func)
+                if is_most:
+                    bounds.add(number)
             elif type(item) is Give:
-                self.events.append(freed(keys[item.number]))
+                key = keys[item.number]
+                of_bound = item.number in bounds
+                self.events.append(Event(key, FREE, True, self._name(func)) if of_bound else freed(key))
             elif isinstance(item, Temporary):
                 self._note_temporary(item, func)
             elif isinstance(item, Brackets):
                 self._note_staging(item, func)
+            elif isinstance(item, StatesOfCard):
+                self._note(outputs[item.place], func, staged=DropoutStates())
             else:
                 self._note_cublas_workspace(func)
 
@@ -297,8 +307,8 @@ class Recorder(TorchDispatchMode):
             name = self._names[id(func)] = str(func)
         return name
 
-    def _note(self, tensor: Any, func: Any, on_a_card: int | None = None) -> None:
-        """Note a tensor's storage if it is new; `on_a_card` are its bytes there, if they are others."""
+    def _note(self, tensor: Any, func: Any, on_a_card: int | None = None, staged: OnCard | None = None) -> None:
+        """Note a tensor's storage if it is new; `on_a_card` are its bytes there if they are others, or `staged`."""
         if not (tensor.is_meta if self._from_memory else tensor.device.type == self._device_type):
             return
         storage = tensor.untyped_storage()
@@ -316,7 +326,8 @@ class Recorder(TorchDispatchMode):
                 maker(func),
             )
             return
-        key = self._allocate(size_bytes if on_a_card is None else on_a_card, False, func)
+        size_on_card = size_bytes if on_a_card is None else on_a_card
+        key = self._allocate(size_on_card if staged is None else 0, False, func, staged=staged)
         if known is not None:  # resized in place: PyTorch allocates anew, copies, then frees
             self._free(address, known[0])
         end = weakref.ref(storage, lambda _: self._free(address, key))
@@ -343,7 +354,7 @@ class Recorder(TorchDispatchMode):
         func: Any,
         call: Convolution | None = None,
         is_cublas: bool = False,
-        staged: Staged | None = None,
+        staged: OnCard | None = None,
     ) -> int:
         key = self._next_key
         self._next_key += 1

@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager
 
 from bench.memory.recording.initial_values import nothing_rejected
 from bench.memory.recording.moving import parameters_kept
-from bench.memory.recording.not_recorded import compilation_said, recurrence_said
+from bench.memory.recording.not_recorded import compilation_said
 from bench.memory.recording.on_cuda import is_on_cuda
 from bench.memory.recording.optimizers import kernels_of_a_gpu
+from bench.memory.recording.recurrent import layers_of_cudnn
 
 
 @contextlib.contextmanager
@@ -26,7 +27,7 @@ def as_on_a_card(recorder: AbstractContextManager[object]) -> Iterator[None]:
         parameters_kept(),
         nothing_rejected(is_on_cuda),
         compilation_said(),
-        recurrence_said(),
+        layers_of_cudnn(),
         recorder,
     ):
         yield

@@ -33,7 +33,7 @@ _ENVIRONMENT = jinja2.Environment(
 
 
 SECTIONS = (
-    ("Largest training batch", ("table3",), ("largest-batch", "memory-by-batch")),
+    ("Largest training batch", ("table3", "strategies"), ("largest-batch", "memory-by-batch")),
     ("Why: what the memory is made of", ("profile",), ("composition", "timeline")),
     ("Time", ("timing",), ("time-against-memory",)),
     ("Quality", ("table2",), ("psnr-against-memory", "psnr-against-time", "training-curves", "figure-2")),

@@ -47,7 +47,7 @@ def table(answer: Answer) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "card": each.card.name,
-            "largest batch": _largest(each),
+            "largest batch": largest(each),
             "peak": _size(each.peak_bytes),
             "left": _size(each.left_bytes),
             "usable": format_bytes(each.card.usable_bytes),
@@ -130,7 +130,8 @@ def _of_batch(each: OnCard, batch: int) -> str:
     return f"{name}: no, batch {batch} does not fit; it needs {missing} more than the {usable} there are"
 
 
-def _largest(each: OnCard) -> str:
+def largest(each: OnCard) -> str:
+    """The largest batch on a card, as people write it."""
     return f"{each.boundary.batch:,}" + (" or more" if each.has_no_edge else "")
 
 

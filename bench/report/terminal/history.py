@@ -68,7 +68,7 @@ def table(sets: Mapping[str, Iterable[Measured]]) -> pd.DataFrame:
     found = {label: points(cells) for label, cells in sets.items()}
     keys = dict.fromkeys(key for of_set in found.values() for key in of_set)
     rows = [
-        {"cell": f"{architecture} on {task}", "number": _called(name, card)}
+        {"cell": f"{architecture} on {task}", "number": called(name, card)}
         | {label: _text(of_set.get((task, architecture, name, card)), name) for label, of_set in found.items()}
         for task, architecture, name, card in keys
     ]
@@ -101,7 +101,7 @@ def action_benchmark(cells: Iterable[Measured], better: str) -> str:
     for (task, architecture, name, card), point in points(cells).items():
         unit, which = SHOWN[name]
         if which == better:
-            entry = {"name": f"{architecture} on {task}: {_called(name, card)}", "unit": unit, "value": point.value}
+            entry = {"name": f"{architecture} on {task}: {called(name, card)}", "unit": unit, "value": point.value}
             if point.lower is not None and point.upper is not None:
                 entry["range"] = f"{point.lower:g} to {point.upper:g}"
             entries.append(entry)
@@ -113,7 +113,8 @@ def oldest_first(table: pd.DataFrame) -> Sequence[str]:
     return [str(name) for name in table.columns[2:-1]]
 
 
-def _called(name: Name, card: str) -> str:
+def called(name: Name, card: str) -> str:
+    """A number's name as people write it, and its card."""
     return name.replace("_", " ") + (f" ({card})" if card else "")
 
 

@@ -29,7 +29,13 @@ void *new_handle(void);
 void *device_address(size_t bytes);
 int is_on_device(const void *pointer);
 int64_t used_bytes(void);
-void read_from_device(void *to, size_t bytes);
+void read_from_device(void *to, const void *from, size_t bytes);
+
+/* Content of the device's memory, as far as it is known. */
+void content_is_sent(const void *to, const void *from, size_t bytes);
+void content_is_copied(const void *to, const void *from, size_t bytes);
+void content_is_computed(void);
+int content_at(const void *from, void *to, size_t bytes); /* whether it is known; `to` has it then */
 
 /* What the caller is told at the end: the first function that is not known, and where sizes are bounds. */
 int refuse(const char *function, int status);

@@ -174,6 +174,7 @@ void __cudaRegisterFunction(void **handle, const char *kernel, char *function, c
 int64_t virtual_card_selections(void) { return selections_launched; }
 
 void note_launch(const void *kernel) {
+    content_is_computed();
     for (int i = 0; i < selecting_count; i++)
         if (selecting[i] == kernel) selections_launched++;
 }

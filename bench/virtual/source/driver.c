@@ -83,11 +83,12 @@ int cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *kernel,
 }
 
 #define DOES_NOTHING(name) int name(void) { return 0; }
-DOES_NOTHING(cuLaunchKernel) DOES_NOTHING(cuLaunchKernelEx) DOES_NOTHING(cuLaunchCooperativeKernel)
+#define COMPUTES(name) int name(void) { content_is_computed(); return 0; }
+COMPUTES(cuLaunchKernel) COMPUTES(cuLaunchKernelEx) COMPUTES(cuLaunchCooperativeKernel) COMPUTES(cuMemsetD32Async)
 DOES_NOTHING(cuFuncSetAttribute) DOES_NOTHING(cuFuncSetCacheConfig) DOES_NOTHING(cuFuncLoad)
 DOES_NOTHING(cuKernelSetAttribute) DOES_NOTHING(cuLibraryUnload) DOES_NOTHING(cuModuleUnload)
 DOES_NOTHING(cuLinkAddData) DOES_NOTHING(cuLinkAddData_v2) DOES_NOTHING(cuLinkComplete) DOES_NOTHING(cuLinkDestroy)
-DOES_NOTHING(cuStreamSynchronize) DOES_NOTHING(cuStreamWriteValue32) DOES_NOTHING(cuMemsetD32Async)
+DOES_NOTHING(cuStreamSynchronize) DOES_NOTHING(cuStreamWriteValue32)
 DOES_NOTHING(cuTensorMapEncodeTiled) DOES_NOTHING(cuTensorMapEncodeIm2col)
 DOES_NOTHING(cuOccupancyMaxPotentialClusterSize) DOES_NOTHING(cuOccupancyMaxActiveClusters)
 DOES_NOTHING(cuCtxGetId) DOES_NOTHING(cuCtxGetLimit) DOES_NOTHING(cuCtxSetLimit) DOES_NOTHING(cuCtxSynchronize)

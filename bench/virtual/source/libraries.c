@@ -67,6 +67,22 @@ int ncclCommInitRankConfig(void **handle, int ranks, struct unique_id id, int ra
     return communicator(handle, ranks, "ncclCommInitRankConfig of several ranks");
 }
 
+static size_t bytes_of(size_t count, int type) {
+    static const char each[] = {1, 1, 4, 4, 8, 8, 2, 4, 8, 2, 1, 1}; /* ncclDataType_t */
+    return type >= 0 && type < (int)sizeof each ? count * each[type] : 0;
+}
+
+int ncclAllGather(const void *from, void *to, size_t count, int type, void *communicator, void *stream) {
+    content_is_copied(to, from, bytes_of(count, type));
+    return 0;
+}
+int ncclBroadcast(const void *from, void *to, size_t count, int type, int root, void *communicator, void *stream) {
+    return ncclAllGather(from, to, count, type, communicator, stream);
+}
+int ncclAllReduce(const void *from, void *to, size_t count, int type, int how, void *communicator, void *stream) {
+    return ncclAllGather(from, to, count, type, communicator, stream);
+}
+
 /* NVML: one device with what the card has in use. */
 
 int nvmlInit_v2(void) { return 0; }

@@ -167,11 +167,11 @@ int cudaPointerGetAttributes(struct { int type, device; void *on_device, *on_hos
     return 0;
 }
 
-/* Copies: what comes from the device is what values.c gives; what goes there is dropped. */
+/* Copies: what comes from the device is what values.c gives; what goes there is content.c's. */
 
 int cudaMemcpy(void *to, const void *from, size_t bytes, int kind) {
-    if (is_on_device(to)) return 0;
-    if (is_on_device(from)) read_from_device(to, bytes);
+    if (is_on_device(to)) (is_on_device(from) ? content_is_copied : content_is_sent)(to, from, bytes);
+    else if (is_on_device(from)) read_from_device(to, from, bytes);
     else memmove(to, from, bytes);
     return 0;
 }

@@ -1,4 +1,5 @@
-/* What is copied from the device to the host: what the caller told of it, in order, or else zeros, which are counted.
+/* What is copied from the device to the host: what the caller told of it, in order, or else what the host sent
+ * there, or else zeros, which are counted.
  *
  * Where the step reads something of another size than was told, it does something else than the caller knows of: from
  * there on nothing is told any more.
@@ -27,13 +28,15 @@ void virtual_card_tell(const void *content, size_t bytes) {
     last = &told->next;
 }
 
-void read_from_device(void *to, size_t bytes) {
+void read_from_device(void *to, const void *from, size_t bytes) {
     if (!bytes) return;
     pthread_mutex_lock(&lock);
     struct told *told = first && first->bytes == bytes ? first : NULL;
     if (told && told->is_known) memcpy(to, told->content, bytes);
-    else memset(to, 0, bytes);
-    values_read += !told || !told->is_known;
+    else if (!content_at(from, to, bytes)) {
+        memset(to, 0, bytes);
+        values_read++;
+    }
     strays += !told;
     first = told ? told->next : NULL;
     pthread_mutex_unlock(&lock);

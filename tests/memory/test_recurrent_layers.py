@@ -1,0 +1,142 @@
+"""What recurrent layers take, held against answers of cuDNN about layers drawn at random (tools/virtual_goldens)."""
+
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from bench.memory import CARDS, record
+from bench.memory.cudnn.recurrent import Layers
+from bench.memory.recording.on_cuda import on_cuda
+from bench.memory.recording.recorder import events_of
+from bench.memory.trace import Workspace, constant
+
+FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
+ELEMENT_BYTES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
+RELEASES = {"2.14": (2, 14), "2.15": (2, 15)}
+
+
+def answers(release):
+    """Layers, and the bytes that cuDNN took: workspace, reserve, weights."""
+    for *asked, workspace, reserve, weights in json.loads(
+        lzma.decompress((FOLDER / f"layers-{release}.json.xz").read_bytes())
+    ):
+        kind, dtype, inputs, width, projected, layers, directions, steps, lengths, drops, trains, _ = asked
+        packed = len(set(lengths)) > 1
+        shapes = (inputs, width, projected, layers, directions, steps, len(lengths), sum(lengths))
+        yield Layers(kind, *shapes, packed, drops, trains, dtype, ELEMENT_BYTES[dtype]), workspace, reserve, weights
+
+
+def is_even(layers):
+    return not any(width % 16 for width in (layers.inputs, layers.width, layers.projected))
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_weights_are_one_block_without_gaps(release):
+    for layers, _, _, weights in answers(release):
+        assert layers.weights * layers.element_bytes == weights
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_reserve_is_exact_but_for_the_ends_of_parts(release):
+    exact = 0
+    for layers, _, reserve, _ in answers(release):
+        more = layers.reserve_bytes - reserve
+        assert 0 <= more <= 31 * (5 + 4 * layers.drops), layers
+        exact += more == 0
+    assert exact == EXACT_RESERVES
+
+
+EXACT_RESERVES = 766
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_workspaces_are_exact_or_bounds(release):
+    found = {"exact": 0, "of several layers": 0, "bounds": 0}
+    for layers, taken, _, _ in answers(release):
+        told = layers.workspace(layers.trains, RELEASES[release])
+        more = told.size_bytes - taken
+        assert more >= 0, layers
+        if not told.is_exact:
+            found["bounds"] += 1
+        elif more > 31 + 512 * (not is_even(layers)):
+            assert layers.trains and layers.layers > 1 and layers.directions == 1 and layers.steps > 16
+            assert more <= layers.steps * layers.batch * layers.width * layers.element_bytes
+            found["of several layers"] += 1
+        else:
+            found["exact"] += 1
+    assert found == WORKSPACES
+
+
+WORKSPACES = {"exact": 870, "of several layers": 12, "bounds": 118}
+
+
+def step_of(layer, batch_first=False, dtype=torch.float32):
+    def make_step(batch, device):
+        net = layer().to(device, dtype)
+
+        def step():
+            net.zero_grad()
+            net(torch.rand((batch, 24, 32) if batch_first else (24, batch, 32), device=device, dtype=dtype))[
+                0
+            ].sum().backward()
+
+        return step
+
+    return make_step
+
+
+@pytest.mark.parametrize(
+    "make_step",
+    [
+        step_of(lambda: nn.LSTM(32, 64, 2, dropout=0.5)),
+        step_of(lambda: nn.GRU(32, 50, bidirectional=True, batch_first=True), batch_first=True),
+        step_of(lambda: nn.RNN(32, 7, 3, bias=False), dtype=torch.float64),
+        step_of(lambda: nn.LSTM(32, 128, proj_size=16), dtype=torch.bfloat16),
+    ],
+)
+@pytest.mark.parametrize("batch", [1, 5, 12, 37])
+def test_one_trace_answers_for_every_batch(make_step, batch):
+    card = CARDS["RTX 4090"]
+    with on_cuda(card):
+        recorded = constant(events_of(make_step, batch, 2)).on(card)
+        trace = record(make_step).on(card)
+    for bound in Workspace:
+        assert trace.at(batch, bound) == recorded.at(batch, bound)
+
+
+@pytest.mark.parametrize(("card", "threads"), [("RTX 3080", 68 * 1536), ("H100 SXM", 132 * 2048), ("T4", 40 * 1024)])
+def test_random_states_are_as_many_as_the_card_has_threads(card, threads):
+    trace = record(step_of(lambda: nn.LSTM(32, 64, 2, dropout=0.5)))
+    assert [size for _, size in trace.on(CARDS[card]).at(4)].count(24 * threads) == 1
+
+
+def test_a_bare_capacity_has_no_random_states_in_the_low_bound():
+    trace = record(step_of(lambda: nn.LSTM(32, 64, 2, dropout=0.5)))
+    sizes = [size for _, size in trace.at(4, Workspace.LOW)]
+    assert 0 not in sizes and max(sizes) < 2**20
+
+
+def test_weights_in_several_blocks_are_copied_by_each_call():
+    """PyTorch flattens no layer in bfloat16."""
+    block = 2 * (4 * 64 * (32 + 64) + 8 * 64)
+    with on_cuda():
+        sizes = [
+            event.size_bytes
+            for event in events_of(step_of(lambda: nn.LSTM(32, 64), dtype=torch.bfloat16), 2, 3)
+            if "cudnn" in event.op
+        ]
+    assert sizes.count(block) == 2 * 3  # of the weights, and of their gradients
+
+
+def test_without_cudnn_layers_run_cell_by_cell():
+    def names():
+        with on_cuda():
+            return {event.op for event in events_of(step_of(lambda: nn.GRU(32, 64)), 2, 1)}
+
+    assert "aten._cudnn_rnn.default" in names()
+    with torch.backends.cudnn.flags(enabled=False):
+        assert "aten._cudnn_rnn.default" not in names()
