@@ -215,7 +215,8 @@ def test_what_no_test_notices_is_printed(tmp_path, monkeypatch, capsys):
         "limits: 7 changes: 4 killed, 2 survived, 0 timed out, 1 not covered; 2 of those not noticed are accepted",
     ]
     printed = tmp_path / "printed.txt"
-    printed.write_text("limits/limits.py:4: n > 9 -> n >= 9 (survived)\nlimits: 7 changes: 4 killed\n")
+    another = "limits/limits.py:1: 5 -> 6 (the 2. on its line) (survived)"
+    printed.write_text(f"limits/limits.py:4: n > 9 -> n >= 9 (survived)\n{another}\nlimits: 7 changes: 4 killed\n")
     assert tool.main([*arguments, "--again", str(printed)]) == 1
     assert capsys.readouterr().out.splitlines() == [
         "limits/limits.py:4: n > 9 -> n >= 9 (survived)",

@@ -26,6 +26,11 @@ def test_a_very_small_storm_finds_nothing(tmp_path):
     assert not totals.faults, "\n".join(totals.lines())
 
 
+@pytest.mark.slow
+def test_the_whole_storms_results_can_be_made(tmp_path):
+    assert storm(tmp_path, 0, 0, 0, jobs=1, seed=3).number("inputs") == 0
+
+
 @pytest.mark.parametrize(
     ("verb", "code", "stdout", "stderr", "expected"),
     [

@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         drawn = random.Random(options.seed).sample(range(len(made)), min(options.sample or len(made), len(made)))
         chosen += [made[place] for place in sorted(drawn) if not survivors.is_whole(accepted, made[place].file)]
     if options.again is not None:
-        printed = options.again.read_text().splitlines()
-        chosen = [mutant for mutant in chosen if any(line.startswith(f"{_name(mutant)} (") for line in printed)]
+        printed = {line.rpartition(" (")[0] for line in options.again.read_text().splitlines()}
+        chosen = [mutant for mutant in chosen if _name(mutant) in printed]
     folders = {package: packages.TESTS[package] for package in paths.values()}
 
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:

@@ -44,6 +44,7 @@ data = "ct-phantoms"
 operator = "MRI"
 options = { image_shape = [2, 32, 32] }
 data = "mri-phantoms"
+range = "image" # phantoms of so few pixels span more than 1
 
 [preset.demo.model]
 stages = 1
