@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from bench.memory import CARDS, record
-from bench.memory.cudnn.recurrent import Layers
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
+from bench.memory.recurrence import Layers
 from bench.memory.trace import Workspace, constant
 
 FOLDER = Path(__file__).parents[1] / "golden" / "virtual"

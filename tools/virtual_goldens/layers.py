@@ -2,7 +2,7 @@
 
     python -m bench.virtual "RTX 3080" tools/virtual_goldens/layers.py FILE
 
-Each answer: the layers (bench.memory.cudnn.recurrent.Layers), whether they are run in the kernel for small ones, and
+Each answer: the layers (bench.memory.recurrence.Layers), whether they are run in the kernel for small ones, and
 the bytes of workspace, reserve and weights.
 """
 

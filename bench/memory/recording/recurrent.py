@@ -2,7 +2,7 @@
 
 Without a card PyTorch runs such layers cell by cell. Here what is called in their place, and what that allocates, is
 what ATen/native/cudnn/RNN.cpp calls: the weights lie in one block (`flatten_parameters`), or are copied into one by
-every call; a call keeps a reserve for the backward pass and takes a workspace (bench.memory.cudnn.recurrent); random
+every call; a call keeps a reserve for the backward pass and takes a workspace (bench.memory.recurrence); random
 states that drop numbers between layers are made once, and anew after torch.manual_seed.
 """
 
@@ -17,8 +17,8 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from bench.memory.cudnn.recurrent import KINDS, Layers
 from bench.memory.recording.composites import Give, Take
+from bench.memory.recurrence import KINDS, Layers
 from bench.memory.simulated import installed_release
 
 aten = torch.ops.aten
