@@ -5,19 +5,20 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.memory.allocator.caching import AllocatorConfig
 from bench.memory.recording import recurrent
 from bench.memory.recording.recorder import record_events
 from bench.memory.simulated import SimulatedEngine, installed_release
 from bench.memory.trace import Workspace
 from bench.virtual.comparison import compare
 from bench.virtual.goldens import read
-from tests.fidelity import convolutions, gradients
+from tests.fidelity import convolutions, emptying, gradients
 from tests.fidelity.workspaces import CARD, KeptWorkspaces
 from tools.virtual_goldens.kinds import KINDS
 
 FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
 RECORDED = (
-    *("gradients", "modules", "transfers", "unchanged", "recurrent"),
+    *("gradients", "modules", "transfers", "emptying", "unchanged", "recurrent"),
     *("attention", "attention-turing", "attention-hopper"),
 )
 RELEASES = ("2.11", "2.13", "2.14", "2.15")
@@ -49,6 +50,14 @@ OF_CUBLAS = {"2.11": (2**20,), "2.15": (8_519_680, 2**20)}
 COMPOSITES = {"binary_cross_entropy", "weighted_binary_cross_entropy", "norms"}
 
 
+# Allocated and reserved. Without the calls, within_forward would reserve 153,092,096 bytes.
+PEAKS_OF_EMPTYING = {
+    "never": (147_106_816, 203_423_744),
+    **dict.fromkeys(("torch_cuda", "accelerator", "taken_before", "collected"), (147_106_816, 186_646_528)),
+    "within_forward": (131_998_720, 148_897_792),
+}
+
+
 @pytest.mark.parametrize("kind", RECORDED)
 def test_there_is_an_answer_for_every_step(kind):
     made = [goldens for (each, _), goldens in GOLDENS.items() if each == kind]
@@ -72,6 +81,15 @@ def test_the_recording_allocates_what_a_card_does(kind, name, release, monkeypat
     assert (found.temporaries, found.on_card, found.recorded) == DIFFERENCES.get(
         f"{name} {release}", DIFFERENCES.get(name, ({}, {}, {}))
     )
+
+
+@pytest.mark.parametrize("name", emptying.STEPS)
+def test_a_cache_that_a_step_empties_leaves_what_a_card_reserves(name):
+    golden = GOLDENS["emptying", "2.14"].cells[name]
+    config = AllocatorConfig(torch_version=(2, 14))
+    probe = SimulatedEngine(KINDS["emptying"].recorded(name), CARD, Workspace.LOW, config).probe(golden.batch)
+    found = probe.peak_allocated_bytes, probe.peak_reserved_bytes
+    assert found == (golden.peak_allocated_bytes, golden.peak_reserved_bytes) == PEAKS_OF_EMPTYING[name]
 
 
 CONVOLUTIONS = read(FOLDER / "convolutions-2.14.json.xz")
