@@ -104,6 +104,15 @@ def keyed(on_card: Iterable[int]) -> Iterator[tuple[int, int]]:
         yield (allocations, event) if event > 0 else (allocations + 1 + event, FREE)
 
 
+def with_emptyings(events: Iterable[tuple[int, int]], emptyings: Iterable[int]) -> Iterator[tuple[int, int | Act]]:
+    """A card's keyed events, to be replayed: the cache is emptied after so many of them, each time."""
+    places = set(emptyings)
+    for place, event in enumerate(events):
+        if place in places:
+            yield -1, Act.EMPTY_CACHE
+        yield event
+
+
 class _Apart(NamedTuple):
     """Events without temporaries: blocks, + where allocated and - where freed, and the places of these events.
 
