@@ -17,7 +17,7 @@ from bench.memory.recording.recorder import MakeStep
 from bench.memory.search import Probe
 from bench.memory.simulated import ENDLESS_BYTES, installed_release
 from bench.virtual import VirtualEngine
-from bench.virtual.comparison import keyed
+from bench.virtual.comparison import keyed, with_emptyings
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,6 @@ class _Later:
 def entries_on_card(make_step: MakeStep, batch: int, card: Card, steps: int) -> list[Entry]:
     """Everything the allocator does for a step that is built and called `steps` times, each after its marker.
 
-    What is allocated and reserved after each entry is not the card's where the step empties its cache.
-
     Args:
         make_step: one that can be sent to another process.
         batch: the batch.
@@ -69,7 +67,8 @@ def entries_on_card(make_step: MakeStep, batch: int, card: Card, steps: int) -> 
         raise UsageError(f"the step does not fit {card.name} at batch {batch}, as the history's did its card")
     entries: list[Entry] = []
     config = AllocatorConfig(torch_version=installed_release())
-    replay(keyed(seen.events), CachingAllocator(ENDLESS_BYTES, config=config, observer=entries.append))
+    events = with_emptyings(keyed(seen.events), seen.emptyings)
+    replay(events, CachingAllocator(ENDLESS_BYTES, config=config, observer=entries.append))
     return entries
 
 

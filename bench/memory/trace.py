@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.memory.allocator.caching import FREE
+from bench.memory.allocator.caching import FREE, Act
 from bench.memory.convolution import Convolution
 from bench.memory.convolution import Ints as Numbers
 from bench.memory.gpus import Card
@@ -22,6 +22,9 @@ from bench.memory.reductions import Multiprocessors
 from bench.memory.staging import AffineOnCard, OnCard, affine_staged, constant_staged, in_turn
 
 ROUNDING_BYTES = 512  # every block of PyTorch's allocator is a multiple of this
+
+EMPTYING = "torch.cuda.empty_cache"
+"""The operation of an event that empties the allocator's cache: an allocation of nothing, never freed."""
 
 Ints = npt.NDArray[np.int64]
 Item = TypeVar("Item")
@@ -170,13 +173,13 @@ class Trace:
             size = np.where(self.staged >= 0, taken[self.staged], size)
         return size
 
-    def at(self, batch: int, workspace: Workspace = Workspace.HIGH) -> list[tuple[int, int]]:
+    def at(self, batch: int, workspace: Workspace = Workspace.HIGH) -> list[tuple[int, int | Act]]:
         """The (key, bytes) events at one batch size, ready for bench.memory.allocator.caching.replay."""
         trace = self.of(batch)
         is_there = ~trace.is_workspace if workspace is Workspace.LOW else np.ones_like(trace.is_free)
         return trace._events(batch, is_there)
 
-    def with_calls(self, batch: int) -> tuple[list[tuple[int, int | Call]], list[Convolution]]:
+    def with_calls(self, batch: int) -> tuple[list[tuple[int, int | Act | Call]], list[Convolution]]:
         """The events at one batch size, with convolutions named instead of bounded.
 
         `Call(i)` stands for the bytes of the workspace of the second list's item i; other temporaries have their HIGH
@@ -185,26 +188,29 @@ class Trace:
         trace = self.of(batch)
         named = np.flatnonzero(trace.call >= 0)
         call_of = dict(zip(trace.key[named].tolist(), map(Call, trace.call[named].tolist()), strict=True))
-        events = [
+        events: list[tuple[int, int | Act | Call]] = [
             (key, size_bytes if size_bytes == FREE else call_of.get(key, size_bytes))
             for key, size_bytes in trace._events(batch, np.ones_like(trace.is_free))
         ]
         return events, [images.at(batch) for images in trace.convolutions]
 
-    def _events(self, batch: int, is_there: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    def _events(self, batch: int, is_there: npt.NDArray[np.bool_]) -> list[tuple[int, int | Act]]:
         """The (key, bytes) of the events that are there, without the reductions that take nothing."""
         sizes = self.sizes(batch)
         if self.reductions:
             nothing = np.zeros(int(self.key.max(initial=0)) + 1, dtype=np.bool_)
             nothing[self.key[(self.staged >= 0) & (sizes == 0)]] = True
             is_there = is_there & ~nothing[self.key]
-        events = list(zip(self.key[is_there].tolist(), sizes[is_there].tolist(), strict=True))
+        events: list[tuple[int, int]] = list(zip(self.key[is_there].tolist(), sizes[is_there].tolist(), strict=True))
         launches = [each.launches_at(batch, self.cards) for each in self.reductions]
-        if not any(launches):
-            return events
-        where = np.flatnonzero(self.staged >= 0)
-        taken = zip(self.key[where].tolist(), self.staged[where].tolist(), strict=True)
-        return list(in_turn(events, {key: launches[staged] for key, staged in taken if launches[staged]}))
+        if any(launches):
+            where = np.flatnonzero(self.staged >= 0)
+            taken = zip(self.key[where].tolist(), self.staged[where].tolist(), strict=True)
+            events = list(in_turn(events, {key: launches[staged] for key, staged in taken if launches[staged]}))
+        if EMPTYING not in self.op_names:
+            return list(events)
+        emptyings = set(self.key[self.op == self.op_names.index(EMPTYING)].tolist())
+        return [(key, Act.EMPTY_CACHE if key in emptyings else size_bytes) for key, size_bytes in events]
 
     def live_bytes(self, batch: int, workspace: Workspace = Workspace.HIGH) -> Ints:
         """Bytes in live blocks after every event, rounded as PyTorch rounds them; shape [events]."""

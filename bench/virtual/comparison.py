@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bench.memory.allocator.caching import FREE
+from bench.memory.allocator.caching import FREE, Act
 from bench.memory.trace import ROUNDING_BYTES
 
 MOST_DIFFERENCES = 4000  # the time it takes grows with their square
@@ -46,11 +46,11 @@ class Difference:
         return counts
 
 
-def compare(recorded: Iterable[tuple[int, int]], on_card: Iterable[int]) -> Difference:
+def compare(recorded: Iterable[tuple[int, int | Act]], on_card: Iterable[int]) -> Difference:
     """Hold a recording against what a card did.
 
     Args:
-        recorded: (key, bytes), or (key, FREE): a trace at one batch (Trace.at).
+        recorded: (key, bytes), or (key, FREE): a trace at one batch (Trace.at), whose other acts are passed over.
         on_card: bytes of each allocation, or -k for the free of the k-th last.
 
     Raises:
@@ -70,7 +70,7 @@ def compare(recorded: Iterable[tuple[int, int]], on_card: Iterable[int]) -> Diff
     )
 
 
-def pairs(recorded: Iterable[tuple[int, int]], on_card: Iterable[int]) -> dict[int, int]:
+def pairs(recorded: Iterable[tuple[int, int | Act]], on_card: Iterable[int]) -> dict[int, int]:
     """Which allocation of a recording each of a card's is: places among the card's events -> among the recording's.
 
     Temporaries are paired where the same events surround them, in order, by size. What the card alone has is left out.
@@ -104,6 +104,15 @@ def keyed(on_card: Iterable[int]) -> Iterator[tuple[int, int]]:
         yield (allocations, event) if event > 0 else (allocations + 1 + event, FREE)
 
 
+def with_emptyings(events: Iterable[tuple[int, int]], emptyings: Iterable[int]) -> Iterator[tuple[int, int | Act]]:
+    """A card's keyed events, to be replayed: the cache is emptied after so many of them, each time."""
+    places = set(emptyings)
+    for place, event in enumerate(events):
+        if place in places:
+            yield -1, Act.EMPTY_CACHE
+        yield event
+
+
 class _Apart(NamedTuple):
     """Events without temporaries: blocks, + where allocated and - where freed, and the places of these events.
 
@@ -115,7 +124,7 @@ class _Apart(NamedTuple):
     temporaries: dict[int, int]
 
 
-def _apart(events: Iterable[tuple[int, int]]) -> _Apart:
+def _apart(events: Iterable[tuple[int, int | Act]]) -> _Apart:
     """Temporaries, and the rest. An allocation of no bytes is none."""
     blocks: dict[int, int] = {}
     apart = _Apart([], [], {})
@@ -136,17 +145,20 @@ def _apart(events: Iterable[tuple[int, int]]) -> _Apart:
     return apart
 
 
-def _latest_first(events: Iterable[tuple[int, int]]) -> Iterator[tuple[int, tuple[int, int]]]:
+def _latest_first(events: Iterable[tuple[int, int | Act]]) -> Iterator[tuple[int, tuple[int, int]]]:
     """Events with their places, those of a run of frees in the reverse order of their allocations."""
     allocated_at: dict[int, int] = {}
     run: list[tuple[int, tuple[int, int]]] = []
-    for place, event in enumerate(events):
-        if event[1] == FREE:
+    for place, (key, size_bytes) in enumerate(events):
+        if isinstance(size_bytes, Act):
+            continue
+        event = key, size_bytes
+        if size_bytes == FREE:
             run.append((place, event))
             continue
         yield from sorted(run, key=lambda free: -allocated_at[free[1][0]])
         run.clear()
-        allocated_at[event[0]] = place
+        allocated_at[key] = place
         yield place, event
     yield from sorted(run, key=lambda free: -allocated_at[free[1][0]])
 

@@ -38,7 +38,8 @@ class VirtualMeasurement(Measurement):
     the functions whose buffers' sizes are not known and were taken as 0, `upper_bounds` those that were taken as a
     bound. `events`, if asked for, are the bytes of each
     allocation, and -k for the free of the k-th last, `setup` of them before the first step; `failures` are allocations
-    that failed: how many events came before, and bytes. `host_bytes` is the most memory of the process that ran it.
+    that failed: how many events came before, and bytes; `emptyings` are how many came before each time that
+    the step emptied the cache. `host_bytes` is the most memory of the process that ran it.
     """
 
     values_read: int
@@ -48,6 +49,7 @@ class VirtualMeasurement(Measurement):
     events: tuple[int, ...] = field(default=(), repr=False)
     setup: int = 0
     failures: tuple[tuple[int, int], ...] = ()
+    emptyings: tuple[int, ...] = ()
     host_bytes: int = 0
     strays: int = 0
 

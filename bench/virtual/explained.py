@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bench.memory.allocator.caching import FREE, AllocatorConfig, CachingAllocator, OutOfMemory, Replay, replay
+from bench.memory.allocator.caching import FREE, Act, AllocatorConfig, CachingAllocator, OutOfMemory, Replay, replay
 from bench.memory.explaining.explain import Category, Explanation, categories, take_apart
 from bench.memory.explaining.sources import Source
 from bench.memory.gpus import Card
@@ -31,19 +31,22 @@ class Seen:
     """A step as it went on a card, to be replayed there.
 
     `events` are (key, bytes) or (key, FREE), `failures` allocations that PyTorch went on without: how many events came
-    before, and bytes.
+    before, and bytes, `emptyings` the same of each time that the step emptied the cache.
     """
 
     events: Sequence[tuple[int, int]]
     failures: Sequence[tuple[int, int]]
     card: Card
     config: AllocatorConfig
+    emptyings: Sequence[int] = ()
 
     def replay(self, batch: int, allocator: CachingAllocator) -> tuple[Replay, int]:
         """Run it through an allocator, which is asked for what failed too; also how often that was."""
-        events: list[tuple[int, int | _InVain]] = list(self.events)
-        for before, size_bytes in reversed(self.failures):
-            events.insert(before, (-1, _InVain(size_bytes)))
+        events: list[tuple[int, int | Act | _InVain]] = list(self.events)
+        others: list[tuple[int, Act | _InVain]] = [(before, Act.EMPTY_CACHE) for before in self.emptyings]
+        others += [(before, _InVain(size_bytes)) for before, size_bytes in self.failures]
+        for before, other in sorted(others, key=lambda each: each[0], reverse=True):
+            events.insert(before, (-1, other))
 
         def try_in_vain(key: int, asked: _InVain) -> None:
             try:
@@ -89,7 +92,9 @@ def explain_on_card(
         else:
             source_of.append(sources[key])
             category_of.append(recorded_category_of[key])
-    return take_apart(Seen(events, failures, engine.card, simulated.config), batch, source_of, category_of)
+    return take_apart(
+        Seen(events, failures, engine.card, simulated.config, seen.emptyings), batch, source_of, category_of
+    )
 
 
 def recorded_events(simulated: SimulatedEngine, batch: int, *, fits: bool) -> list[tuple[int, int]]:

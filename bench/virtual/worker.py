@@ -22,6 +22,7 @@ import torch._dynamo  # the first optimiser would import it: seconds, in every f
 
 from bench.execution.workers import begin
 from bench.memory.measuring.cuda import Measurement, measure_here
+from bench.memory.recording.emptying import emptying_noted
 from bench.memory.recording.places import place, sentence
 from bench.virtual.device import Failed, Task, VirtualMeasurement
 from bench.virtual.figures import Figures
@@ -123,7 +124,9 @@ def _measured(task: Task, library: ctypes.CDLL) -> VirtualMeasurement:
 
         return counted
 
-    seen = measure_here(replace(task.trial, make_step=make_step))
+    emptyings = _Emptyings()
+    with emptying_noted(emptyings):
+        seen = measure_here(replace(task.trial, make_step=make_step))
     values = {field.name: getattr(seen, field.name) for field in fields(Measurement)}
     values_read, selections = in_steps[-1] if in_steps else _counts(library)
     events, failures = _history() if task.trial.with_events else ((), ())
@@ -136,9 +139,22 @@ def _measured(task: Task, library: ctypes.CDLL) -> VirtualMeasurement:
         events=events[: ends[-1]] if seen.fits else events,
         setup=ends[0] if ends else len(events),
         failures=failures,
+        emptyings=tuple(emptyings.at),
         strays=library.virtual_card_strays(),
         host_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
+
+
+class _Emptyings:
+    """When the step empties the cache: `at` has how many allocations and frees there were before."""
+
+    is_without_data = False
+
+    def __init__(self) -> None:
+        self.at: list[int] = []
+
+    def note_emptying(self) -> None:
+        self.at.append(_events_so_far())
 
 
 def _counts(library: ctypes.CDLL) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Layers that cuDNN runs along a sequence, each in a step of its own: make_step(batch, device), by name in STEPS."""
 
+import copy
 from functools import partial
 
 import torch
@@ -133,5 +134,63 @@ def frozen_lstm(batch, device):
     def step():
         before.zero_grad()
         net(before(torch.rand(LENGTH, batch, IN, device=device)))[0].square().mean().backward()
+
+    return step
+
+
+@of
+def lstm_called_itself(batch, device):
+    """torch.lstm without its layer's own call, its last options by name."""
+    net = nn.LSTM(IN, WIDTH).to(device)
+
+    def step():
+        net.zero_grad()
+        x, states = (torch.rand(*shape, device=device) for shape in ((LENGTH, batch, IN), (1, batch, WIDTH)))
+        ways = {"train": True, "bidirectional": False, "batch_first": False}
+        torch.lstm(x, (states, states), net._flat_weights, True, 1, 0.0, **ways)[0].square().mean().backward()
+
+    return step
+
+
+@of
+def rnns_called_themselves(batch, device):
+    """torch.gru of a packed sequence and torch.rnn_tanh, of weights that lie one by one."""
+    gru, rnn = ([torch.rand(n * WIDTH, *more) for more in ((IN,), (WIDTH,), (), ())] for n in (3, 1))
+    gru, rnn = ([weight.to(device).requires_grad_() for weight in weights] for weights in (gru, rnn))
+    sizes = torch.full((LENGTH,), batch)
+
+    def step():
+        x, states = (torch.rand(*shape, device=device) for shape in ((LENGTH * batch, IN), (1, batch, WIDTH)))
+        of_gru, _ = torch.gru(x, sizes, states, gru, True, 1, 0.0, True, False)
+        of_rnn, _ = torch.rnn_tanh(x.view(LENGTH, batch, IN), states, rnn, True, 1, 0.0, True, False, False)
+        (of_gru.mean() + of_rnn.mean()).backward()
+
+    return step
+
+
+@of
+def copied_gru(batch, device):
+    """A copy, whose weights lie one by one."""
+    net = copy.deepcopy(nn.GRU(IN, WIDTH, 2).to(device))
+
+    def step():
+        net.zero_grad()
+        net(torch.rand(LENGTH, batch, IN, device=device))[0].square().mean().backward()
+
+    return step
+
+
+@of
+def copied_and_moved_gru(batch, device):
+    """A copy on the host, which lies in one block once it is moved."""
+    net = copy.deepcopy(nn.GRU(IN, WIDTH, 2)).to(device)
+    average = copy.deepcopy(net).requires_grad_(False)
+
+    def step():
+        net.zero_grad()
+        x = torch.rand(LENGTH, batch, IN, device=device)
+        with torch.no_grad():
+            wanted = average(x)[0]
+        nn.functional.mse_loss(net(x)[0], wanted).backward()
 
     return step

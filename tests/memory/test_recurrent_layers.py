@@ -140,3 +140,57 @@ def test_without_cudnn_layers_run_cell_by_cell():
     assert "aten._cudnn_rnn.default" in names()
     with torch.backends.cudnn.flags(enabled=False):
         assert "aten._cudnn_rnn.default" not in names()
+
+
+def called(call):
+    """The operations of a step that calls torch.lstm as `call(data, states, weights)` does."""
+
+    def make_step(batch, device):
+        net = nn.LSTM(8, 16).to(device)
+        x, states = (torch.zeros(5, batch, width, device=device) for width in (8, 16))
+        return lambda: call(x, (states[:1], states[:1]), net._flat_weights)
+
+    return [event.op for event in events_of(make_step, 2, 1)]
+
+
+FORMS = {
+    "by place": lambda x, states, weights: torch.lstm(x, states, weights, True, 1, 0.0, True, False, False),
+    "by name": lambda x, states, weights: torch.lstm(
+        input=x,
+        hx=states,
+        params=weights,
+        has_biases=True,
+        num_layers=1,
+        dropout=0.0,
+        train=True,
+        bidirectional=False,
+        batch_first=False,
+    ),
+    "packed by name": lambda x, states, weights: torch.lstm(
+        x[0],
+        batch_sizes=torch.tensor([2]),
+        hx=states,
+        params=weights,
+        has_biases=True,
+        num_layers=1,
+        dropout=0.0,
+        train=True,
+        bidirectional=False,
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_function_itself_is_cudnns_too(form):
+    operations = called(FORMS[form])
+    events = 5 + ("packed" in form)  # output, two states, workspace, reserve; of a bound, the end says whose it is too
+    assert operations.count("aten._cudnn_rnn.default") == events
+    assert not [each for each in operations if "addmm" in each or "sigmoid" in each]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"has_biases": True}, {"no_such_option": 1}])
+def test_a_call_of_neither_form_is_pytorchs_own_error(arguments):
+    before = torch.lstm
+    with pytest.raises(TypeError, match=r"lstm\(\)"):
+        called(lambda x, states, weights: torch.lstm(x, states, weights, **arguments))
+    assert torch.lstm is before

@@ -45,7 +45,7 @@ class Card:
 
     card = CARD
 
-    def __init__(self, events, fits=True, failures=()):
+    def __init__(self, events, fits=True, failures=(), emptyings=()):
         self.seen = VirtualMeasurement(
             *(fits, 0, 0, 0, 0, CARD.usable_bytes, None, None, "card", "2", None),
             values_read=0,
@@ -53,6 +53,7 @@ class Card:
             lower_bounds=(),
             events=tuple(events),
             failures=failures,
+            emptyings=emptyings,
         )
 
     def watch(self, batch):
@@ -114,3 +115,14 @@ def test_where_memory_ran_out_is_the_last_failure():
     found = explained(Card(events, fits=False, failures=((len(events), 2**34),)))
     assert not found.fits and found.failed_request_bytes == 2**34
     assert found.categories[Category.FREE] >= 0
+
+
+def test_a_cache_that_the_step_emptied_is_not_reserved():
+    """30 MiB that are gone beside 40 that come, each a segment of its own."""
+    events = on_card(simulated().events(BATCH))
+    more = [30 * MiB, -1, 40 * MiB, -1]
+    reserved = [
+        explained(Card([*more, *events], emptyings=emptyings)).history[len(more)].reserved_bytes
+        for emptyings in ((), (2,))
+    ]
+    assert reserved == [70 * MiB, 40 * MiB]

@@ -25,7 +25,7 @@ import numpy as np
 from bench import config
 from bench.cells import suite
 from bench.memory import SimulatedEngine, Trace, card_of_capacity, largest_batch, record
-from bench.memory.allocator.caching import FREE, AllocatorConfig
+from bench.memory.allocator.caching import FREE, Act, AllocatorConfig
 from bench.memory.trace import Workspace
 from tools.allocator_oracle.oracle import Answer, Event, Oracle
 
@@ -84,13 +84,20 @@ def decode(step: dict[str, Any], batch: int) -> list[tuple[int, int]]:
     return events
 
 
-def ask(oracle: Oracle, events: Iterable[tuple[int, int]], total_bytes: int, alloc_conf: str | None) -> Outcome:
+def ask(oracle: Oracle, events: Iterable[tuple[int, int | Act]], total_bytes: int, alloc_conf: str | None) -> Outcome:
     """The oracle's outcome of a step."""
-    lines: list[Event] = [("f", key) if size == FREE else ("a", key, size) for key, size in events]
+    lines = [_line(key, size) for key, size in events]
     answers = oracle.run(lines, total_bytes, alloc_conf=alloc_conf, stop_at_out_of_memory=True)
     served = [answer for answer in answers.after if answer is not None]
     failed_event = len(served) if len(served) < len(lines) else None
     return Outcome(failed_event, answers.peak_allocated_bytes, answers.peak_reserved_bytes, digest(served))
+
+
+def _line(key: int, size: int | Act) -> Event:
+    """One event, as the oracle reads it."""
+    if isinstance(size, Act):
+        return ("e",)
+    return ("f", key) if size == FREE else ("a", key, size)
 
 
 def write(oracles: Sequence[Oracle], folder: Path) -> None:

@@ -15,6 +15,7 @@ from bench.memory.trace import constant
 from tests.fidelity import (
     attention,
     convolutions,
+    emptying,
     foreign,
     gradients,
     histories,
@@ -78,6 +79,7 @@ KINDS = {
     "modules": Kind(modules.STEPS, _PAPERS),
     "convolutions": Kind(convolutions.STEPS, _FUSED),
     "transfers": Kind(transfers.STEPS, _FUSED),
+    "emptying": Kind(emptying.STEPS, _FUSED, batch=8),
     "unchanged": Kind(unchanged.STEPS, _FUSED, is_on_cuda=True),
     "attention": Kind(attention.STEPS, _FUSED, is_on_cuda=True),
     "attention-turing": Kind(attention.STEPS, _PAPERS, is_on_cuda=True),

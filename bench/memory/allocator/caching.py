@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum
 from typing import TypeVar
 
 from bench.memory.allocator.alloc_conf import AllocatorConfig
@@ -41,6 +42,7 @@ from bench.memory.allocator.history import Action, Entry, Observer
 
 __all__ = [
     "FREE",
+    "Act",
     "AllocatorConfig",
     "BlockState",
     "CachingAllocator",
@@ -52,6 +54,13 @@ __all__ = [
 ]
 
 FREE = -1  # as the size of an event: free the key
+
+
+class Act(Enum):
+    """In place of the size of an event: what is done to the allocator, where nothing is allocated or freed."""
+
+    EMPTY_CACHE = "empty_cache"
+
 
 Sought = TypeVar("Sought")
 """What stands for a size that is found at the moment of the allocation."""
@@ -362,7 +371,7 @@ class Replay:
 
 
 def replay(
-    events: Iterable[tuple[int, int | Sought]],
+    events: Iterable[tuple[int, int | Act | Sought]],
     allocator: CachingAllocator,
     malloc_sought: Callable[[int, Sought], None] | None = None,
 ) -> Replay:
@@ -370,7 +379,7 @@ def replay(
 
     Args:
         events: (key, size in bytes): allocates that many bytes under the key; size ``FREE`` frees the key. In place of
-            a size something else may stand, whose size is found when it is allocated.
+            a size an `Act` may stand, or something whose size is found when it is allocated.
         allocator: Where they run; its peaks and retries include what happened to it before.
         malloc_sought: Allocates under a key what is no size.
     """
@@ -383,6 +392,8 @@ def replay(
         try:
             if isinstance(size, int):
                 malloc(key, size)
+            elif isinstance(size, Act):
+                allocator.empty_cache()
             elif malloc_sought:
                 malloc_sought(key, size)
         except OutOfMemory:

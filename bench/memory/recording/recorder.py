@@ -40,7 +40,7 @@ from bench.memory.recording.selecting import instead, places_of, selects
 from bench.memory.recording.surroundings import as_on_a_card
 from bench.memory.recording.values import Values
 from bench.memory.staging import DropoutStates, OnCard
-from bench.memory.trace import Event, Trace, agrees, constant, fitted, freed, same_sequence
+from bench.memory.trace import EMPTYING, Event, Trace, agrees, constant, fitted, freed, same_sequence
 
 aten = torch.ops.aten
 
@@ -207,7 +207,7 @@ class Recorder(TorchDispatchMode):
         self.events: list[Event] = []
         self._device_type = device.type
         self._cache = cache or OutputCache()
-        self._from_memory = device.type == "meta"
+        self.is_without_data = device.type == "meta"
         # Python numbers become tensors on the host first; where the device is the host, they must not count.
         self._host_ops = {id(aten.lift_fresh.default)} if device.type == "cpu" else set()
         self._known: dict[int, tuple[int, int, weakref.ref[Any], Maker]] = {}
@@ -241,7 +241,7 @@ class Recorder(TorchDispatchMode):
                 return answer[0]
             if selects(func, args):
                 return self._select(func, args, kwargs)
-        if not self._from_memory:
+        if not self.is_without_data:
             is_view = self._cache.effect(func) is Effect.VIEWS
             result, outputs, plan = (func(*args, **kwargs), (), ()) if is_view else run_now(func, args, kwargs)
         else:
@@ -297,6 +297,11 @@ class Recorder(TorchDispatchMode):
             else:
                 self._note_cublas_workspace(func)
 
+    def note_emptying(self) -> None:
+        """The program empties the allocator's cache."""
+        if self._open:
+            self._allocate(0, False, EMPTYING)
+
     def close(self) -> None:
         """Stop recording; what dies from now on leaves no event."""
         self._open = False
@@ -309,7 +314,7 @@ class Recorder(TorchDispatchMode):
 
     def _note(self, tensor: Any, func: Any, on_a_card: int | None = None, staged: OnCard | None = None) -> None:
         """Note a tensor's storage if it is new; `on_a_card` are its bytes there if they are others, or `staged`."""
-        if not (tensor.is_meta if self._from_memory else tensor.device.type == self._device_type):
+        if not (tensor.is_meta if self.is_without_data else tensor.device.type == self._device_type):
             return
         storage = tensor.untyped_storage()
         address, size_bytes = storage._cdata, storage.nbytes()

@@ -49,7 +49,8 @@ def layers_of_cudnn() -> Iterator[None]:
         with contextlib.ExitStack() as patches:
             for name, kind in _NAMES.items():
                 kernel = _in_one_call(getattr(torch._VF, name), kind, states)
-                patches.enter_context(patch.object(torch._VF, name, kernel))
+                for owner in (torch._VF, torch):  # nn.LSTM calls the one, a program itself the other
+                    patches.enter_context(patch.object(owner, name, kernel))
             flatten = _flattened(nn.RNNBase.flatten_parameters)
             patches.enter_context(patch.object(nn.RNNBase, "flatten_parameters", flatten))
             for name in ("manual_seed", "manual_seed_all"):
@@ -87,10 +88,13 @@ class _States:
 def _in_one_call(kernel: Callable[..., Any], kind: str, states: _States) -> Callable[..., Any]:
     """torch.lstm and its like: `_cudnn_impl`, for tensors that cuDNN takes."""
 
-    def run(*args: Any) -> Any:
-        data, batch_sizes, hidden, weights, has_biases, layers, dropout, trains, both, batch_first = _arguments(args)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        placed = _by_place(args, kwargs)
+        if placed is None:
+            return kernel(*args, **kwargs)  # which says what is wrong
+        data, batch_sizes, hidden, weights, has_biases, layers, dropout, trains, both, batch_first = _arguments(placed)
         if not data.is_meta or not data.numel() or not torch.backends.cudnn.enabled:
-            return kernel(*args)
+            return kernel(*placed)
         hx, cx = hidden if kind == "lstm" else (hidden, None)
         width = (hx if cx is None else cx).size(2)
         projected = hx.size(2)
@@ -117,6 +121,16 @@ def _in_one_call(kernel: Callable[..., Any], kind: str, states: _States) -> Call
         return (output, last) if cx is None else (output, last, cell)
 
     return run
+
+
+def _by_place(args: Sequence[Any], kwargs: dict[str, Any]) -> Sequence[Any] | None:
+    """The arguments of either form, named or not, in its order; None if they are of neither."""
+    options = "params", "has_biases", "num_layers", "dropout", "train", "bidirectional"
+    for names in (("input", "hx", *options, "batch_first"), ("data", "batch_sizes", "hx", *options)):
+        named = names[len(args) :]
+        if set(named) == set(kwargs) and len(args) <= len(names):
+            return *args, *(kwargs[name] for name in named)
+    return None
 
 
 def _arguments(args: Sequence[Any]) -> tuple[Any, ...]:

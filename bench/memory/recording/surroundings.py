@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
+from bench.memory.recording.emptying import Hearer, emptying_noted
 from bench.memory.recording.initial_values import nothing_rejected
 from bench.memory.recording.moving import parameters_kept
 from bench.memory.recording.not_recorded import compilation_said
@@ -15,8 +16,16 @@ from bench.memory.recording.optimizers import kernels_of_a_gpu
 from bench.memory.recording.recurrent import layers_of_cudnn
 
 
+class SeesOperations(Hearer, Protocol):
+    """A recorder, within whose context operations are seen."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *error: Any) -> object: ...
+
+
 @contextlib.contextmanager
-def as_on_a_card(recorder: AbstractContextManager[object]) -> Iterator[None]:
+def as_on_a_card(recorder: SeesOperations) -> Iterator[None]:
     """Within this context a step is built and called as on a card, and what is left out of it is said at the end.
 
     `recorder` sees the operations: it is entered last.
@@ -28,6 +37,7 @@ def as_on_a_card(recorder: AbstractContextManager[object]) -> Iterator[None]:
         nothing_rejected(is_on_cuda),
         compilation_said(),
         layers_of_cudnn(),
+        emptying_noted(recorder),
         recorder,
     ):
         yield

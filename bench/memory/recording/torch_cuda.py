@@ -39,7 +39,7 @@ def _zero(*args: Any, **kwargs: Any) -> int:
     return 0
 
 
-_SILENT = ("synchronize", "empty_cache", "set_device", "manual_seed", "manual_seed_all", "init", "ipc_collect")
+_SILENT = ("synchronize", "set_device", "manual_seed", "manual_seed_all", "init", "ipc_collect")
 _SILENT_TOO = ("reset_peak_memory_stats", "reset_max_memory_allocated", "set_per_process_memory_fraction", "_lazy_init")
 _ZERO = ("memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved", "current_device")
 _HANDLES = ("Stream", "Event", "ExternalStream", "device", "device_of", "StreamContext")
