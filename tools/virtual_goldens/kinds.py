@@ -20,6 +20,7 @@ from tests.fidelity import (
     histories,
     modules,
     recurrent,
+    speech,
     transfers,
     unchanged,
 )
@@ -79,6 +80,7 @@ KINDS = {
     "convolutions": Kind(convolutions.STEPS, _FUSED),
     "transfers": Kind(transfers.STEPS, _FUSED),
     "unchanged": Kind(unchanged.STEPS, _FUSED, is_on_cuda=True),
+    "speech": Kind(speech.STEPS, _FUSED, is_on_cuda=True),
     "attention": Kind(attention.STEPS, _FUSED, is_on_cuda=True),
     "attention-turing": Kind(attention.STEPS, _PAPERS, is_on_cuda=True),
     "attention-hopper": Kind(attention.STEPS, CARDS["H100 SXM"], is_on_cuda=True),
