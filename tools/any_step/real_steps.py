@@ -76,6 +76,7 @@ class Found:
 
 _NOT_EXPLAINED = "not yet explained"
 KNOWN = dict.fromkeys([f"monai:{name}" for name in ("unet_2d", "unet_3d", "unet_3d_amp", "unetr_3d")], _NOT_EXPLAINED)
+KNOWN |= {"torch:packed_gru": "a bound for the workspace of packed sequences", "torch:ctc_speech": _NOT_EXPLAINED}
 """Why the engines differ by more than a hundredth, by the step's short name."""
 
 

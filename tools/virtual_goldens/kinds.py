@@ -21,6 +21,7 @@ from tests.fidelity import (
     histories,
     modules,
     recurrent,
+    speech,
     transfers,
     unchanged,
 )
@@ -81,6 +82,7 @@ KINDS = {
     "transfers": Kind(transfers.STEPS, _FUSED),
     "emptying": Kind(emptying.STEPS, _FUSED, batch=8),
     "unchanged": Kind(unchanged.STEPS, _FUSED, is_on_cuda=True),
+    "speech": Kind(speech.STEPS, _FUSED, is_on_cuda=True),
     "attention": Kind(attention.STEPS, _FUSED, is_on_cuda=True),
     "attention-turing": Kind(attention.STEPS, _PAPERS, is_on_cuda=True),
     "attention-hopper": Kind(attention.STEPS, CARDS["H100 SXM"], is_on_cuda=True),

@@ -26,6 +26,7 @@ oracle of each:
 | softmax backward | output; the gradient times the result; copies of this and of the result where they are scattered |
 | log_softmax backward | output; copies of gradient and result where they are scattered |
 | im2col, col2im (unfold, fold) | a block as large as the input, which stays if the output is not larger; output |
+| CTC loss, its backward | ctc.py |
 | logsumexp | the largest, twice; exponentials; output |
 | embedding | a copy of the indices where they are not contiguous; output |
 | fused attention | attention.py |
@@ -50,6 +51,7 @@ from bench.memory.recording import (
     attention,
     batches,
     convolving,
+    ctc,
     device_sorting,
     indexing,
     normalising,
@@ -138,7 +140,7 @@ RULES = (
 )
 
 _OTHERS: dict[Any, Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]]
-_OTHERS = normalising.RULES | indexing.RULES | device_sorting.RULES | batches.RULES | recurrent.RULES
+_OTHERS = normalising.RULES | indexing.RULES | device_sorting.RULES | batches.RULES | recurrent.RULES | ctc.RULES
 
 
 def plan(

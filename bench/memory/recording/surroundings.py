@@ -7,6 +7,7 @@ import gc
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from bench.memory.recording.ctc import ctc_without_data
 from bench.memory.recording.emptying import Hearer, emptying_noted
 from bench.memory.recording.initial_values import nothing_rejected
 from bench.memory.recording.moving import parameters_kept
@@ -33,6 +34,7 @@ def as_on_a_card(recorder: SeesOperations) -> Iterator[None]:
     with (
         no_garbage_collection(),
         kernels_of_a_gpu(),
+        ctc_without_data(),
         parameters_kept(),
         nothing_rejected(is_on_cuda),
         compilation_said(),

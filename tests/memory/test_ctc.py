@@ -1,0 +1,59 @@
+"""What of the CTC loss is refused in a recording: bfloat16, as PyTorch does, and what cuDNN computes on a card."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from bench.memory import CARDS
+from bench.memory.recording import NotRecordableError
+from bench.memory.recording.on_cuda import on_cuda
+from bench.memory.recording.recorder import events_of
+
+FRAMES, BATCH, LETTERS = 50, 2, 12
+
+
+def recorded(dtype=torch.float32, targets_dtype=torch.int32, targets_on="cpu", lengths_dtype=None, frames=FRAMES):
+    """The events of one loss; lengths are numbers if they have no type."""
+
+    def make_step(batch, device):
+        def step():
+            scores = torch.zeros(FRAMES, batch, 29, dtype=dtype, device="cuda")
+            targets = torch.ones(batch * LETTERS, dtype=targets_dtype, device=targets_on)
+            lengths = [frames] * batch, [LETTERS] * batch
+            if lengths_dtype:
+                lengths = [torch.tensor(each, dtype=lengths_dtype) for each in lengths]
+            functional.ctc_loss(scores, targets, *lengths)
+
+        return step
+
+    with on_cuda(CARDS["RTX 3080"]):
+        return events_of(make_step, BATCH, 1)
+
+
+@pytest.mark.parametrize(
+    ("targets_on", "lengths_dtype"),
+    [("cpu", None), ("cpu", torch.int64), ("cpu", torch.int32), ("cuda", torch.int32)],
+)
+def test_what_cudnn_computes_is_refused(targets_on, lengths_dtype):
+    with pytest.raises(NotRecordableError, match="cuDNN computes this CTC loss"):
+        recorded(targets_on=targets_on, lengths_dtype=lengths_dtype)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"targets_dtype": torch.int64},
+        {"targets_on": "cuda"},
+        {"targets_on": "cuda", "lengths_dtype": torch.int64},
+        {"frames": FRAMES - 1},
+        {"dtype": torch.float64},
+    ],
+)
+def test_what_pytorch_computes_itself_is_recorded(others):
+    table = BATCH * FRAMES * (2 * LETTERS + 1) * (8 if "dtype" in others else 4)
+    assert table in [event.size_bytes for event in recorded(**others) if hasattr(event, "size_bytes")]
+
+
+def test_bfloat16_is_refused_as_pytorch_does():
+    with pytest.raises(NotImplementedError, match="not implemented for 'BFloat16'"):
+        recorded(torch.bfloat16, targets_dtype=torch.int64)
