@@ -4,7 +4,7 @@ import pytest
 
 RUN, TRAIN = ("run",), ("train", "--architecture", "LUSER-SW", "--task", "blur")
 EXPLAIN = ("explain", "--architecture", "LUSER-SW", "--task", "blur")
-ARCHITECTURES = "known are LU-DnCNN, DEQ4IP, LUSER-SW, LUSER-DW"
+ARCHITECTURES = "known are LU-DnCNN, DEQ4IP, LUSER-SW, LUSER-DW, i-RIM, MDEQ, HUMUS-Net"
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,14 @@ ARCHITECTURES = "known are LU-DnCNN, DEQ4IP, LUSER-SW, LUSER-DW"
         (
             TRAIN,
             "task blur has no images to train on: give data = ... in [task.blur] (`bench data list`)",
+        ),
+        *(
+            (
+                (*RUN, "--architecture", "i-RIM", "--task", task),
+                f"i-RIM on {task}: its backward pass needs a linear operator, and {operator} is none; "
+                "choose LUSER-SW, LUSER-DW, DEQ4IP, LU-DnCNN or MDEQ",
+            )
+            for task, operator in (("seismic", "Seismic"), ("lorenz", "Lorenz96"))
         ),
         (("compare", "a", "b"), "there is no a: give a folder of records, as `bench run` makes, or a baseline's file"),
     ],
