@@ -136,8 +136,8 @@ class IRIM(Architecture):
         """As everywhere; the operator is linear, the state has room for image and gradient, the image for a stride."""
         if not issubclass(operator, LinearOperator):
             return (
-                f"its backward pass needs a linear operator, and {operator.__name__} is none; "
-                "choose LUSER-SW, LUSER-DW, LU-DnCNN or MDEQ"
+                f"its backward pass needs a linear operator, and {operator.__name__} is none; choose LUSER-SW, "
+                "LUSER-DW, DEQ4IP, LU-DnCNN or MDEQ"
             )
         own, (channels, *sides) = cls.own_of(options), image_shape()
         if own.channels < 2 * channels:

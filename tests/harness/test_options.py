@@ -86,6 +86,14 @@ ARCHITECTURES = "known are LU-DnCNN, DEQ4IP, LUSER-SW, LUSER-DW, i-RIM, MDEQ, HU
             TRAIN,
             "task blur has no images to train on: give data = ... in [task.blur] (`bench data list`)",
         ),
+        *(
+            (
+                (*RUN, "--architecture", "i-RIM", "--task", task),
+                f"i-RIM on {task}: its backward pass needs a linear operator, and {operator} is none; "
+                "choose LUSER-SW, LUSER-DW, DEQ4IP, LU-DnCNN or MDEQ",
+            )
+            for task, operator in (("seismic", "Seismic"), ("lorenz", "Lorenz96"))
+        ),
         (("compare", "a", "b"), "there is no a: give a folder of records, as `bench run` makes, or a baseline's file"),
     ],
 )

@@ -20,12 +20,19 @@ TASKS = {
     "ct": Task(operator="Radon", options={"image_size": 18, "detectors": 25, "angles": 12}),
     "mri": Task(operator="MRI", options={"image_shape": [2, 16, 16]}),
 }
+NOT_LINEAR = {
+    "lorenz": Task(operator="Lorenz96", options={"windows": 16, "variables": 16, "steps": 3}),
+    "lorenz, checkpoints in time": Task(
+        operator="Lorenz96", options={"windows": 16, "variables": 16, "steps": 3, "stored_every": 2}
+    ),
+    "seismic": Task(operator="Seismic", options={"image_size": [16, 16], "steps": 6, "shots": 2, "border": 2}),
+}
 META, CPU = torch.device("meta"), torch.device("cpu")
 
 
 def workload_of(architecture, task, **options):
     model = replace(small(DEFAULT.model), stages=2, **options)
-    return Workload(architecture, model, TASKS[task], DEFAULT.training)
+    return Workload(architecture, model, (TASKS | NOT_LINEAR)[task], DEFAULT.training)
 
 
 def live_bytes(events):
@@ -89,6 +96,12 @@ def test_every_operator_of_the_paper_is_here():
 @pytest.mark.parametrize("architecture", models.names())
 @pytest.mark.parametrize("task", TASKS)
 def test_recording_equals_a_real_run(architecture, task):
+    assert_same(workload_of(architecture, task).with_evaluations(7, 7))
+
+
+@pytest.mark.parametrize("architecture", ["LUSER-SW", "DEQ4IP", "MDEQ"])
+@pytest.mark.parametrize("task", NOT_LINEAR)
+def test_recording_equals_a_real_run_of_an_operator_that_is_not_linear(architecture, task):
     assert_same(workload_of(architecture, task).with_evaluations(7, 7))
 
 
