@@ -38,8 +38,8 @@ CODES: dict[str, set[int]] = {
 _GROUPS = ("", "baseline", "data")
 """Verbs that tell their help where nothing follows them."""
 
-_SILENT = ("plot",)
-"""Verbs that say nothing on stdout."""
+_SILENT = ("plot", "claims")
+"""Verbs that say nothing on stdout, as where they write a file."""
 
 INTERRUPTED = 130
 TERMINATED = 143
