@@ -1,0 +1,1 @@
+"""What an expensive operator costs each network: python -m tools.operator_cost."""
