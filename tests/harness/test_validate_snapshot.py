@@ -86,7 +86,7 @@ def card_that_fits(monkeypatch):
                     else:
                         last.append(key)
                         events.append(size)
-                return SimpleNamespace(fits=fits, events=tuple(events))
+                return SimpleNamespace(fits=fits, events=tuple(events), emptyings=())
 
         monkeypatch.setattr(on_card, "VirtualEngine", Engine)
 
