@@ -49,7 +49,7 @@ wheel:
 	$(PYTHON) -m venv $$folder/venv && \
 	$$folder/venv/bin/pip wheel --quiet --no-deps --wheel-dir $$folder . && \
 	$$folder/venv/bin/pip install --quiet --constraint constraints.txt $$folder/*.whl pytest && \
-	cp -r tests/installed $$folder/tests && cd $$folder && $$folder/venv/bin/python -m pytest tests
+	cp -r tests/installed $$folder/tests && cd $$folder && $$folder/venv/bin/python -m pytest -W ignore::pytest.PytestUnknownMarkWarning tests
 
 storm: $(VENV)/installed-dev
 	$(BIN)/python -m tools.storm

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 STEP = """
 from torch import nn, rand, optim
 
