@@ -11,6 +11,8 @@ from unittest.mock import patch
 
 import torch
 
+from bench.memory.recording.allocator_told import ANSWERS
+
 CUDA = torch.device("cuda", 0)
 
 
@@ -40,7 +42,7 @@ def _zero(*args: Any, **kwargs: Any) -> int:
 
 
 _SILENT = ("synchronize", "set_device", "manual_seed", "manual_seed_all", "init", "ipc_collect")
-_SILENT_TOO = ("reset_peak_memory_stats", "reset_max_memory_allocated", "set_per_process_memory_fraction", "_lazy_init")
+_SILENT_TOO = ("reset_peak_memory_stats", "reset_max_memory_allocated", "_lazy_init")
 _ZERO = ("memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved", "current_device")
 _HANDLES = ("Stream", "Event", "ExternalStream", "device", "device_of", "StreamContext")
 
@@ -75,9 +77,9 @@ def torch_cuda(capability: tuple[int, int]) -> Iterator[None]:
     }
     thread = threading.get_ident()
 
-    def here(name: str, answer: Any) -> Any:
+    def here(module: Any, name: str, answer: Any) -> Any:
         """The answer for this thread; others, as loaders of data, find torch.cuda as it is."""
-        before = getattr(torch.cuda, name)
+        before = getattr(module, name)
         if isinstance(before, type):
             return answer
         return lambda *args, **kwargs: (answer if threading.get_ident() == thread else before)(*args, **kwargs)
@@ -85,10 +87,12 @@ def torch_cuda(capability: tuple[int, int]) -> Iterator[None]:
     with contextlib.ExitStack() as patches:
         for name, answer in answers.items():
             if hasattr(torch.cuda, name):
-                patches.enter_context(patch.object(torch.cuda, name, here(name, answer)))
+                patches.enter_context(patch.object(torch.cuda, name, here(torch.cuda, name, answer)))
         for name, answer in _ACCELERATOR.items():
             if hasattr(torch.accelerator, name):
                 patches.enter_context(patch.object(torch.accelerator, name, answer))
         for name in ("range_push", "range_pop", "mark", "range_start", "range_end"):
             patches.enter_context(patch.object(torch.cuda.nvtx, name, _nothing))
+        for module, name, answer in ANSWERS:
+            patches.enter_context(patch.object(module, name, here(module, name, answer)))
         yield
