@@ -20,12 +20,11 @@ from bench.memory.by_card import StepByCard
 from bench.memory.explaining.explain import explain
 from bench.memory.explaining.sources import locate
 from bench.memory.forms import as_make_step
-from bench.memory.gpus import card_named
+from bench.memory.gpus import ENDLESS_BYTES, card_named
 from bench.memory.prediction import prediction
 from bench.memory.recording import places
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import STEPS
-from bench.memory.simulated import ENDLESS_BYTES
 from bench.report.terminal import composition
 from bench.units import format_bytes, parse_bytes
 

@@ -65,14 +65,14 @@ def explain(
     card_given = cards_given([gpu_cap] if gpu_cap is not None else None, [gpu] if gpu is not None else None)
     cell_given = {} if step else {"architectures": [architecture], "tasks": [task]}
     given: dict[str, dict[str, object]] = {"suite": {**cell_given, **card_given}}
-    settings = load(config, with_environment(config, given))
+    settings = load(config, given if step else with_environment(config, given))
     card = chosen_cards(settings, [], [])[0]
     if engine == "virtual":
         virtual_cards([card])
     if step:
         what: dict[str, object] = {"step": step}
         with busy(f"recording {step}"):
-            explanation, name = _explain_step(step, card, batch, settings.memory.alloc_conf, engine), step
+            explanation, name = _explain_step(step, card, batch, engine), step
     else:
         (cell,) = suite.cells(settings)
         what = {"architecture": cell.architecture, "task": cell.task, "settings": cell.settings}
@@ -174,7 +174,7 @@ def _explain(cell: Cell, card: Card, images: int | None, name: EngineName) -> Ex
     return in_images(cell, explain(engine, batch, sources))
 
 
-def _explain_step(step: str, card: Card, batch: int | None, alloc_conf: str, name: EngineName) -> Explanation:
+def _explain_step(step: str, card: Card, batch: int | None, name: EngineName) -> Explanation:
     """The same of a step of the user's.
 
     Raises:
@@ -188,9 +188,11 @@ def _explain_step(step: str, card: Card, batch: int | None, alloc_conf: str, nam
     from bench.virtual.comparison import TooDifferentError
 
     with steps_errors_told(step):
-        recorded = recorded_step(step, alloc_conf)
+        recorded = recorded_step(step)
+        for each in recorded.process.assumed:
+            say(each.what)
         if name == "virtual":
-            on_card = OnDevice(VirtualEngine, NamedStep(step), alloc_conf=alloc_conf, recorded=recorded)
+            on_card = OnDevice(VirtualEngine, NamedStep(step), process=recorded.process, recorded=recorded)
             batch = batch or on_card.largest(card).batch or 1
             try:
                 explanation = on_card.explained(card, batch)

@@ -52,7 +52,7 @@ def fit(
     import torch
 
     from bench.choices import refusal
-    from bench.commands.measuring import chosen_cards, steps_errors_told, with_environment
+    from bench.commands.measuring import chosen_cards, steps_errors_told
     from bench.commands.run import cards_given
     from bench.config import load
     from bench.errors import UsageError
@@ -72,10 +72,10 @@ def fit(
     if page and page.suffix not in (".html", ".htm"):
         raise UsageError(f"--page: got {page}, expected a name that ends with .html")
     asked = _asked(step, model, sample, loss, optimizer, amp)
-    settings = load(None, with_environment(None, {"suite": cards_given(gpu_cap, gpu)}))
+    settings = load(None, {"suite": cards_given(gpu_cap, gpu)})
     cards = chosen_cards(settings, [], [])
     with busy(f"recording {asked}"), steps_errors_told(asked):
-        answer = answered(str(asked), engine_of(asked, engine, cards, settings.memory.alloc_conf), cards, batch)
+        answer = answered(str(asked), engine_of(asked, engine, cards), cards, batch)
     if strict:
         _refuse_assumed_values(answer)
     if page:

@@ -41,31 +41,39 @@ def with_environment(config: Path | None, given: dict[str, dict[str, object]]) -
     They are taken, and said, where neither `given` nor the configuration has any.
 
     Raises:
-        UsageError: the environment's are not PyTorch's, or not simulated.
+        UsageError: the environment's are not PyTorch's, or not simulated, or it has no caching allocator.
     """
     from bench.config import load
     from bench.errors import UsageError
-    from bench.memory.allocator.alloc_conf import AllocatorConfig, of_environment
+    from bench.memory.allocator.alloc_conf import AllocatorConfig
+    from bench.memory.environment import alloc_conf, check_cached, cublas_workspace
 
-    found = of_environment()
+    try:
+        check_cached()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if workspace := cublas_workspace():
+        say(f"{workspace} in the environment is ignored here: cuBLAS's workspaces are those that PyTorch chooses")
+    found = alloc_conf()
     memory = given.get("memory", {})
     if not found or memory.get("alloc_conf") is not None or load(config, given).memory.alloc_conf:
         return given
-    name, text = found
     try:
-        AllocatorConfig.parse(text)
+        AllocatorConfig.parse(found.text)
     except ValueError as error:
-        raise UsageError(f"{name} in the environment: {error}; unset it, or set alloc_conf in [memory]") from error
-    say(f"{name}={text} in the environment is obeyed, as on the card (--alloc-conf or [memory] alloc_conf replaces it)")
-    return {**given, "memory": {**memory, "alloc_conf": text}}
+        raise UsageError(
+            f"{found.name} in the environment: {error}; unset it, or set alloc_conf in [memory]"
+        ) from error
+    say(f"{found} in the environment is obeyed, as on the card (--alloc-conf or [memory] alloc_conf replaces it)")
+    return {**given, "memory": {**memory, "alloc_conf": found.text}}
 
 
 def say_that_environment_is_ignored() -> None:
-    """What is compared must not depend on the machine: the allocator options are the configuration's alone."""
-    from bench.memory.allocator.alloc_conf import of_environment
+    """What is compared must not depend on the machine: what the environment tells PyTorch counts for nothing."""
+    from bench.memory.environment import told
 
-    if found := of_environment():
-        say(f"{found[0]} in the environment is ignored here: [memory] alloc_conf of the configuration is what counts")
+    for found in told():
+        say(f"{found.name} in the environment is ignored here: [memory] of the configuration is what counts")
 
 
 def gpu_for(cards: list[Card]) -> str:

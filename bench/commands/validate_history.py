@@ -43,9 +43,8 @@ def validate_history(
     from bench.memory import Card
     from bench.memory.cudnn.heuristics import workspaces
     from bench.memory.forms import as_make_step
-    from bench.memory.gpus import card_named
+    from bench.memory.gpus import ENDLESS_BYTES, card_named
     from bench.memory.recording.on_cuda import on_cuda
-    from bench.memory.simulated import ENDLESS_BYTES
     from bench.report.terminal import histories as report
     from bench.report.terminal import print_table
 

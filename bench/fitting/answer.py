@@ -94,6 +94,10 @@ class Engine(Protocol):
 
     name: str
 
+    def seen(self, card: Card) -> Card:
+        """A card, as far as the step may take it."""
+        ...
+
     def largest(self, card: Card) -> Boundary:
         """The largest batch that fits a card."""
         ...
@@ -133,9 +137,10 @@ def fit(step: str, engine: Engine, cards: Sequence[Card], batch: int | None = No
 
 def _on_card(engine: Engine, card: Card, batch: int | None) -> OnCard:
     boundary = engine.largest(card)
+    seen = engine.seen(card)
     if batch is not None:
-        return OnCard(card, boundary, engine.probe(card, batch), engine.needed(card, batch))
-    return OnCard(card, boundary, needed=None if boundary.batch else engine.needed(card, 1))
+        return OnCard(seen, boundary, engine.probe(card, batch), engine.needed(card, batch))
+    return OnCard(seen, boundary, needed=None if boundary.batch else engine.needed(card, 1))
 
 
 def contexts_assumed(cards: Sequence[Card]) -> list[Assumption]:

@@ -12,11 +12,13 @@ from bench.fitting.answer import Engine
 from bench.fitting.model_step import ModelStep
 from bench.fitting.named_step import named
 from bench.fitting.on_device import OnDevice
+from bench.fitting.process import process_here
 from bench.fitting.recorded import Recorded
 from bench.fitting.user_step import load_step
 from bench.memory import Card
 from bench.memory.forms import as_make_step
 from bench.memory.measuring.cuda import CudaEngine, NoGpuError, require_gpu
+from bench.memory.recording.allocator_told import allocator_heard
 from bench.memory.recording.on_cuda import on_cuda
 from bench.virtual import NoVirtualCardError, VirtualDevice, VirtualEngine
 
@@ -26,7 +28,7 @@ Step = str | ModelStep | Callable[..., Any]
 ENGINES = ("auto", "virtual", "simulated", "cuda")
 
 
-def engine_of(step: Step, name: str, cards: Sequence[Card], alloc_conf: str = "") -> Engine:
+def engine_of(step: Step, name: str, cards: Sequence[Card]) -> Engine:
     """What answers about a step, given as such or by its name (bench.fitting.user_step).
 
     `name` is one of ENGINES; "auto" is the virtual card where there can be one and the step can be imported in another
@@ -40,7 +42,7 @@ def engine_of(step: Step, name: str, cards: Sequence[Card], alloc_conf: str = ""
     if name == "auto":
         name = "virtual" if sent and _can_be_virtual(cards) else "simulated"
     if name == "simulated":
-        return recorded_step(step, alloc_conf)
+        return recorded_step(step)
     if sent is None:
         raise UsageError(
             f"the {name} engine runs steps in another process, which has to import them: write it in a file"
@@ -54,7 +56,8 @@ def engine_of(step: Step, name: str, cards: Sequence[Card], alloc_conf: str = ""
     except (NoGpuError, NoVirtualCardError) as error:
         raise UsageError(str(error)) from error
     engine = CudaEngine if name == "cuda" else VirtualEngine
-    return OnDevice(engine, sent, alloc_conf=alloc_conf, recorded=_recorded_if_it_can(step, alloc_conf))
+    recorded = _recorded_if_it_can(step)
+    return OnDevice(engine, sent, process=recorded.process if recorded else process_here(), recorded=recorded)
 
 
 def _can_be_virtual(cards: Sequence[Card]) -> bool:
@@ -67,17 +70,23 @@ def _can_be_virtual(cards: Sequence[Card]) -> bool:
     return True
 
 
-def recorded_step(step: Step, alloc_conf: str = "") -> Recorded:
-    """A step given as such or by its name, recorded."""
+def recorded_step(step: Step) -> Recorded:
+    """A step given as such or by its name, recorded.
+
+    Raises:
+        NotRecordableError: it cannot be recorded.
+        UsageError: there is no such step, or the environment tells PyTorch what cannot be obeyed.
+    """
+    said: list[str] = []
     if isinstance(step, str):
-        with on_cuda(), redirect_stdout(io.StringIO()):
+        with on_cuda(), redirect_stdout(io.StringIO()), allocator_heard(said.append):
             step = load_step(step)
-    return Recorded(as_make_step(step), alloc_conf=alloc_conf)
+    return Recorded(as_make_step(step), process=process_here(said))
 
 
-def _recorded_if_it_can(step: Step, alloc_conf: str) -> Recorded | None:
+def _recorded_if_it_can(step: Step) -> Recorded | None:
     """The recording, for where a search starts and what a peak is made of; None where the step cannot be recorded."""
     try:
-        return recorded_step(step, alloc_conf)
+        return recorded_step(step)
     except (Exception, SystemExit):  # noqa: BLE001 - whatever it raises, the engine that was asked for raises it too
         return None

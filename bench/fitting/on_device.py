@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cache, partial
 
 from bench.fitting.answer import Assumption, contexts_assumed
+from bench.fitting.process import Process
 from bench.fitting.recorded import Recorded
 from bench.memory import Boundary, Card, MakeStep, Probe, largest_batch
 from bench.memory.explaining.explain import Explanation
 from bench.memory.measuring.cuda import CudaEngine
 from bench.memory.recording.recorder import STEPS
 from bench.memory.search import where_room_ends
-from bench.memory.simulated import ENDLESS_BYTES
 from bench.virtual import VirtualEngine, VirtualMeasurement
 from bench.virtual.explained import explain_on_card
 from bench.virtual.figures import kernels_of
@@ -30,14 +29,21 @@ class OnDevice:
         engine: type[CudaEngine],
         make_step: MakeStep,
         steps: int = STEPS,
-        alloc_conf: str = "",
+        process: Process | None = None,
         recorded: Recorded | None = None,
     ) -> None:
         self.name = engine.name
         self._is_virtual = issubclass(engine, VirtualEngine)
         self._recorded = recorded
         self._seen: list[CudaEngine] = []
-        self._of: Callable[..., CudaEngine] = partial(engine, make_step, steps=steps, alloc_conf=alloc_conf)
+        self._process = process or Process()
+        self._of: Callable[..., CudaEngine] = partial(
+            engine, make_step, steps=steps, alloc_conf=self._process.alloc_conf
+        )
+
+    def seen(self, card: Card) -> Card:
+        """A card, as far as the process and, where it is recorded, the step may take it."""
+        return self._recorded.seen(card) if self._recorded else self._process.on(card)
 
     def largest(self, card: Card) -> Boundary:
         """The largest batch, every probe of which is a run; where the recording says the same, two runs show it."""
@@ -53,7 +59,7 @@ class OnDevice:
         """One run on a card of the same kernels with memory without a limit; on a GPU, with all that it has."""
         if self.name == CudaEngine.name:
             return self.probe(card, batch)
-        return self._engine(_endless(card)).probe(batch)
+        return self._engine(card.without_limit()).probe(batch)
 
     def made_of(self, card: Card, batch: int) -> Explanation | None:
         """What the recording says of it, where there is one."""
@@ -82,7 +88,7 @@ class OnDevice:
         alone = [each for each in virtual if each not in as_recorded]
         read = max((each.values_read for each in alone), default=0)
         selections = max((each.selections for each in alone), default=0)
-        assumed = contexts_assumed(cards)
+        assumed = [*contexts_assumed(cards), *self._process.assumed]
         if self._is_virtual:
             capacities = [card for card in cards if card.compute_capability is None]
             assumed += [Assumption(f"{card.name} has the kernels of an {kernels_of(card).name}") for card in capacities]
@@ -104,7 +110,7 @@ class OnDevice:
 
     def _engine(self, card: Card, guess: int = 1) -> CudaEngine:
         reads = {"reads_at": partial(self._recorded.reads, card)} if self._recorded and self._is_virtual else {}
-        self._seen.append(self._of(card, first_guess=guess, **reads))
+        self._seen.append(self._of(self._process.on(card), first_guess=guess, **reads))
         return self._seen[-1]
 
     def _guess(self, card: Card) -> int:
@@ -112,14 +118,10 @@ class OnDevice:
             return self._recorded.largest(card).batch
         if self.name == CudaEngine.name:
             return 1
-        endless = self._engine(_endless(card))
+        endless = self._engine(card.without_limit())
 
         @cache
         def room_bytes(batch: int) -> int:
             return card.usable_bytes - endless.probe(batch).peak_reserved_bytes
 
         return where_room_ends(room_bytes, 8)
-
-
-def _endless(card: Card) -> Card:
-    return replace(card, total_bytes=ENDLESS_BYTES, context_bytes=0)

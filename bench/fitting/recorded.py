@@ -9,8 +9,8 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 
 from bench.fitting.answer import Assumption, contexts_assumed
+from bench.fitting.process import Process
 from bench.memory import Boundary, Card, MakeStep, Probe, SimulatedEngine, Trace
-from bench.memory.allocator.caching import AllocatorConfig
 from bench.memory.by_card import StepByCard
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.explaining.explain import Category, Explanation, explain
@@ -22,7 +22,6 @@ from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import BATCH, STEPS, events_beside
 from bench.memory.recording.refusals import FailsAtBatchError
 from bench.memory.recording.values import AssumedValue, Read, reads_noted
-from bench.memory.simulated import installed_release
 
 
 class Recorded:
@@ -34,15 +33,21 @@ class Recorded:
 
     name = "simulated"
 
-    def __init__(self, make_step: MakeStep, steps: int = STEPS, alloc_conf: str = "") -> None:
+    def __init__(self, make_step: MakeStep, steps: int = STEPS, process: Process | None = None) -> None:
         self._make_step = make_step
         self._steps = steps
-        self._config = AllocatorConfig.parse(alloc_conf, installed_release())
+        self.process = process or Process()
         self._said: list[Assumption] = []
         self._not_known: list[str] = []  # cards, some of whose workspaces are bounds
         self._reads_at_small: list[tuple[Read, ...] | None] = []
         with self._listening(None):
             self._recorded = StepByCard(make_step, steps)
+
+    def seen(self, card: Card) -> Card:
+        """A card, as far as the process and the step may take it."""
+        with self._listening(card):
+            fraction = self._recorded.on(card).trace.memory_fraction
+        return replace(self.process.on(card), memory_fraction=min(fraction, self.process.memory_fraction))
 
     def largest(self, card: Card) -> Boundary:
         """The largest batch, of which that and the next are recorded as they are."""
@@ -70,6 +75,7 @@ class Recorded:
         if not engine.probe(batch).fits:
             engine = engine.without_limit()
         explained = explain(engine, batch, sources)
+        card = self.seen(card)
         left_bytes = card.usable_bytes - explained.peak_reserved_bytes  # below zero, what it needs too much
         beside = {Category.FREE: left_bytes, Category.CONTEXT: card.context_bytes}
         return replace(explained, card=card, categories=explained.categories | beside)
@@ -96,6 +102,7 @@ class Recorded:
         bounded = [card.name for card in cards if workspaces(card) is None] if convolves else []
         return (
             *contexts_assumed(cards),
+            *self.process.assumed,
             *(Assumption(_most_of_any(name)) for name in bounded),
             *(Assumption(_most_possible(name)) for name in dict.fromkeys(self._not_known)),
             *(
@@ -126,7 +133,7 @@ class Recorded:
         return self._engine(card, step.trace)
 
     def _engine(self, card: Card, trace: Trace) -> SimulatedEngine:
-        return prediction(trace, card, self._config)
+        return prediction(trace, self.process.on(card), self.process.config)
 
     @contextmanager
     def _listening(self, card: Card | None) -> Iterator[None]:

@@ -21,11 +21,11 @@ from bench.memory.allocator.blocks import round_size
 from bench.memory.allocator.caching import CachingAllocator
 from bench.memory.allocator.history import Action, Entry
 from bench.memory.explaining.sources import locate
-from bench.memory.gpus import Card
+from bench.memory.gpus import ENDLESS_BYTES, Card
 from bench.memory.recording.marks import MARKER_BYTES, marked
 from bench.memory.recording.recorder import MakeStep, events_of, record
 from bench.memory.recording.refusals import NotRecordableError
-from bench.memory.simulated import ENDLESS_BYTES, SimulatedEngine, WorkspaceSource
+from bench.memory.simulated import SimulatedEngine, WorkspaceSource
 from bench.memory.trace import Trace, Workspace, constant
 from bench.virtual.comparison import TooDifferentError, smallest_difference
 

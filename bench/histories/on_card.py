@@ -11,11 +11,11 @@ import torch
 from bench.errors import UsageError
 from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, replay
 from bench.memory.allocator.history import Entry
-from bench.memory.gpus import Card
+from bench.memory.gpus import ENDLESS_BYTES, Card
 from bench.memory.recording.marks import marked
 from bench.memory.recording.recorder import MakeStep
 from bench.memory.search import Probe
-from bench.memory.simulated import ENDLESS_BYTES, installed_release
+from bench.memory.simulated import installed_release
 from bench.virtual import VirtualEngine
 from bench.virtual.comparison import keyed, with_emptyings
 

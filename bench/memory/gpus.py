@@ -17,13 +17,14 @@ import csv
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from bench.units import GiB, KiB, MiB, format_bytes, parse_bytes, tidy_size
 
 ASSUMED_CONTEXT_BYTES = 500 * MiB
+ENDLESS_BYTES = 2**60
 LEAST_CAPABILITY = (7, 5)  # of cuDNN from 9.11 on, and so of PyTorch 2.11 and later
 
 CUBLAS_WORKSPACE_CONFIG = ":4096:2:16:8"  # what PyTorch gives cuBLAS if that environment variable is not set ...
@@ -50,7 +51,11 @@ class Chip:
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU as far as memory is concerned; `source` says where its numbers come from."""
+    """A GPU as far as memory is concerned; `source` says where its numbers come from.
+
+    A program can leave it less: `memory_fraction` as torch.cuda.set_per_process_memory_fraction has it,
+    `cublas_workspace` as the environment variable CUBLAS_WORKSPACE_CONFIG; None: what PyTorch chooses.
+    """
 
     name: str
     total_bytes: int
@@ -59,11 +64,17 @@ class Card:
     multiprocessors: int | None
     source: str
     chip: Chip | None = None
+    memory_fraction: float = 1.0
+    cublas_workspace: str | None = None
 
     @property
     def usable_bytes(self) -> int:
         """What PyTorch's allocator can reserve."""
-        return self.total_bytes - self.context_bytes
+        return min(self.total_bytes - self.context_bytes, int(self.total_bytes * self.memory_fraction))
+
+    def without_limit(self) -> Card:
+        """The same kernels, and memory that never ends."""
+        return replace(self, total_bytes=ENDLESS_BYTES, context_bytes=0, memory_fraction=1.0)
 
     @property
     def capacity_gib(self) -> int:
@@ -72,11 +83,14 @@ class Card:
 
     @property
     def cublas_workspace_config(self) -> str:
-        """PyTorch's default for cuBLAS's workspace here, as the environment variable CUBLAS_WORKSPACE_CONFIG has it.
+        """What cuBLAS's workspace is told to be, as the environment variable CUBLAS_WORKSPACE_CONFIG has it.
 
-        From parseChosenWorkspaceSize in aten/src/ATen/cuda/CublasHandlePool.cpp (torch 2.12 and later; 2.11 took the
+        PyTorch's default, where nothing else is given or what is given cannot be read. From
+        parseChosenWorkspaceSize in aten/src/ATen/cuda/CublasHandlePool.cpp (torch 2.12 and later; 2.11 took the
         large one on 9.0 alone). A card of which only the capacity is known is taken as older than Hopper.
         """
+        if self.cublas_workspace is not None and _sizes(self.cublas_workspace):
+            return self.cublas_workspace
         major, _ = self.compute_capability or (0, 0)
         return LARGE_CUBLAS_WORKSPACE_CONFIG if major in _LARGE_CUBLAS_WORKSPACE_MAJORS else CUBLAS_WORKSPACE_CONFIG
 
@@ -112,7 +126,12 @@ def threads_per_multiprocessor(capability: tuple[int, int]) -> int:
 
 def cublas_workspace_bytes(config: str = CUBLAS_WORKSPACE_CONFIG) -> int:
     """The bytes that a CUBLAS_WORKSPACE_CONFIG stands for: ":4096:2:16:8" is twice 4096 KiB and eight times 16 KiB."""
-    return sum(int(size) * KiB * int(count) for size, count in re.findall(r":(\d+):(\d+)", config))
+    return sum(size * KiB * count for size, count in _sizes(config))
+
+
+def _sizes(config: str) -> list[tuple[int, int]]:
+    """The KiB and counts of a CUBLAS_WORKSPACE_CONFIG; none if PyTorch cannot read it."""
+    return [(int(size), int(count)) for size, count in re.findall(r":([0-9]+):([0-9]+)", config)]
 
 
 def card_of_capacity(text: str, context_bytes: int = ASSUMED_CONTEXT_BYTES) -> Card:

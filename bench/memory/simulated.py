@@ -19,8 +19,6 @@ from bench.memory.reductions import Multiprocessors
 from bench.memory.search import Probe, last_of, where_room_ends
 from bench.memory.trace import Call, Trace, Workspace
 
-ENDLESS_BYTES = 2**60
-
 
 class WorkspaceSource(Protocol):
     """What knows cuDNN's workspaces, exactly or as a bound."""
@@ -44,7 +42,8 @@ class SimulatedEngine:
     `workspaces` knows what convolutions take. Where it is None or does not know a call, the bound `workspace` of the
     temporaries inside kernels stands in: nothing, or `most_workspace_bytes`. Its cards are those whose reductions take
     their staging; without it, the card itself. `config` says which PyTorch
-    release's allocator, with which options, by default the installed one's without any.
+    release's allocator, with which options, by default the installed one's without any. What the program itself tells
+    the allocator holds over both.
     """
 
     name = "simulated"
@@ -61,15 +60,15 @@ class SimulatedEngine:
         known = (each.multiprocessors_and_threads for each in kernels_of)
         staging_of = [Multiprocessors(*each) for each in known if each]
         self.trace = trace.with_cublas_workspace(card.cublas_workspace_bytes).with_staging_of(staging_of)
-        self.card = card
+        self.card = replace(card, memory_fraction=min(card.memory_fraction, trace.memory_fraction))
         self.workspace = workspace
-        self.config = config or AllocatorConfig(torch_version=installed_release())
+        self.config = (config or AllocatorConfig(torch_version=installed_release())).updated(trace.allocator_options)
         self.workspaces = workspaces
 
     def without_limit(self) -> SimulatedEngine:
         """The same kernels on a card whose memory never ends."""
         unlimited = copy.copy(self)
-        unlimited.card = replace(self.card, total_bytes=ENDLESS_BYTES, context_bytes=0)
+        unlimited.card = self.card.without_limit()
         return unlimited
 
     def probe(self, batch: int) -> Probe:

@@ -26,6 +26,12 @@ ROUNDING_BYTES = 512  # every block of PyTorch's allocator is a multiple of this
 EMPTYING = "torch.cuda.empty_cache"
 """The operation of an event that empties the allocator's cache: an allocation of nothing, never freed."""
 
+CAPPING, CONFIGURING = "torch.cuda.set_per_process_memory_fraction", "torch.cuda.memory._set_allocator_settings"
+"""The operations of events that tell the allocator how much it may take, and its options: `CAPPING 0.5`.
+
+Allocations of nothing, never freed, whatever their moment: what they tell holds for the whole step.
+"""
+
 Ints = npt.NDArray[np.int64]
 Item = TypeVar("Item")
 
@@ -141,6 +147,22 @@ class Trace:
         """The trace that describes this batch size: itself, or one of its exceptions."""
         return self.exceptions.get(batch, self)
 
+    @property
+    def memory_fraction(self) -> float:
+        """How much of a card the program lets the allocator take: what it says last."""
+        return float(["1", *self._told(CAPPING)][-1])
+
+    @property
+    def allocator_options(self) -> str:
+        """The options that the program gives the allocator, in PyTorch's syntax."""
+        return ",".join(self._told(CONFIGURING))
+
+    def _told(self, operation: str) -> list[str]:
+        """What an operation that tells the allocator something is given, each time."""
+        if not any(name.startswith(operation) for name in self.op_names):
+            return []
+        return told((self.op_names[op] for op in self.op[~self.is_free].tolist()), operation)
+
     def with_cublas_workspace(self, size_bytes: int) -> Trace:
         """The trace on a card where each of cuBLAS's workspaces takes so many bytes."""
         exceptions = {batch: trace.with_cublas_workspace(size_bytes) for batch, trace in self.exceptions.items()}
@@ -241,6 +263,11 @@ class Trace:
         of_key = np.zeros(int(self.key.max(initial=0)) + 1, dtype=np.int64)
         of_key[self.key[~self.is_free]] = size[~self.is_free]  # keys are never used twice
         return np.where(self.is_free, -of_key[self.key], size)
+
+
+def told(operations: Iterable[str], operation: str) -> list[str]:
+    """What an operation that tells the allocator something is given, each time that it is among `operations`."""
+    return [each.removeprefix(f"{operation} ") for each in operations if each.startswith(f"{operation} ")]
 
 
 def same_sequence(one: list[Event], other: list[Event]) -> int | None:

@@ -13,7 +13,7 @@ from processes import COMMAND
 from bench.commands.common import busy
 from bench.data.base import data_folder
 from bench.data.files import files_in
-from bench.memory.allocator.alloc_conf import of_environment
+from bench.memory.environment import alloc_conf
 
 CELL = ("--task", "blur", "--architecture", "LUSER-SW", "--json")
 CUDA, BOTH = "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"
@@ -47,7 +47,7 @@ def test_the_variable_that_counts_is_the_installed_pytorchs():
     asked = subprocess.check_output([sys.executable, "-c", ASK_TORCH, json.dumps(environments)], text=True)
     obeyed = [json.loads(line) for line in asked.splitlines()]
     assert len(set(obeyed)) == 3
-    assert [(of_environment(environment) or ("", ""))[1] for environment in environments] == obeyed
+    assert [(alloc_conf(environment) or ("", ""))[1] for environment in environments] == obeyed
 
 
 def test_the_environments_allocator_options_are_obeyed_and_said(bench, monkeypatch):
@@ -207,3 +207,15 @@ def test_what_systems_leave_beside_files_is_passed_over(tmp_path):
         (tmp_path / name).write_bytes(b"\x00\x05\x16\x07")
     assert [path.name for path in files_in(tmp_path, ".h5")] == ["a.h5", "b.h5"]
     assert files_in(tmp_path / "nowhere", ".h5") == []
+
+
+def test_an_environment_without_the_caching_allocator_is_2(bench, monkeypatch):
+    monkeypatch.setenv("PYTORCH_NO_CUDA_MEMORY_CACHING", "1")
+    result = bench("run", *CELL)
+    assert result.returncode == 2
+    assert "switches PyTorch's caching allocator off: unset it" in result.stderr
+
+
+def test_that_cublas_workspaces_of_the_environment_are_ignored_is_said(bench, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    assert "CUBLAS_WORKSPACE_CONFIG=:16:8 in the environment is ignored here" in bench("run", *CELL).stderr

@@ -2,10 +2,11 @@
 
 import pytest
 
-from bench.memory.allocator.alloc_conf import VARIABLES, AllocatorConfig, of_environment
+from bench.memory.allocator.alloc_conf import AllocatorConfig
 from bench.memory.allocator.blocks import BlockState, DeviceMemory, SegmentState, round_size
 from bench.memory.allocator.caching import CachingAllocator
 from bench.memory.allocator.history import Action
+from bench.memory.environment import ALLOC_CONF, alloc_conf
 from bench.units import GiB, MiB
 
 
@@ -81,8 +82,8 @@ def test_a_list_has_both_brackets():
 
 
 def test_the_variable_that_the_allocator_obeys():
-    first, second = VARIABLES
-    assert of_environment({}) is None
-    assert of_environment({first: " ", second: "max_split_size_mb:64"}) is None
-    assert of_environment({second: "max_split_size_mb:64"}) == (second, "max_split_size_mb:64")
-    assert of_environment({first: "a", second: "b"}) == (first, "a")
+    first, second = ALLOC_CONF
+    assert alloc_conf({}) is None
+    assert alloc_conf({first: " ", second: "max_split_size_mb:64"}) is None
+    assert alloc_conf({second: "max_split_size_mb:64"}) == (second, "max_split_size_mb:64")
+    assert alloc_conf({first: "a", second: "b"}) == (first, "a")

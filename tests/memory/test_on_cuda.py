@@ -326,10 +326,10 @@ def test_what_torch_cuda_says_of_its_machine():
         "is there": (True, True, 1, 0),
         "captures": False,
         "bf16": (True, True),
-        "name": ("CUDA", "CUDA"),
+        "name": ("NVIDIA GeForce RTX 3080", "NVIDIA GeForce RTX 3080"),
         "capability": ((8, 6), (8, 6)),
-        "memory": (0, 0, (0, 0), {}),
-        "of the card": (0, 1),
+        "memory": (0, 0, (9_976_907_038, 10_501_195_038), {}),
+        "of the card": (10_501_195_038, 68),
         "random state": ((16,), torch.uint8, False),
     }
 

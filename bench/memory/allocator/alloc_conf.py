@@ -6,19 +6,14 @@ memory goes but that the replay does not follow are refused, never ignored.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.memory.allocator.blocks import LARGE_BUFFER
 
 MIB = 1 << 20
-VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
-"""Where PyTorch looks for its options. The first one that is set counts, even if it is empty: so in the header of
-CUDAAllocatorConfig and in libc10 of torch 2.11, 2.12, 2.13 and 2.14, although PyTorch's manual names the second first.
-"""
 ROUNDUP_INTERVALS = 16  # kRoundUpPowerOfTwoIntervals: one per power of two from 1 MiB up; the last is open-ended
 
 
@@ -66,6 +61,14 @@ class AllocatorConfig:
         Raises:
             ValueError: An unknown or unsimulated key, or a value PyTorch would not accept.
         """
+        return cls(torch_version=torch_version).updated(text)
+
+    def updated(self, text: str | None) -> AllocatorConfig:
+        """These options, and over them what `text` says.
+
+        Raises:
+            ValueError: as from `parse`.
+        """
         fields: dict[str, Any] = {}
         compact = "".join((text or "").split()).removesuffix(",")
         for item in re.split(r",(?![^\[]*\])", compact) if compact else ():  # a comma inside [...] does not separate
@@ -83,13 +86,7 @@ class AllocatorConfig:
                 fields[field] = parse_value(value)
             except ValueError as error:
                 raise ValueError(f"allocator option {key}: got {value!r}, expected {error}") from None
-        return replace(cls(torch_version=torch_version), **fields)
-
-
-def of_environment(environment: Mapping[str, str] = os.environ) -> tuple[str, str] | None:
-    """The variable that PyTorch's allocator obeys in this environment, and what it says; None if it says nothing."""
-    name = next((name for name in VARIABLES if name in environment), None)
-    return (name, environment[name]) if name and environment[name].strip() else None
+        return replace(self, **fields)
 
 
 def _max_split_size(value: str) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
+from bench.memory.environment import UNCACHED
 from bench.memory.gpus import Card
 from bench.memory.measuring.isolated import IsolatedError, run_isolated
 from bench.memory.recording.recorder import STEPS, MakeStep
@@ -200,6 +201,7 @@ def cap_fraction(limit_bytes: int, total_bytes: int) -> float:
 def measure_here(trial: Trial) -> Measurement:
     """Carry out a trial on the GPU in this process, which must not have used it before."""
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = trial.cublas_workspace_config
+    os.environ.pop(UNCACHED, None)
     os.environ["PYTORCH_CUDA_ALLOC_CONF"] = os.environ["PYTORCH_ALLOC_CONF"] = trial.alloc_conf
     torch.backends.cudnn.allow_tf32 = trial.allow_tf32
     torch.backends.cudnn.deterministic = trial.deterministic

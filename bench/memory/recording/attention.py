@@ -17,7 +17,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -54,10 +54,17 @@ class Kernels(NamedTuple):
     @classmethod
     def of(cls, card: Card | None) -> Kernels:
         """Those of a card; an ordinary one's, where none is given or only a capacity is known."""
-        if card is None or card.compute_capability is None or card.multiprocessors is None:
-            card = CARDS[ORDINARY]
+        card = with_kernels(card)
         assert card.compute_capability and card.multiprocessors
         return cls(card.compute_capability, card.multiprocessors)
+
+
+def with_kernels(card: Card | None) -> Card:
+    """A card whose kernels are known: an ordinary one's, where none is given or only a capacity."""
+    ordinary = CARDS[ORDINARY]
+    if card is None or (card.compute_capability and card.multiprocessors):
+        return card or ordinary
+    return replace(ordinary, total_bytes=card.total_bytes, context_bytes=card.context_bytes)
 
 
 @dataclass

@@ -27,10 +27,10 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from bench.memory.gpus import Card
-from bench.memory.recording.attention import Attention, Kernels, attention_of
+from bench.memory.recording.attention import Attention, Choice, Kernels, attention_of, with_kernels
 from bench.memory.recording.autocast import casts_of_a_gpu
 from bench.memory.recording.distributed import ranks_alone
-from bench.memory.recording.torch_cuda import CUDA, torch_cuda
+from bench.memory.recording.torch_cuda import CUDA, Machine, machine_with, torch_cuda
 
 META = torch.device("meta")
 
@@ -48,31 +48,49 @@ def as_told(device: torch.device) -> torch.device:
     return CUDA if is_on_cuda() else device
 
 
+class Asked(NamedTuple):
+    """What a program asked of the card, while it was taken for one on a GPU."""
+
+    attention: Attention
+    machine: Machine
+
+    @property
+    def choices(self) -> set[Choice]:
+        """The kernels that attention was computed with."""
+        return self.attention.choices
+
+    @property
+    def is_about_card(self) -> bool:
+        """Whether it asked which card there is."""
+        return self.machine.is_asked
+
+
 @contextlib.contextmanager
-def on_cuda(card: Card | None = None) -> Iterator[Attention]:
+def on_cuda(card: Card | None = None) -> Iterator[Asked]:
     """Within this context, in this thread, "cuda" is the meta device, with the kernels of a card.
 
-    Without one, or where only its capacity is known, they are an RTX 3080's. What is given tells which attention was
-    chosen.
+    Without one, or where only its capacity is known, they are an RTX 3080's. What is given tells what the program asked
+    of the card.
     """
     kernels = Kernels.of(card)
     if _active.get():
-        with attention_of(kernels) as asked:
-            yield asked
+        with attention_of(kernels) as attention, machine_with(with_kernels(card)) as machine:
+            yield Asked(attention, machine)
         return
     token = _active.set(True)
     default = _default_device()
     try:
         with (
-            torch_cuda(kernels.capability),
+            machine_with(with_kernels(card)) as machine,
+            torch_cuda(),
             _default_devices(),
             _saved_on_the_host(),
             ranks_alone(),
             casts_of_a_gpu(),
-            attention_of(kernels) as asked,
+            attention_of(kernels) as attention,
             _redirections(),
         ):
-            yield asked
+            yield Asked(attention, machine)
     finally:
         if _default_device() != default:  # the program set it for its process
             torch.set_default_device(default)

@@ -216,6 +216,7 @@ class Recorder(TorchDispatchMode):
         self._not_drawn = NotDrawn()
         self._cublas_threads: set[bool] = set()
         self._names: dict[int, str] = {}
+        self._told: list[str] = []
         self._open = True
         references_of_a_formula()  # found now, before this mode is on
 
@@ -299,8 +300,13 @@ class Recorder(TorchDispatchMode):
 
     def note_emptying(self) -> None:
         """The program empties the allocator's cache."""
+        self.note_told(EMPTYING)
+
+    def note_told(self, operation: str) -> None:
+        """The program tells the allocator something."""
         if self._open:
-            self._allocate(0, False, EMPTYING)
+            self._told.append(operation)  # whose identity its name goes by
+            self._allocate(0, False, operation)
 
     def close(self) -> None:
         """Stop recording; what dies from now on leaves no event."""

@@ -7,6 +7,7 @@ import gc
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from bench.memory.recording.allocator_told import allocator_heard
 from bench.memory.recording.ctc import ctc_without_data
 from bench.memory.recording.emptying import Hearer, emptying_noted
 from bench.memory.recording.initial_values import nothing_rejected
@@ -24,6 +25,10 @@ class SeesOperations(Hearer, Protocol):
 
     def __exit__(self, *error: Any) -> object: ...
 
+    def note_told(self, operation: str) -> None:
+        """The program tells the allocator something."""
+        ...
+
 
 @contextlib.contextmanager
 def as_on_a_card(recorder: SeesOperations) -> Iterator[None]:
@@ -40,6 +45,7 @@ def as_on_a_card(recorder: SeesOperations) -> Iterator[None]:
         compilation_said(),
         layers_of_cudnn(),
         emptying_noted(recorder),
+        allocator_heard(recorder.note_told),
         recorder,
     ):
         yield
