@@ -283,7 +283,7 @@ def _of_cudnn_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[
 
 def _of_flash(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     query, key = args[:2]
-    dropout = args[3] if len(args) > 3 else 0.0
+    dropout = args[3]
     output, sums, *_, state, unused, _ = outputs
     if dropout:  # the state is made twice
         return output, sums, Take(0, _bytes(state)), unused, state, Give(0)
@@ -329,7 +329,7 @@ def _of_flash_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[
 
 def _of_efficient(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     query, _, value = args[:3]
-    dropout = args[5] if len(args) > 5 else 0.0
+    dropout = args[5]
     output, sums, seed, offset = outputs
     on_the_host = (Kept(seed, 0), Kept(offset, 0))
     first = on_the_host if dropout else (seed, offset)
