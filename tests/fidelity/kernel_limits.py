@@ -7,7 +7,7 @@ from tests.fidelity.kernels import Call
 LAST = ".to(memory_format=torch.channels_last)"
 
 
-def _batch_normalisation():
+def batch_normalisation():
     """By PyTorch's own kernels or cuDNN's, as torch.batch_norm chooses, and its backward pass."""
     for shape, layout in (
         ("4, 16, 24, 24", ""),
@@ -19,21 +19,21 @@ def _batch_normalisation():
             ("float32", "float32"),
             ("float64", "float64"),
             ("float16", "float32"),
-            ("float16", "float16"),
-            ("bfloat16", "float32"),
             ("bfloat16", "bfloat16"),
         ):
+            if dtype != "float32" and shape == "8, 16":
+                continue
             x = f"x = numbers({shape}, dtype=torch.{dtype}){layout}\nr = numbers(16, dtype=torch.{weights})"
             w = f"w = numbers(16, dtype=torch.{weights})"
-            of_cudnn = dtype != "bfloat16" and (dtype, weights) != ("float16", "float16") and layout == LAST
+            of_cudnn = dtype in ("float32", "float16") and layout == LAST
             for training in (True, False):
-                if of_cudnn and training and dtype != "float64":
+                if of_cudnn and training:
                     continue  # cuDNN's workspace is not known
                 options = f"r, r, {training}, 0.1, 1e-5, True"
                 yield f"{x}; torch.batch_norm(x, None, None, {options})"
                 yield f"{x}\n{w}; torch.batch_norm(x, w, w, {options})"
                 yield f"{x}\n{w}; torch.batch_norm(x, w, None, {options})"
-                for wanted in (["x"], ["x", "w"], ["w", "b"], ["x", "b"], ["x", "w", "b"], ["b"]):
+                for wanted in (["x"], ["x", "w"], ["w", "b"], ["x", "w", "b"], ["b"]):
                     made = f"{x}\n{w}\nb = {w[4:]}"
                     made += "".join(f"\n{each}.requires_grad_()" for each in wanted)
                     made += f"\ny = torch.batch_norm(x, w, b, {options})\ng = torch.ones_like(y)"
@@ -44,7 +44,7 @@ def _batch_normalisation():
                 yield f"{made}; torch.autograd.grad(y, [x], g)"
 
 
-def _group_and_layer_normalisation():
+def group_and_layer_normalisation():
     for shape, channels in (((0, 64, 10), 64), ((2, 64, 10), 64), ((2, 64, 1), 64)):
         x, w, m = f"x = numbers{shape}", "w = numbers(64)", f"m = numbers({shape[0]}, 4)"
         sizes = f"{shape[0]}, {channels}, {shape[2]}, 4"
@@ -65,7 +65,7 @@ def _group_and_layer_normalisation():
             yield f"{y}; aten._fused_rms_norm_backward({gradient}, x, [96], r, w, {mask})"
 
 
-def _indexing():
+def indexing():
     """Of rows that one kernel sums, of so many that a sort goes twice over them, and of nothing."""
     for n, rows in ((4989, 166), (4990, 166), (9000, 271), (9000, 272)):
         for dtype in ("float32", "bfloat16"):
@@ -110,7 +110,7 @@ def _indexing():
     yield "w = numbers(9, 4)\ni = places(7, 5); aten.embedding(w, i)"
 
 
-def _sorting():
+def sorting():
     for options in ("", ", 0", ", 0, True", ", 1", ", -2", ", descending=True"):
         yield f"x = numbers(5000, 7); aten.sort(x{options})"
     for options in ("dim=0", "dim=1", "descending=True, dim=0", "dim=-2"):
@@ -146,7 +146,7 @@ def _sorting():
         yield f"x = places({n}); aten.nonzero(x)"
 
 
-def _matrices():
+def matrices():
     for matrices in ("1, 5, 5", "2, 5, 5", "3, 4, 5, 5", "0, 5, 5"):
         made = f"a = numbers({matrices})\nb = numbers({matrices[:-1]}1)"
         yield f"{made}; aten.linalg_cholesky_ex(a)"
@@ -174,7 +174,7 @@ def _matrices():
         yield f"a = numbers({one}).expand(3, -1, -1)\nb = numbers({other}).expand(3, -1, -1); aten.bmm(a, b)"
 
 
-def _losses_and_images():
+def losses_and_images():
     for loss in ("mse_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "soft_margin_loss"):
         weight = "None, " if loss == "binary_cross_entropy" else ""
         for shape in ("8, 64, 100", "2_000_000", "", "3"):
@@ -210,7 +210,7 @@ def _losses_and_images():
     yield "x = numbers(30, dtype=torch.float16).expand(400, 30)\ny = numbers(30, 400).t(); (x + y).t().contiguous()"
 
 
-def _written_by_others():
+def written_by_others():
     """What PyTorch writes by other operations, and otherwise for a card."""
     for shape, dim in (("4, 5", 0), ("4, 5", 1), ("1", 0), ("2", 0), ("4, 1", 1), ("1, 4", 1), ("0, 4", 1), ("", 0)):
         made = f"x = numbers({shape}).requires_grad_()\ny = x.cumprod({dim})\ng = torch.ones_like(y)"
@@ -228,15 +228,16 @@ def _written_by_others():
     yield "x = numbers(40, 50).requires_grad_()\ny = aten.mish(x)\ng = numbers(40, 50); torch.autograd.grad(y, [x], g)"
 
 
-CALLS = tuple(
-    Call(text)
-    for text in (
-        *_batch_normalisation(),
-        *_group_and_layer_normalisation(),
-        *_indexing(),
-        *_sorting(),
-        *_matrices(),
-        *_losses_and_images(),
-        *_written_by_others(),
+GROUPS = {
+    group.__name__: tuple(map(Call, group()))
+    for group in (
+        batch_normalisation,
+        group_and_layer_normalisation,
+        indexing,
+        sorting,
+        matrices,
+        losses_and_images,
+        written_by_others,
     )
-)
+}
+CALLS = tuple(call for calls in GROUPS.values() for call in calls)

@@ -12,7 +12,7 @@ from bench.memory.measuring.cuda import Trial
 from bench.units import GiB
 from bench.virtual import VirtualDevice
 from bench.virtual.comparison import keyed
-from tests.fidelity import kernel_limits, kernels, reductions
+from tests.fidelity import attention_calls, kernel_limits, kernels, reductions
 from tests.fidelity.calls import AllCalls, by_call, recorded, settled
 
 NAMES = ("RTX 3080", "H200", "T4")
@@ -20,6 +20,7 @@ CALLS = {
     "reductions": (reductions.CALLS, NAMES),
     "kernels": (kernels.CALLS, NAMES),
     "limits": (kernel_limits.CALLS, NAMES[:1]),
+    "attention-calls": (attention_calls.CALLS, attention_calls.CARDS),
 }
 TOTAL_BYTES = 10_000 * GiB  # no call is too large: nothing is stored
 
