@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.memory.recording.composites import Give, Take
+from bench.memory.recording.reducing import norm
 
 aten = torch.ops.aten
 
@@ -44,15 +45,15 @@ def _with_pointers(*lists: int, least: int = 2) -> Callable[[Sequence[Any], Sequ
 def _of_cholesky_solve(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
     """Of one matrix cuSOLVER takes a copy, and says how it went in a number."""
     factor = args[1]
-    if factor.dim() > 2:
+    if math.prod(factor.shape[:-2]) != 1:
         return _TWO_SOLVES(args, outputs)
     return *outputs, Take(0, 4), Take(1, factor.numel() * factor.element_size()), Give(1), Give(0)
 
 
 def _of_foreach_norm(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
-    tensors, order = args[0], args[1] if len(args) > 1 else 2
-    if order not in _FAST_NORMS or not all(map(_is_dense, tensors)):
-        return outputs
+    tensors, order = args[:2]
+    if order not in _FAST_NORMS or not all(map(_is_dense, tensors)):  # one after the other
+        return [each for pair in zip(outputs, map(norm, tensors, outputs), strict=True) for each in pair]
     return Take(0, _chunks(tensors) * max(tensors[0].element_size(), 4)), *outputs, Give(0)
 
 
@@ -66,9 +67,7 @@ def _chunks(tensors: Sequence[Tensor]) -> int:
 
 
 def _is_dense(tensor: Tensor) -> bool:
-    return tensor.numel() == 0 or sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)) < (
-        tensor.numel()
-    )
+    return bool(aten.is_non_overlapping_and_dense(tensor))
 
 
 _TWO_SOLVES = _with_pointers(2, 2, least=1)

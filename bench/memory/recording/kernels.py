@@ -83,6 +83,7 @@ Plan = tuple[Output | Temporary | Take | Give | Brackets | recurrent.StatesOfCar
 
 _LOSSES_BEHIND_A_BLOCK = {aten.mse_loss.default, aten.smooth_l1_loss.default}
 _LOSSES_KEPT = {aten.binary_cross_entropy.default, aten.soft_margin_loss.default}
+_REDUCTION_OF = {aten.binary_cross_entropy.default: 3}  # place of this argument; of other losses, 2
 _LOSSES = {*_LOSSES_BEHIND_A_BLOCK, *_LOSSES_KEPT, aten.huber_loss.default}
 _PRODUCTS = {
     aten.mm.default: (0, 1),
@@ -153,10 +154,20 @@ def plan(
     """What a call allocates and frees, in order; `composition` tells it of an operation that is written by others."""
     items: Sequence[Any]
     if composition is None:
-        items = [_by_place(item, outputs) for item in allocations(op, args, kwargs, outputs) if item is not None]
+        items = [
+            _by_place(item, outputs)
+            for item in allocations(op, in_order(op, args, kwargs), outputs)
+            if item is not None
+        ]
     else:
         items = composition
     return tuple(_with_cublas(items) if op in CUBLAS_OPS else items)
+
+
+def in_order(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """All arguments of a call as the operation declares them, with its own values for those that were not given."""
+    others = op._schema.arguments[len(args) :]
+    return [*args, *(kwargs.get(argument.name, argument.default_value) for argument in others)]
 
 
 def _by_place(item: Any, outputs: Sequence[Tensor | None]) -> Any:
@@ -182,20 +193,24 @@ def _with_cublas(items: Sequence[Any]) -> Iterator[Any]:
     yield Multiplies()
 
 
-def allocations(
-    op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor | None]
-) -> Sequence[Item]:
-    """What a call allocates, in order: its outputs, and the temporaries that the tables above give it."""
+def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Sequence[Item]:
+    """What a call allocates, in order: its outputs, and the temporaries that the tables above give it.
+
+    Args:
+        op: The operation.
+        args: All of its arguments, as `in_order` has them.
+        outputs: Its results.
+    """
     if op in _OTHERS:
         return _OTHERS[op](args, outputs)
     if op in RULES:
-        return _exact(op, args, kwargs, outputs)
+        return _exact(op, args, outputs)
     if op in attention.FUSED:
         return attention.allocations(op, args, outputs)
     if op is aten.embedding.default and not args[1].is_contiguous():
         return Take(0, _bytes(args[1])), *outputs, Give(0)
     if op in transfers.OPS:
-        return transfers.allocations(op, args, kwargs, outputs)
+        return transfers.allocations(op, args, outputs)
     if op in convolving.OPS:
         return convolving.allocations(op, args, outputs)
     if op in (aten._fft_c2c.default, aten._fft_r2c.default, aten._fft_c2r.default):
@@ -210,7 +225,7 @@ def allocations(
     return outputs
 
 
-def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor | None]) -> Sequence[Item]:
+def _exact(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Sequence[Item]:
     """What an operation of RULES allocates and frees."""
     output = outputs[0]
     if output is None:  # a gradient that nobody asks for
@@ -218,7 +233,7 @@ def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Seq
         return _around(outputs, copies)
     if op in _LOSSES:
         image = torch.broadcast_shapes(args[0].shape, args[1].shape).numel() * args[0].element_size()
-        if output.shape == args[0].shape and output.dim():  # reduction "none"
+        if args[_REDUCTION_OF.get(op, 2)] == 0 or not image:  # 0: each for itself
             return outputs
         if op in _LOSSES_BEHIND_A_BLOCK:
             return Kept(output, image), Take(0, image), _of_losses(args[0], output), Give(0)
@@ -240,7 +255,7 @@ def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Seq
     if op in _PRODUCTS:
         return _around(outputs, [args[place] for place in _PRODUCTS[op] if not _cublas_takes(args[place])])
     if op in REDUCTIONS:
-        call = reduced(op, args, kwargs, output)
+        call = reduced(op, args, output)
         if call is None:
             return outputs
         if not call.copy_bytes:
@@ -252,8 +267,7 @@ def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Seq
     layout = suggested(args[1]) if op in _AS_THE_INPUT else torch.contiguous_format
     if gradient.is_contiguous(memory_format=layout) or _reads_channels_last(op, args):
         return outputs
-    copy = Take(0, _bytes(gradient)), Give(0)
-    return output, *copy, *outputs[1:]
+    return _around(outputs, [gradient])
 
 
 def _resized(source: Tensor, output: Tensor) -> Sequence[Item]:

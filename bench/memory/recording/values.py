@@ -94,7 +94,7 @@ class Values:
     def answer(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any] | None:
         """What a call that brings values to the host gives, in a tuple; None if `func` is no such call on these."""
         if func in _READS:
-            metas = [value for value in args[:2] if _is_meta(value)]
+            metas = [value for value in args if _is_meta(value)]
             known = [self.of(value) if _is_meta(value) else value for value in args]
             if not metas:
                 return None
@@ -133,6 +133,8 @@ class Values:
 
     def of(self, tensor: Tensor) -> Tensor | None:
         """The tensor with its data, if that is known: a view of its storage's twin."""
+        if not tensor.numel():
+            return torch.empty(tensor.shape, dtype=tensor.dtype)
         twin = self._twins.get(tensor.untyped_storage()._cdata)
         if twin is None or twin.dtype is not tensor.dtype:
             return None
@@ -206,9 +208,8 @@ class Values:
 
     def _keep(self, tensor: Tensor, twin: Tensor) -> None:
         storage = tensor.untyped_storage()
-        size_bytes = storage.nbytes()
-        if size_bytes and size_bytes % tensor.element_size() == 0 and _fills(tensor):
-            whole = torch.empty(size_bytes // tensor.element_size(), dtype=tensor.dtype)
+        if _fills(tensor):
+            whole = torch.empty(tensor.numel(), dtype=tensor.dtype)
             whole.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).copy_(twin)
             self._twins[storage._cdata] = whole
 
