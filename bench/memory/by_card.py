@@ -21,7 +21,6 @@ class StepByCard:
         self._make_step = make_step
         self._steps = steps
         self._recorded: dict[Kernels, CheckedStep] = {}
-        self.has_attention = False
         self.on(None)
 
     def on(self, card: Card | None) -> CheckedStep:
