@@ -21,6 +21,7 @@ class StepByCard:
         self._make_step = make_step
         self._steps = steps
         self._recorded: dict[Kernels, CheckedStep] = {}
+        self.has_attention: bool
         self.on(None)
 
     def on(self, card: Card | None) -> CheckedStep:
