@@ -100,7 +100,7 @@ class CheckedStep:
                     self.runs_at(batch)
             if not self._others:
                 return found
-            start, near = min(max(found.batch, BATCH), _LARGE_BATCH), found.batch
+            start, near = min(found.batch, _LARGE_BATCH), found.batch
         return largest_batch(_Recording(self, engine_of, start, near))
 
     def _refuse_growth(self) -> None:
@@ -159,7 +159,7 @@ def _first_other(trace: Trace, batch: int, events: list[Event]) -> str:
     for event, size, op in zip(events, told.sizes(batch).tolist(), told.op.tolist(), strict=False):
         if (event.op, event.size_bytes) != (told.op_names[op], size):
             return f"{_said(event.op, event.size_bytes)} where {_said(told.op_names[op], size)} was expected"
-    return "it allocates more or less in all"
+    return "it frees in another order, or allocates more or less in all"
 
 
 def _said(op: str, size_bytes: int) -> str:
@@ -196,7 +196,7 @@ class _Recording:
     def guess(self) -> int:
         """Where what the card has left beside the reserved peak comes to an end."""
         usable_bytes = self._engine_of(self._step.trace).card.usable_bytes
-        if self._near > 1 and abs(self._room_bytes(self._near)) * self._near <= _NEAR * usable_bytes:
+        if self._near and abs(self._room_bytes(self._near)) * self._near <= _NEAR * usable_bytes:
             return self._near
         return where_room_ends(self._room_bytes, self._start)
 
