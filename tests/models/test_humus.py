@@ -220,20 +220,3 @@ def test_sides_that_do_not_divide_are_refused_unless_they_are_padded(own, senten
 def test_layers_are_not_checkpointed_again():
     with pytest.raises(ValueError, match=r"no layers to checkpoint again inside a cascade; choose checkpoint alone$"):
         build(OPERATORS["ct"](), checkpoint=True, checkpoint_layers=4)
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"depths": (2,)}, r"depths and heads need an entry for each scale, got \(2,\) and \(3, 6, 12\)"),
-        ({"width": 65}, "width must be even, at least 2 and at most 4,096, got 65"),
-        ({"window": 0}, "window must be at least 1 and at most 64, got 0"),
-        ({"heads": (3, 5, 12)}, "heads must divide the channels of their scale, 132, got 5"),
-        ({"bottleneck_heads": 0}, "heads must divide the channels of their scale, 528, got 0"),
-        ({"mlp_ratio": 0.0}, r"mlp_ratio must be more than 0 and at most 64, got 0\.0"),
-        ({"depths": (2, 0, 2)}, r"depths must be at least 1 and at most 1,000, got \(2, 0, 2\), 2"),
-    ],
-)
-def test_bad_options(options, sentence):
-    with pytest.raises(ValueError, match=f"^{sentence}$"):
-        HUMUSOptions(**options)

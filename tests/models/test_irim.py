@@ -154,20 +154,6 @@ def test_single_precision_drifts_by_its_own_rounding():
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"channels": 7}, "channels must be even, at least 2 and at most 4,096, got 7"),
-        ({"hidden": (4,)}, r"hidden and strides need an entry for each layer, got \(4,\) and \(1, 2, 4, 2, 1\)"),
-        ({"hidden": (4, 0), "strides": (1, 1)}, r"hidden must be at least 1 and at most 65,536, got \(4, 0\)"),
-        ({"hidden": (4, 4), "strides": (1, 0)}, r"strides must be at least 1, got \(1, 0\)"),
-    ],
-)
-def test_bad_options(options, sentence):
-    with pytest.raises(ValueError, match=f"^{sentence}$"):
-        IRIMOptions(**options)
-
-
-@pytest.mark.parametrize(
     ("own", "sentence"),
     [
         (replace(SMALL, channels=4), "images of 3 channels need channels of at least 6, got 4"),

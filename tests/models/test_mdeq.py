@@ -138,18 +138,6 @@ def test_fixed_points_are_found_from_the_start(branches):
         assert all((solve.residuals <= 1e-3).all() for solve in model(y).solves)
 
 
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"branches": 0}, "branches must be at least 1 and at most 8, got 0"),
-        ({"groups": 7}, "groups must divide the width, 24, got 7"),
-    ],
-)
-def test_bad_options(options, sentence):
-    with pytest.raises(ValueError, match=f"^{sentence}$"):
-        MDEQOptions(**options)
-
-
 def test_more_branches_than_the_image_can_be_halved_are_refused():
     with pytest.raises(
         ValueError, match=r"^4 branches need sides of at least 16 pixels, got 10; choose fewer branches$"

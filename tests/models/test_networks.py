@@ -91,6 +91,10 @@ def test_without_normalisation_noise_keeps_its_size():
             x = layers.run([layer], x, layers.weights_of([layer]))
             sizes.append(float(x.square().mean()))
     assert max(sizes) < 10 * min(sizes)  # a billion times with scales of 1
+    for layer in network.layers[1:-2]:
+        expected = 128**0.5 / layer.conv.normalised_weight().norm()
+        torch.testing.assert_close(layer.norm.weight.detach(), expected.detach().expand(64), rtol=1e-5, atol=0)
+    assert network.layers[-2].norm.weight.unique().tolist() == [1.0]  # the residual's scale
     norm = network.layers[3].norm
     x = torch.randn(2, 64, 5, 4)
     expected = x * norm.weight[:, None, None] + 0.5
