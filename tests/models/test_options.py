@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from math import inf, nan
 from pathlib import Path
 
@@ -77,7 +77,19 @@ def test_options_that_came_later_and_say_nothing_new_are_not_told():
     assert replace(models.Options(), **later).told() == plain | later
 
 
-def test_an_architectures_own_options_decide_its_cells_alone():
+@pytest.fixture
+def anew():
+    """The class of all options is made again, and once more for the tests that follow."""
+    models._options.cache_clear()
+    yield
+    models._options.cache_clear()
+
+
+def test_an_architectures_own_options_decide_its_cells_alone(anew):
+    assert {each.name for each in fields(models.Options)} - {each.name for each in fields(ModelOptions)} == {
+        *("deq4ip", "i_rim", "mdeq", "humus_net")
+    }
+    assert models.Options().told(models.get("DEQ4IP")) == ModelOptions().told()
     own = replace(models.Options(), deq4ip=EquilibriumOptions(anchor=0.5))
     assert own.told(models.get("DEQ4IP"))["deq4ip"]["anchor"] == 0.5
     assert own.told(models.get("LUSER-SW")) == ModelOptions().told()
@@ -218,6 +230,13 @@ def test_fbp_is_refused_where_there_is_none(operator):
     with pytest.raises(ValueError, match=f"^{sentence}$"):
         models.get("LUSER-SW")(operator((2, 16, 16)), options)
     assert models.get("LUSER-SW").refusal_for(options, Radon, lambda: (1, 8, 8)) is None
+
+
+@pytest.mark.parametrize(("name", "is_trained"), [("i-RIM", False), ("MDEQ", True)])
+def test_a_step_that_is_not_trained_is_no_weight(name, is_trained):
+    model = models.get(name)(GaussianBlur((3, 16, 16)), models.Options(initial_step=0.75))
+    assert float(model.step.detach()) == 0.75
+    assert model.step.requires_grad is ("step" in model.state_dict()) is is_trained
 
 
 def scales(layers):
