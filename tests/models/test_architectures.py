@@ -350,7 +350,9 @@ def test_iterates_are_given_if_they_are_asked_for(name):
     model = build(name)
     _, y = measure(model)
     assert model(y).iterates == []
-    iterates = model(y, all_iterates=True).iterates
+    result = model(y, all_iterates=True)
+    iterates = result.iterates
+    assert iterates[-1] is result.image
     assert len(iterates) == (1 if name == "DEQ4IP" else 2)
     torch.testing.assert_close(iterates[-1], model(y).image, rtol=1e-3, atol=1e-3)
 

@@ -20,6 +20,7 @@ from bench.models.luser_block import LuserBlock
 from bench.operators.blur import GaussianBlur
 from bench.operators.mri import MRI
 from bench.operators.radon import Radon
+from bench.operators.seismic import Seismic
 
 ROOT = Path(__file__).parents[2]
 FIXED_POINTS = ["DEQ4IP", "LUSER-SW", "LUSER-DW"]
@@ -233,6 +234,68 @@ def test_fbp_is_refused_where_there_is_none(operator):
 
 
 @pytest.mark.parametrize(("name", "is_trained"), [("i-RIM", False), ("MDEQ", True)])
+def refusal(name, operator, shape, **options):
+    return models.get(name).refusal_for(replace(models.Options(), **options), operator, lambda: shape)
+
+
+def test_what_images_and_operators_i_rim_takes():
+    own = IRIMOptions(channels=6, hidden=(4, 4), strides=(1, 8))
+    assert refusal("i-RIM", GaussianBlur, (3, 8, 8), i_rim=own) is None
+    assert (
+        refusal("i-RIM", GaussianBlur, (3, 7, 9), i_rim=own)
+        == refusal("i-RIM", MRI, (3, 9, 7), i_rim=own)
+        == ("strides of 8 pixels step over images of 7; choose smaller strides")
+    )
+    assert refusal("i-RIM", GaussianBlur, (4, 8, 8), i_rim=own) == (
+        "images of 4 channels need channels of at least 8, got 6"
+    )
+    assert refusal("i-RIM", Seismic, (1, 8, 8), i_rim=own) == (
+        "its backward pass needs a linear operator, and Seismic is none; choose LUSER-SW, LUSER-DW, DEQ4IP, LU-DnCNN "
+        "or MDEQ"
+    )
+
+
+@pytest.mark.parametrize(("branches", "side"), [(1, 2), (2, 4), (3, 8)])
+def test_what_images_mdeq_takes(branches, side):
+    own = MDEQOptions(branches=branches)
+    assert refusal("MDEQ", MRI, (2, side, side), mdeq=own) is None
+    for shape in ((2, side - 1, 50), (2, 50, side - 1), (99, side - 1, 50)):
+        assert refusal("MDEQ", MRI, shape, mdeq=own) == (
+            f"{branches} branches need sides of at least {side} pixels, got {side - 1}; choose fewer branches"
+        )
+
+
+def test_what_images_humus_net_takes_without_padding():
+    own = HUMUSOptions(4, (1,), (1,), bottleneck_depth=1, bottleneck_heads=1, window=2, pads=False)
+    assert own.multiple == 8
+    assert refusal("HUMUS-Net", MRI, (2, 16, 8), humus_net=own) is None
+    assert refusal("HUMUS-Net", MRI, (2, 9, 12), humus_net=replace(own, pads=True)) is None
+    for height, width, near in ((16, 12, "16 x 16"), (17, 8, "24 x 8"), (9, 12, "16 x 16")):
+        assert refusal("HUMUS-Net", MRI, (2, height, width), humus_net=own) == (
+            f"it halves images 2 times into windows of 2 pixels, so that sides must be multiples of 8, got {height} x "
+            f"{width}; choose pads = true or images of {near}"
+        )
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_every_architecture_asks_for_the_filtered_backprojection(name):
+    told = refusal(name, MRI, (2, 128, 128), initial="fbp")
+    assert told == "MRI has no filtered backprojection to start from; choose initial = 'adjoint'"
+    assert refusal(name, Radon, (1, 128, 128), initial="fbp") is None
+
+
+def test_blocks_and_activations_are_as_many_and_as_sparing_as_told():
+    blur = GaussianBlur((3, 16, 16))
+    options = replace(models.Options(), stages=3)
+    assert [len(models.get(f"LUSER-{kind}")(blur, options).blocks) for kind in ("SW", "DW")] == [1, 3]
+    mdeq = models.get("MDEQ")(blur, options)
+    assert [each.inplace for each in mdeq.inject if isinstance(each, torch.nn.ReLU)] == [True, True]
+    for network in (DnCNN(1, features=2, depth=4), LuserBlock(1)):
+        stacks = [each for each in network.modules() if isinstance(each, torch.nn.ModuleList)]
+        inplace = [layer.activation.keywords["inplace"] for each in stacks for layer in each if layer.activation]
+        assert inplace and all(inplace)
+
+
 def test_a_step_that_is_not_trained_is_no_weight(name, is_trained):
     model = models.get(name)(GaussianBlur((3, 16, 16)), models.Options(initial_step=0.75))
     assert float(model.step.detach()) == 0.75
