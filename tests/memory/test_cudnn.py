@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -198,8 +199,14 @@ def test_filters(flags, expected):
     )
 
 
-def test_flags_are_pytorch_s_own_by_default():
-    assert CachedCudnn(CARDS["RTX 3080"], cudnn_version="9.20.0").flags == {"allow_tf32": True, "deterministic": False}
+def test_flags_are_pytorch_s_own_by_default(monkeypatch):
+    monkeypatch.setattr(backend, "load", lambda: SimpleNamespace(version="9.20.0"))
+    monkeypatch.setattr(backend, "Device", lambda *_: None)
+    card = CARDS["RTX 3080"]
+    cached = CachedCudnn(card, cudnn_version="9.20.0")
+    for source in (cached, LiveCudnn(card), workspaces(card, cudnn_version="9.20.0")):
+        assert source.flags == {"allow_tf32": True, "deterministic": False}
+        assert source.is_exact
 
 
 def test_flags_reach_the_answers():
@@ -320,6 +327,14 @@ def test_nothing_at_hand(monkeypatch):
         assert workspaces(card_of_capacity("8GB"), cudnn_version="9.20.0") is None
 
 
+def test_a_library_says_nothing_of_a_pytorch_whose_cudnn_nobody_knows(monkeypatch):
+    monkeypatch.setattr(heuristics, "version_of_torch", lambda: None)
+    monkeypatch.setattr(backend, "load", lambda: SimpleNamespace(version="9.20.0"))
+    monkeypatch.setattr(backend, "Device", lambda *_: None)
+    assert workspaces(CARDS["RTX 3080"]) is None
+    assert workspaces(CARDS["RTX 3080"], cudnn_version="9.20.0") is not None
+
+
 def test_the_library_is_asked_for_what_the_file_lacks_alone(monkeypatch):
     class Live:
         def configurations(self, call):
@@ -401,8 +416,9 @@ def test_damaged_answers(damage, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cache, "cards", lambda *_: _raise(error.value))
     monkeypatch.setattr(backend, "load", _not_installed)
-    with pytest.warns(UserWarning, match=r"workspaces-9\.20\.0\.json\.xz"):
+    with pytest.warns(UserWarning, match=r"workspaces-9\.20\.0\.json\.xz") as told:
         assert workspaces(CARDS["H200"], cudnn_version="9.20.0") is None
+    assert [warning.filename for warning in told] == [__file__]  # whoever asked
 
 
 def test_a_written_file_reads_the_same(tmp_path):
@@ -424,6 +440,23 @@ def test_coding_loses_nothing():
     answers = cache.Answers({call.with_images(0): [[]] * 6 + [cache.coded(call, configurations)]})
     assert answers.get(call) == configurations
     assert answers.get(call.with_images(8)) is None
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float64", 8), ("float32", 4), ("float16", 2), ("bfloat16", 2)])
+def test_codes_are_planes_rest_and_notes(dtype, size):
+    """3 images of 362 x 362: 5 planes of each and 7 bytes more, and the notes."""
+    plane_bytes = 3 * 362 * 362 * size
+    configurations = [Configuration(5 * plane_bytes + 7, True, False), Configuration(plane_bytes - 1, True, True)]
+    assert cache.coded(conv(images=3, dtype=dtype), configurations) == [5, 7, 1, 0, plane_bytes - 1, 3]
+
+
+def test_what_is_written_anew_is_read_anew(tmp_path):
+    call = conv().with_images(0)
+    for workspace_bytes in (512, 1024):
+        cache.write("9.20.0", {f"of {workspace_bytes}": cache.Answers({call: [[0, workspace_bytes, 0]]})}, tmp_path)
+        assert cache.cards("9.20.0", tmp_path) == [f"of {workspace_bytes}"]
+        cache.write("9.20.0", {"H200": cache.Answers({call: [[0, workspace_bytes, 0]]})}, tmp_path)
+        assert cache.read("9.20.0", "H200", tmp_path).get(conv()) == (Configuration(workspace_bytes, False, False),)
 
 
 def test_cards_as_cudnn_is_told():
@@ -449,6 +482,27 @@ def test_a_card_that_cudnn_does_not_know_is_refused_and_not_given_0(name):
 def test_version_of_the_installed_torch():
     assert backend.version_text(92000) == "9.20.0"
     assert heuristics.version_of_torch() in set(heuristics.CUDNN_OF_TORCH.values()) | {None}
+
+
+# What torch's CUDA wheels on PyPI require of nvidia-cudnn-cu13.
+@pytest.mark.parametrize(
+    ("torch_version", "cudnn_version"),
+    [
+        ("2.11.0+cpu", "9.19.0"),
+        ("2.12.1", "9.20.0"),
+        ("2.13.0+cu130", "9.20.0"),
+        ("2.14.1", "9.24.0"),
+        ("2.15.0a0+git1234", "9.26.0"),
+        ("2.10.0", None),
+        ("3.11.0", None),
+    ],
+)
+def test_cudnn_of_a_release_without_cuda(torch_version, cudnn_version, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", torch_version)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: None)
+    assert heuristics.version_of_torch() == cudnn_version
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
+    assert heuristics.version_of_torch() == "9.10.2"
 
 
 def test_a_broken_library_is_one_sentence(tmp_path, monkeypatch):

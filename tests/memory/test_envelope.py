@@ -172,6 +172,30 @@ def test_the_largest_answer_is_that_of_first_choices():
     assert tried(largest(answers, "float32"), "float32", allow_tf32=True, deterministic=False)[0] == 20
 
 
+def test_where_every_answer_is_passed_over_nothing_is_taken():
+    assert [tuple(each) for each in largest([[Configuration(90, True, True)]], "float32")] == [
+        (90, True, True),
+        (0, False, True),
+        (0, True, False),
+        (0, False, False),
+    ]
+
+
+def test_a_bound_is_of_pytorchs_own_flags_and_cudnn_by_default(no_library, monkeypatch):
+    card = CARDS["RTX 3080"]
+    for call, other in (
+        (conv("dgrad", images=2, channels=(1, 32)), {"deterministic": True}),
+        (conv("dgrad", images=4, channels=(32, 32)), {"allow_tf32": False}),
+    ):
+        plain = Envelope(card, allow_tf32=True, deterministic=False).candidates(call)
+        assert Envelope(card).candidates(call) == plain != Envelope(card, **other).candidates(call)
+    assert Envelope(card, cudnn_version="9.24.0").cudnn_version == "9.24.0"
+    monkeypatch.setattr("bench.memory.cudnn.envelope.version_of_torch", lambda: "9.19.0")
+    assert Envelope(card).cudnn_version == "9.19.0"
+    monkeypatch.setattr("bench.memory.cudnn.envelope.version_of_torch", lambda: None)
+    assert Envelope(card).cudnn_version == "unknown"
+
+
 @pytest.mark.parametrize("flags", FLAGS)
 def test_the_largest_of_several_answers_is_so_under_every_setting(flags):
     answers = [
