@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,12 +52,16 @@ def load(name: str, task: Task, options: AccuracySection) -> Splits:
     """
     operator = operators.get(task.operator)(**task.options)
     noise = Noise(task.noise.sigma, task.noise.photons)
-    of_splits: Iterable[Any] = zip(_images(name, task, operator.image_shape), strict=True)
+    of_splits: Iterable[Sequence[Any]] = zip(_images(name, task, operator.image_shape), strict=True)
     if task.measured_by:
         measuring = operators.get(task.operator)(**task.options | task.measured_by)
         finer = [(images, measuring) for images in _images(name, task, measuring.image_shape)]
         of_splits = zip(_images(name, task, operator.image_shape), finer, strict=True)
-    train, validation, test = (MeasuredSet(images, operator, noise, 0, *measured) for images, *measured in of_splits)
+    own = task.measurements == "own"
+    train, validation, test = (
+        MeasuredSet(images, operator, noise, 0, (measured[0] if measured else None), own)
+        for images, *measured in of_splits
+    )
     images: ImageSet = train.images
     if task.metric != "image" and operator.image_shape[0] != 2:
         raise UsageError(
@@ -89,6 +93,7 @@ def load(name: str, task: Task, options: AccuracySection) -> Splits:
             ssim=metrics.window,
             acceleration=operator.acceleration,
             measured_by=task.measured_by,
+            measurements=task.measurements,
         ),
     )
 
