@@ -18,6 +18,7 @@ from bench.records import DataSets
 
 if TYPE_CHECKING:
     from bench.config import AccuracySection, Task
+    from bench.operators.base import Operator
 
 Batch = tuple[Tensor, Tensor]
 """Images [B, C, H, W] and their measurements [B, *measurement_shape]."""
@@ -91,11 +92,19 @@ def load(name: str, task: Task, options: AccuracySection) -> Splits:
             metric=metrics.of,
             range=metrics.range,
             ssim=metrics.window,
-            acceleration=operator.acceleration,
+            acceleration=_acceleration([test.operator_of(index) for index in tested]),
             measured_by=task.measured_by,
             measurements=task.measurements,
         ),
     )
+
+
+def _acceleration(operators: Sequence[Operator]) -> float | None:
+    """How many times fewer columns were measured of all images together; None where there is no k-space."""
+    each = {operator.acceleration for operator in operators}
+    if len(each) == 1:
+        return each.pop()
+    return len(operators) / sum(1 / (operator.acceleration or 1.0) for operator in operators)
 
 
 def _check_range(name: str, batches: list[Batch], metrics: Metrics) -> None:

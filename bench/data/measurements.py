@@ -104,11 +104,12 @@ class MeasuredSet(Dataset[tuple[Tensor, Tensor]]):
         """
         image = self.images[index]
         if self.own:
-            return image, self.images.observation(index % len(self), self.operator)
+            return image, self.images.observation(index % len(self), self.operator_of(index))
         generator = torch.Generator().manual_seed(seed_of("noise", self.seed, self.images.split, index % len(self)))
         truth = image if self.measured_images is self.images else self.measured_images[index]
+        measuring = self._drawn(self.measuring, index)
         with torch.no_grad():
-            measurement = self.measuring(truth.unsqueeze(0)).squeeze(0)
+            measurement = measuring(truth.unsqueeze(0)).squeeze(0)
         scale, own_scale = self.measuring.attenuation_scale, self.operator.attenuation_scale
         if self.noise.photons is not None and scale is not None:
             measurement = _counted(measurement, self.noise.photons, scale, generator)
@@ -116,8 +117,15 @@ class MeasuredSet(Dataset[tuple[Tensor, Tensor]]):
             measurement = measurement * (own_scale / scale)  # from one operator's units to the other's
         if self.noise.sigma:
             noise = self.noise.sigma * torch.randn(measurement.shape, generator=generator)
-            measurement = measurement + self.operator.where_measured(noise)
+            measurement = measurement + measuring.where_measured(noise)
         return image, measurement
+
+    def operator_of(self, index: int) -> Operator:
+        """A as the image was measured: all images of a subject have one, whatever the seed of the noise."""
+        return self._drawn(self.operator, index)
+
+    def _drawn(self, operator: Operator, index: int) -> Operator:
+        return operator.drawn(seed_of("mask", self.images.subjects[index]))
 
 
 def _counted(measurement: Tensor, photons: float, scale: float, generator: torch.Generator) -> Tensor:

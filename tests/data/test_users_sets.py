@@ -291,6 +291,17 @@ def test_fastmri_has_no_columns_of_other_sizes(knees):
     assert len(load("fastMRI", "train", (2, 640, 368), folder=folder)) == 10
 
 
+def test_slices_of_one_volume_share_a_mask(knees):
+    folder, _ = knees
+    operator = MRI((2, 320, 320), acceleration=4, masks="volume")
+    pairs = MeasuredSet(load("fastMRI", "test", (2, 320, 320), folder=folder), operator, Noise(sigma=0.1))
+    others = MeasuredSet(load("fastMRI", "train", (2, 320, 320), folder=folder), operator, Noise(sigma=0.1))
+    first, second = (pairs[index][1].abs().sum(dim=(0, 1)) > 0 for index in (0, 1))
+    third = others[0][1].abs().sum(dim=(0, 1)) > 0
+    assert torch.equal(first, second) and not torch.equal(first, third)
+    assert torch.equal(first, pairs.operator_of(0).mask > 0)
+
+
 def test_a_set_without_measurements_says_so():
     images = load("ct-phantoms", "test", (1, 32, 32))
     with pytest.raises(UsageError, match="ct-phantoms has no measurements of its own"):
