@@ -206,7 +206,7 @@ def test_flags_are_pytorch_s_own_by_default(monkeypatch):
     cached = CachedCudnn(card, cudnn_version="9.20.0")
     for source in (cached, LiveCudnn(card), workspaces(card, cudnn_version="9.20.0")):
         assert source.flags == {"allow_tf32": True, "deterministic": False}
-        assert source.is_exact
+        assert source.is_exact and source.cards == (card,)
 
 
 def test_flags_reach_the_answers():
