@@ -19,7 +19,7 @@ from bench.cells import suite
 from bench.memory import SimulatedEngine, record, routing
 from bench.memory.convolution import Convolution
 from bench.memory.cudnn import backend, cache, devices, heuristics
-from bench.memory.cudnn.backend import Configuration, CudnnError, NotAtHandError, UnknownCardError
+from bench.memory.cudnn.backend import Configuration, CudnnError, NotAtHandError, RefusedError, UnknownCardError
 from bench.memory.cudnn.heuristics import CachedCudnn, LiveCudnn, tried, workspaces
 from bench.memory.gpus import CARDS, card_of_capacity
 from bench.memory.routing import as_handed_over, uses_cudnn
@@ -206,7 +206,7 @@ def test_flags_are_pytorch_s_own_by_default(monkeypatch):
     cached = CachedCudnn(card, cudnn_version="9.20.0")
     for source in (cached, LiveCudnn(card), workspaces(card, cudnn_version="9.20.0")):
         assert source.flags == {"allow_tf32": True, "deterministic": False}
-        assert source.is_exact
+        assert source.is_exact and source.cards == (card,)
 
 
 def test_flags_reach_the_answers():
@@ -346,6 +346,34 @@ def test_the_library_is_asked_for_what_the_file_lacks_alone(monkeypatch):
     assert (
         source.candidates(conv()) == CachedCudnn(CARDS["RTX 3080"], cudnn_version="9.20.0").candidates(conv()) != (7,)
     )
+
+
+def test_the_library_is_asked_once_about_each_call(monkeypatch):
+    """Each answer once, up to the first that takes nothing and that no setting passes over; a refusal is none."""
+    first, certain = Configuration(512, True, False), Configuration(0, False, False)
+    asked = []
+
+    class Device:
+        def __init__(self, library, properties):
+            assert json.loads(properties)["deviceVer"] == 860
+
+        def configurations(self, call):
+            asked.append(call)
+            if call.dtype == "complex64":
+                raise RefusedError("no such type")
+            return [first, Configuration(0, True, False), first, certain, Configuration(7, False, False)]
+
+    monkeypatch.setattr(backend, "load", lambda: SimpleNamespace(version="9.20.0"))
+    monkeypatch.setattr(backend, "Device", Device)
+    source = LiveCudnn(CARDS["RTX 3080"])
+    for _ in range(2):
+        assert source.configurations(conv()) == (first, Configuration(0, True, False), certain)
+        assert source.configurations(conv(dtype="complex64")) is None
+    assert asked == [conv(), conv(dtype="complex64")]
+    with pytest.raises(
+        CudnnError, match=r"^cuDNN 9\.20\.0 is installed, but the workspaces of cuDNN 9\.1\.0 are wanted"
+    ):
+        LiveCudnn(CARDS["RTX 3080"], cudnn_version="9.1.0")
 
 
 def test_what_the_file_lacks_comes_from_the_library(live_version):

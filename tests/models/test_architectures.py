@@ -185,6 +185,22 @@ def test_weights_are_normalised_once_per_forward_pass(name, monkeypatch):
     assert sorted(map(id, calls)) == sorted(map(id, convolutions))
 
 
+@pytest.mark.parametrize("name", ["LUSER-SW", "LUSER-DW"])
+def test_each_stage_of_luser_adds_a_fixed_point_to_a_gradient_step(name):
+    solver = SolverOptions(max_evaluations=60, tolerance=1e-12)
+    model = build(name, replace(QUICK, solver=solver), dtype=torch.float64).eval()
+    _, y = measure(model)
+    with torch.no_grad():
+        x = model.initial_estimate(y)
+        for stage, after in enumerate(model(y, all_iterates=True).iterates):
+            d = model.gradient_step(x, y, model.step)
+            block = model.blocks[stage % len(model.blocks)]
+            r = after - d
+            assert r.norm() > 1e-4
+            assert difference([block.equilibrium(d, *block.weights())(r)], [r]) < 1e-9
+            x = after
+
+
 def running_averages(model):
     norms = [m for m in model.modules() if isinstance(m, BatchNorm)]
     return [b.clone() for norm in norms for b in (norm.running_mean, norm.running_var)]

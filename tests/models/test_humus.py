@@ -123,6 +123,9 @@ def test_pixels_are_merged_and_expanded_where_they_lie():
     pixel = (expanding.expand.weight @ merged[0, -1]).view(2, 2, 2)[1, 0]
     mixed = expanding.mix.weight @ torch.cat((pixel, x[0, 3, 4]))
     torch.testing.assert_close(expanded[0, 3, 4], layer_norm(mixed, expanding.norm))
+    pixel = (expanding.expand.weight @ merged[0, 1]).view(2, 2, 2)[1, 0]  # the second of the first row
+    mixed = expanding.mix.weight @ torch.cat((pixel, x[0, 1, 2]))
+    torch.testing.assert_close(expanded[0, 1, 2], layer_norm(mixed, expanding.norm))
 
 
 def swin_parameters(width, heads, depth, window=8, ratio=2):

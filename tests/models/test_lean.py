@@ -273,23 +273,26 @@ def test_a_lean_block_is_the_block(share, training):
 
 
 def planes_of_a_block(kept_share, grad, training=True):
-    """Planes alive after f(r), of those that it made, and at its peak."""
+    """Planes alive before f(r), after it, of those that it made, and at its peak."""
     block = LuserBlock(1, kept_share=kept_share).train(training)
     d, r = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8, requires_grad=True)
+    weights = block.weights()
     with LiveBytes() as live:
-        f = block.equilibrium(d, *block.weights())
+        f = block.equilibrium(d, *weights)
         before, live.peak = live.now, live.now
         with torch.set_grad_enabled(grad):
             image = f(r)
     assert image.shape == r.shape
-    return [(each - before) / r.nbytes for each in (live.now, live.peak)]
+    return [before / r.nbytes, *((each - before) / r.nbytes for each in (live.now, live.peak))]
 
 
 def test_planes_of_a_lean_block():
-    held, _ = planes_of_a_block(1.0, grad=True)
+    halves = 2 * 64 * 32 * 9 / 128  # of the first mixing kernel
+    before, held, _ = planes_of_a_block(1.0, grad=True)
+    assert before == 64 + halves  # what is injected
     assert held == 1 + 32 + 32 + 64 + 64  # the output, and the convolutions of data and mix
-    held, _ = planes_of_a_block(0.5, grad=True)
+    _, held, _ = planes_of_a_block(0.5, grad=True)
     assert held == 1 + 32 + 64  # the second and the fourth
-    held, peak = planes_of_a_block(1.0, grad=False)
+    _, held, peak = planes_of_a_block(1.0, grad=False)
     assert held == 1 and peak < 3 * 64
     assert planes_of_a_block(1.0, grad=True, training=False) == planes_of_a_block(None, grad=True, training=False)

@@ -233,7 +233,6 @@ def test_fbp_is_refused_where_there_is_none(operator):
     assert models.get("LUSER-SW").refusal_for(options, Radon, lambda: (1, 8, 8)) is None
 
 
-@pytest.mark.parametrize(("name", "is_trained"), [("i-RIM", False), ("MDEQ", True)])
 def refusal(name, operator, shape, **options):
     return models.get(name).refusal_for(replace(models.Options(), **options), operator, lambda: shape)
 
@@ -296,6 +295,7 @@ def test_blocks_and_activations_are_as_many_and_as_sparing_as_told():
         assert inplace and all(inplace)
 
 
+@pytest.mark.parametrize(("name", "is_trained"), [("i-RIM", False), ("MDEQ", True)])
 def test_a_step_that_is_not_trained_is_no_weight(name, is_trained):
     model = models.get(name)(GaussianBlur((3, 16, 16)), models.Options(initial_step=0.75))
     assert float(model.step.detach()) == 0.75
