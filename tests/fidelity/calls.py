@@ -55,11 +55,18 @@ def recorded(calls, card):
     return by_call(trace.on(card).at(1, Workspace.LOW))[: len(calls)]
 
 
-def settled(answer):
-    """An answer whose order of frees says nothing.
+def agrees(told, took):
+    """Whether a recorded answer is a card's, in which the order of frees says nothing.
 
-    A gradient's are in the order in which threads let go of it, the last of them after the call.
+    A gradient's are in the order in which threads let go of it, the last of them after the call; but what a card has
+    given back by then, the recording has, and nothing twice.
     """
+    frees, on_card = ([event for event in answer if event < 0] for answer in (told, took))
+    return _settled(told) == _settled(took) and set(on_card) <= set(frees) and len(set(frees)) == len(frees)
+
+
+def _settled(answer):
+    """Allocations in order, and what was freed before each."""
     events, frees = [], []
     for event in answer:
         if event < 0:

@@ -228,6 +228,35 @@ def written_by_others():
     yield "x = numbers(40, 50).requires_grad_()\ny = aten.mish(x)\ng = numbers(40, 50); torch.autograd.grad(y, [x], g)"
 
 
+def selecting():
+    """By masks that hold nowhere, which both a card and a recording know."""
+    made = "x = numbers(40, 50)\nm = places(40, 50, dtype=torch.bool)\nr, c = m[:, 0].clone(), m[0].clone()"
+    for mask in ("m", "m.to(torch.uint8)", "m.t()", "r"):
+        yield f"{made}; aten.nonzero({mask})"
+    for call in (
+        "x[m]",
+        "x.t()[m.t()]",
+        "aten.index(x, [r])",
+        "aten.index(x, [None, c])",
+        "aten.index(x, [r, c])",
+        "aten.index(x, [r, places(1)])",
+        "aten.index(x, [places(1), c])",
+        "aten.masked_select(x, m)",
+        "aten.masked_select(x, m[:1])",
+        "aten.masked_select(x[:1], m)",
+        "aten.index_put_(x, [m], numbers(1))",
+        "aten.index_put_(x, [m], numbers(1), True)",
+        "aten.index_put_(x, [m], numbers(0))",
+        "aten.index_put_(x, [r], numbers(1))",
+        "aten.index_put_(x, [r, c], numbers(1))",
+        "aten.index_put_(x, [r, places(1)], numbers(1))",
+        "aten._index_put_impl_(x, [m], numbers(0), False, True)",
+        "aten.index_put_(x, [m], torch.tensor(0.0))",
+        "aten.index_put_(x, [None, c], torch.tensor(0.0), False)",
+    ):
+        yield f"{made}; {call}"
+
+
 GROUPS = {
     group.__name__: tuple(map(Call, group()))
     for group in (
@@ -238,6 +267,7 @@ GROUPS = {
         matrices,
         losses_and_images,
         written_by_others,
+        selecting,
     )
 }
 CALLS = tuple(call for calls in GROUPS.values() for call in calls)

@@ -32,7 +32,7 @@ def test_every_gradient_is_pytorchs(form, is_transposed):
     image = rand(2, channels[0], *lengths)
     of_weight = (channels[0], channels[1] // groups) if is_transposed else (channels[1], channels[0] // groups)
     weight = rand(*of_weight, *kernel)
-    more = [int(is_transposed and step > 1) for step in stride]
+    more = [int(is_transposed and max(each) > 1) for each in zip(stride, dilation, strict=True)]
     options = stride, padding, dilation, is_transposed, more, groups
     gradient = rand(*torch.ops.aten.convolution(image, weight, None, *options).shape)
     offered = rand(*image.shape), rand(*weight.shape), rand(channels[1])

@@ -13,7 +13,7 @@ from bench.units import GiB
 from bench.virtual import VirtualDevice
 from bench.virtual.comparison import keyed
 from tests.fidelity import attention_calls, kernel_limits, kernels, reductions
-from tests.fidelity.calls import AllCalls, by_call, recorded, settled
+from tests.fidelity.calls import AllCalls, agrees, by_call, recorded
 
 NAMES = ("RTX 3080", "H200", "T4")
 CALLS = {
@@ -38,7 +38,7 @@ def make(name: str, path: Path) -> dict[str, int]:
         wrong = [
             (call, told, found)
             for call, told, found in zip(calls.calls, recorded(all_, card), answers[card_name], strict=True)
-            if settled(told) != settled(found)
+            if not agrees(told, found)
         ]
         print(f"  {card_name}: {len(all_) - len(wrong)} of {len(all_)} recorded as they are", flush=True)
         for call, told, found in wrong:

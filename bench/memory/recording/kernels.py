@@ -207,8 +207,6 @@ def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) 
         return _exact(op, args, outputs)
     if op in attention.FUSED:
         return attention.allocations(op, args, outputs)
-    if op is aten.embedding.default and not args[1].is_contiguous():
-        return Take(0, _bytes(args[1])), *outputs, Give(0)
     if op in transfers.OPS:
         return transfers.allocations(op, args, outputs)
     if op in convolving.OPS:
@@ -227,10 +225,14 @@ def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) 
 
 def _exact(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Sequence[Item]:
     """What an operation of RULES allocates and frees."""
+    gradient = args[0]
+    if op in _COPY_AFTER:
+        layout = suggested(args[1]) if op in _AS_THE_INPUT else torch.contiguous_format
+        if gradient.is_contiguous(memory_format=layout) or _reads_channels_last(op, args):
+            return outputs
+        return _around(outputs, [gradient])
     output = outputs[0]
-    if output is None:  # a gradient that nobody asks for
-        copies = [] if args[0].is_contiguous() else [args[0]]
-        return _around(outputs, copies)
+    assert output is not None
     if op in _LOSSES:
         image = torch.broadcast_shapes(args[0].shape, args[1].shape).numel() * args[0].element_size()
         if args[_REDUCTION_OF.get(op, 2)] == 0 or not image:  # 0: each for itself
@@ -261,13 +263,7 @@ def _exact(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Se
         if not call.copy_bytes:
             return *outputs, call.reduction
         return *outputs, Take(0, call.copy_bytes), call.reduction, Give(0)
-    if op in _COPY_OF_SOURCE:
-        return _around(outputs, [] if args[0].is_contiguous() else [args[0]])
-    gradient = args[0]
-    layout = suggested(args[1]) if op in _AS_THE_INPUT else torch.contiguous_format
-    if gradient.is_contiguous(memory_format=layout) or _reads_channels_last(op, args):
-        return outputs
-    return _around(outputs, [gradient])
+    return _around(outputs, [] if args[0].is_contiguous() else [args[0]])  # _COPY_OF_SOURCE
 
 
 def _resized(source: Tensor, output: Tensor) -> Sequence[Item]:
