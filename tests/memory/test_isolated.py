@@ -115,6 +115,13 @@ def test_the_process_is_ended_joined_and_its_pipe_closed(here):
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # an interrupt is the parent's
 
 
+def test_the_other_process_closes_its_end_when_it_has_answered(here):
+    here()
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    isolated._answer(sender, add, (2, 3))
+    assert (receiver.recv(), sender.closed) == (5, True)
+
+
 def test_an_error_arrives_as_one_sentence(here):
     here()
     with pytest.raises(IsolatedError) as told:
