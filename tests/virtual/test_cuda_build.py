@@ -17,9 +17,11 @@ PYTHON = os.environ.get("BENCH_CUDA_PYTHON", "")
 pytestmark = pytest.mark.skipif(not PYTHON, reason="BENCH_CUDA_PYTHON names no python with a CUDA build of PyTorch")
 
 STEPS = """
+import os
 import torch
 from torch import nn
 F = nn.functional
+PROCESS = os.getpid()
 
 def alone(size, device):
     '''A step that allocates what is asked for.'''
@@ -71,6 +73,23 @@ def graph(batch, device):
     def step():
         with torch.cuda.graph(torch.cuda.CUDAGraph()):
             torch.ones(1, device=device)
+    return step
+
+def loaded():
+    import sys
+    from pathlib import Path
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return {*sys.modules, *(line.split("/")[-1] for line in lines if ".so" in line)}
+
+def late(batch, device):
+    import gc
+    before, is_frozen = loaded(), gc.get_freeze_count() > 100_000
+    learn = small_net(batch, device)
+    def step():
+        learn()
+        torch.linalg.cholesky(torch.ones(8, 8, device=device))
+        new = sorted(name for name in loaded() - before if name.startswith("lib") or "gluon" in name)
+        raise ValueError(f"loaded {new}, {is_frozen}, {PROCESS == os.getpid()}")
     return step
 
 def wrong(batch, device):
@@ -182,6 +201,17 @@ def test_probes_know_nothing_of_each_other(asked):
         answer = [engine.probe(batch).peak_reserved_bytes for batch in (4, 100000, 4, 8, 4)]
     """)
     assert answer[0] == answer[2] == answer[4] < answer[3]
+
+
+def test_a_probe_finds_loaded_what_a_step_needs_but_for_the_users_own(asked):
+    """Parts of cuDNN, linear algebra, Triton; and the collector passes over what was there before."""
+    answer = asked("""
+        try:
+            VirtualEngine(steps.late, CARDS["RTX 3080"]).probe(1)
+        except ProbeFailedError as error:
+            answer = str(error)
+    """)
+    assert "ValueError: loaded [], True, True" in answer
 
 
 def test_a_convolution_takes_cudnns_workspaces_and_falls_back(asked):
