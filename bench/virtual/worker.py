@@ -33,6 +33,7 @@ from bench.virtual.device import Failed, Task, VirtualMeasurement
 from bench.virtual.figures import Figures
 
 _NAME_BYTES = 256
+_ANSWERED = 213  # an exit code that no step has by chance
 _OURS = "bench."
 _LATE_MODULES = ("triton.compiler.code_generator", "triton.experimental.gluon")
 
@@ -58,8 +59,9 @@ def main() -> None:
         if not child:
             _carry_out(content, connection, unknown)
         _, status = os.waitpid(child, 0)
-        if status:
-            connection.send(Failed(_reason(os.waitstatus_to_exitcode(status), unknown)))
+        exit_code = os.waitstatus_to_exitcode(status)
+        if exit_code != _ANSWERED:
+            connection.send(Failed(_reason(exit_code, unknown)))
 
 
 def _warm_up() -> None:
@@ -125,7 +127,7 @@ def tell(figures: Figures) -> ctypes.CDLL:
 
 
 def _carry_out(content: bytes, connection: Connection, unknown: mmap.mmap) -> None:
-    """In a fork: the task, then the end of the process. Exit code 0 says that an answer was sent."""
+    """In a fork: the task, then the end of the process, whose exit code says that an answer was sent."""
     try:
         begin(os.getppid())
         task: Task = pickle.loads(content)
@@ -134,12 +136,12 @@ def _carry_out(content: bytes, connection: Connection, unknown: mmap.mmap) -> No
             library.virtual_card_tell(read.content, ctypes.c_size_t(read.size_bytes))
         library.virtual_card_report_to((ctypes.c_char * _NAME_BYTES).from_buffer(unknown), _NAME_BYTES)
         answer: VirtualMeasurement | Failed = _measured(task, library)
-    except Exception as error:  # noqa: BLE001 - whatever it is goes to the parent, which raises it as IsolatedError
+    except BaseException as error:  # noqa: BLE001 - whatever it is, an exit too, goes to the parent: IsolatedError
         answer = Failed(_unknown(unknown, place(error)) or _said(error))
     connection.send(answer)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(_ANSWERED)
 
 
 def _measured(task: Task, library: ctypes.CDLL) -> VirtualMeasurement:
@@ -223,7 +225,7 @@ def _history() -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
     return tuple(events), tuple(failures)
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     """An error of a step, at the user's line, and whether values of the card may be what is wrong."""
     said = sentence(error)
     values, selections = _counts(ctypes.CDLL(None))

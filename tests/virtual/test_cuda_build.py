@@ -92,6 +92,24 @@ def late(batch, device):
         raise ValueError(f"loaded {new}, {is_frozen}, {PROCESS == os.getpid()}")
     return step
 
+def leaving(batch, device):
+    return lambda: os._exit(0)
+
+def stopping(batch, device):
+    return lambda: exit(3)
+
+def in_batches(batch, device):
+    a = torch.rand(batch, 32, 32, device=device)
+    def step():
+        b = torch.rand(batch, 32, 4, device=device)
+        torch.linalg.qr(a), torch.linalg.lstsq(a, b), torch.lu_solve(b, *torch.linalg.lu_factor(a))
+        torch.cuda.list_gpu_processes(), torch.cuda.utilization()
+        assert torch.cuda.clock_rate() == 1710, torch.cuda.clock_rate()
+    return step
+
+def on_another(batch, device):
+    return lambda: torch.ones(1, device="cuda:1")
+
 def wrong(batch, device):
     return lambda: torch.ones(2, device=device) + torch.ones(3, device=device)
 
@@ -290,6 +308,8 @@ WHAT_CANNOT_BE = {
         NOT_KNOWN,
     ),
     "wrong": ("RuntimeError: The size of tensor a (2) must match the size of tensor b (3)", "torch.ones(2", ")"),
+    "stopping": ("SystemExit: 3 (", "lambda: exit(3)", ")"),
+    "on_another": ("AcceleratorError: CUDA error: invalid device ordinal", "cuda:1", ")"),
     "by_length": ("RuntimeError: max(): Expected reduction dim to be specified", "torch.ones(batch, int", ZEROS),
 }
 
@@ -306,6 +326,22 @@ def test_what_cannot_be_is_said_by_name_and_line(asked, step):
     assert answer.startswith(f"the probe of batch 1 under RTX 3080 failed: {says}")
     assert f"(steps.py:{line_of(line)}, in " in answer
     assert answer.endswith(ends)
+
+
+def test_a_step_that_leaves_its_process_is_said_at_once(asked):
+    answer = asked("""
+        try:
+            VirtualEngine(steps.leaving, CARDS["RTX 3080"]).probe(1)
+        except ProbeFailedError as error:
+            answer = str(error)
+    """)
+    assert answer == "the probe of batch 1 under RTX 3080 failed: its process died (exit code 0)"
+
+
+def test_what_libraries_tell_the_host_beside_memory(asked):
+    """That arguments of batched solvers are right, and what else runs on the card: nothing."""
+    answer = asked("answer = VirtualEngine(steps.in_batches, CARDS['RTX 3080']).probe(2).fits")
+    assert answer
 
 
 @pytest.mark.parametrize("step", WHAT_CANNOT_BE)

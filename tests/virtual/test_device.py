@@ -299,8 +299,10 @@ def test_isolated_errors_are_not_answers():
     ("arguments", "says"),
     [
         ([], "expected a card and a script, such as: python -m bench.virtual 'RTX 3080' train.py"),
-        (["RTX 1", "train.py"], "unknown card"),
-        (["RTX 3080", "train.py"], "the virtual engine needs a CUDA build of PyTorch"),
+        (["RTX 3080", "nowhere.py"], "there is no file nowhere.py to run"),
+        (["RTX 3080", "."], "there is no file . to run"),
+        (["RTX 1", __file__], "unknown card"),
+        (["RTX 3080", __file__], "the virtual engine needs a CUDA build of PyTorch"),
     ],
 )
 def test_a_script_that_cannot_run_is_one_sentence(monkeypatch, capsys, arguments, says):
