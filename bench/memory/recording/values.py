@@ -4,7 +4,8 @@ A storage whose content follows from the program alone, as of ones, arange, a co
 copied from the host, has a twin with data on the host, and every operation on such tensors is carried out on their
 twins as well. What the program reads of them is then exact. Drawn at random, or computed from what was, nothing is
 known: 0 is taken for it, as on the virtual card, and said in an AssumedValue with the line that reads it. Only that
-such numbers are finite is taken to be true.
+such numbers are finite, and that a library's checks of what it is given hold (torch._is_all_true, as in
+torch.distributions), is taken to be true.
 """
 
 from __future__ import annotations
@@ -169,6 +170,8 @@ class Values:
 
     def _says_finite(self, func: Any, args: Sequence[Any]) -> bool:
         """Whether a call asks if numbers are finite, as torch.isfinite does, or goes on with the answer."""
+        if func is aten._is_all_true.default:  # a library's check of what it is given, as in torch.distributions
+            return self.of(args[0]) is None
         if func is aten.eq.Tensor:
             return args[0] is args[1] and self.of(args[0]) is None
         if func is aten.ne.Scalar:
