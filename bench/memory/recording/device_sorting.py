@@ -18,12 +18,12 @@ from bench.memory.recording.composites import Give, Take
 
 _ALIGNMENT_BYTES = 256
 _DIGITS, _BITS_OF_A_PASS = 256, 8
-_SINGLE_TILE_KEYS = {4: 4096, 8: 2304}  # by the bytes of a key: so many are sorted by one block
+_SINGLE_TILE_KEYS = {2: 4864, 4: 4864, 8: 2304}  # by the bytes of a key or value: so many are sorted by one block
 _SORT_TILE_KEYS = {(4, 4): 8192, (4, 8): 3072, (8, 8): 3840}  # by the bytes of a key and its value
 _SCAN_TILES = {2: (30 * 256, 16), 4: (15 * 128, 8), 8: (7 * 128, 16)}  # numbers, and bytes of a tile's status
 _UNIQUE_TILE = 320
 _FLAGS_TILE, _COUNTED_AT_ONCE = 640, 4096
-_SMALL_SORT = 4096  # along a dimension of so many, PyTorch's own kernel sorts in place
+SMALL_SORT = 4096  # along a dimension of so many, PyTorch's own kernel sorts in place
 _SEGMENTED_FROM = 128  # rows
 
 INDEX_BYTES = 8
@@ -31,7 +31,7 @@ INDEX_BYTES = 8
 
 def radix_sort_bytes(pairs: int, key_bytes: int, value_bytes: int, bits: int) -> int:
     """The storage of a sort of pairs by so many bits of their keys."""
-    if pairs <= _SINGLE_TILE_KEYS.get(key_bytes, 0):
+    if pairs <= _SINGLE_TILE_KEYS.get(max(key_bytes, value_bytes), 0):
         return 1
     passes = -(-bits // _BITS_OF_A_PASS)
     tiles = -(-pairs // _SORT_TILE_KEYS.get((key_bytes, value_bytes), 3072))
@@ -72,7 +72,7 @@ def of_sort(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
     row = keys.shape[dim] if keys.dim() else 1
     if not keys.numel():
         return outputs
-    if row <= _SMALL_SORT:
+    if row <= SMALL_SORT:
         return *outputs, Take(0, row * INDEX_BYTES), Give(0)
     total, key_bytes = keys.numel(), keys.element_size()
     rows = total // row
