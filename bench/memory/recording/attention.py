@@ -155,6 +155,7 @@ def chosen(
         and all(each.size(-2) > 0 for each in inputs)
         and query.size(-1) == key.size(-1)
         and _heads_agree(query, key, value, grouped)
+        and (mask is None or mask.stride(-1) == 1)  # the only fused kernels that take masks read rows
     )
     if not is_fusable:
         return "math"
