@@ -56,11 +56,11 @@ from bench.memory.recording import (
     cells,
     convolving,
     ctc,
+    cudnn_rnn,
     device_sorting,
     indexing,
     normalising,
     rearranging,
-    recurrent,
     transfers,
 )
 from bench.memory.recording.composites import Composition, Give, Kept, Multiplies, Output, Take
@@ -84,7 +84,7 @@ class Brackets(NamedTuple):
     staged: tuple[Staged, ...]
 
 
-Plan = tuple[Output | Temporary | Take | Give | Brackets | recurrent.StatesOfCard | Multiplies, ...]
+Plan = tuple[Output | Temporary | Take | Give | Brackets | cudnn_rnn.StatesOfCard | Multiplies, ...]
 """What a call allocates and frees, in order: a function of its arguments' metadata, without the tensors themselves."""
 
 _OUTER_SINCE = (2, 13)  # where it was seen; not in 2.11
@@ -149,7 +149,7 @@ RULES = (
 )
 
 _OTHERS: dict[Any, Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]]
-_OTHERS = normalising.RULES | indexing.RULES | device_sorting.RULES | batches.RULES | recurrent.RULES | ctc.RULES
+_OTHERS = normalising.RULES | indexing.RULES | device_sorting.RULES | batches.RULES | cudnn_rnn.RULES | ctc.RULES
 _OTHERS |= cells.RULES | rearranging.RULES
 
 
