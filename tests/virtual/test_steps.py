@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.memory.allocator.caching import AllocatorConfig
-from bench.memory.recording import cudnn_rnn, kernels
+from bench.memory.recording import attention, cudnn_rnn, kernels
 from bench.memory.recording.recorder import record_events
 from bench.memory.simulated import SimulatedEngine, installed_release
 from bench.memory.trace import Workspace
@@ -74,7 +74,7 @@ def test_there_is_an_answer_for_every_step(kind):
     ("kind", "name", "release"), [(kind, name, release) for kind, release in GOLDENS for name in KINDS[kind].make_steps]
 )
 def test_the_recording_allocates_what_a_card_does(kind, name, release, monkeypatch):
-    for module in (cudnn_rnn, kernels):
+    for module in (attention, cudnn_rnn, kernels):
         monkeypatch.setattr(module, "installed_release", lambda: tuple(map(int, release.split("."))))
     if "attention" in kind and "grouped" in name and installed_release() < (2, 14):
         pytest.skip("this release has another kernel for grouped heads")

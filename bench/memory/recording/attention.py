@@ -39,6 +39,7 @@ CUDNN, CUDNN_BACKWARD = aten._scaled_dot_product_cudnn_attention, aten._scaled_d
 FUSED = {each.default for each in (CUDNN, CUDNN_BACKWARD, FLASH, FLASH_BACKWARD, EFFICIENT, EFFICIENT_BACKWARD)}
 
 _GROUPED_SINCE = (2, 14)  # memory-efficient attention with fewer heads of keys than of queries
+_SEEDS_SINCE = (2, 14)  # memory-efficient attention makes a seed and its place also where nothing is dropped
 _CUDNN_BYTES = 256  # of every workspace of cuDNN's attention
 
 
@@ -333,7 +334,7 @@ def _of_efficient(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     dropout = args[5] if len(args) > 5 else 0.0
     output, sums, seed, offset = outputs
     on_the_host = (Kept(seed, 0), Kept(offset, 0))
-    first = on_the_host if dropout else (seed, offset)
+    first = on_the_host if dropout or installed_release() < _SEEDS_SINCE else (seed, offset)
     if query.dtype not in _HALF or value.size(-1) <= 128:
         return *first, output, sums
     return *first, output, sums, Take(0, 4 * output.numel()), Give(0)

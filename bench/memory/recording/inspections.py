@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import DispatchKey
 
 from bench.memory.recording.on_cuda import is_on_cuda
 from bench.memory.recording.values import AssumedValue
@@ -29,6 +30,7 @@ def inspected() -> Iterator[None]:
     library.impl("_linalg_check_errors", _check_factors, "AutogradMeta")
     library.impl("multinomial", _multinomial, "AutogradMeta")
     library.impl("bincount", _bincount, "AutogradMeta")
+    library.impl("fake_quantize_per_channel_affine", _as_integers, "AutogradMeta")
     for overload in ("float_Tensor", "Tensor_Tensor"):
         library.impl(f"normal.{overload}", _normal(getattr(aten.normal, overload)), "AutogradMeta")
     try:
@@ -85,6 +87,17 @@ def _multinomial(chances: Tensor, number: int, replacement: bool = False, **opti
             torch.topk(scores, number, out=(chances.new_empty(drawn.shape), drawn))
         del are_finite
     return drawn
+
+
+def _as_integers(values: Tensor, scale: Tensor, zero: Tensor, *options: Any) -> Tensor:
+    """Whether each channel's zero is among its integers is read (quantized/FakeQuantPerChannelAffine.cpp)."""
+    least, most = zero.min(), zero.max()
+    _read(least)
+    _read(most)
+    del least, most
+    operation = aten.fake_quantize_per_channel_affine.default
+    rounded: Tensor = operation._op_dk(DispatchKey.CompositeImplicitAutograd, values, scale, zero, *options)
+    return rounded
 
 
 def _bincount(numbers: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:

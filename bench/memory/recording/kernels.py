@@ -30,6 +30,7 @@ oracle of each:
 | logsumexp | the largest, twice; exponentials; output |
 | embedding | a copy of the indices where they are not contiguous, nor one row; output |
 | nll_loss, its backward | results; a copy of labels that lie scattered |
+| multi_margin_loss, reduced | the number; the losses |
 | any and all of one number | output; the number as a boolean |
 | fused attention | attention.py |
 | copies from the host | transfers.py |
@@ -208,6 +209,9 @@ def allocations(
         return *outputs, Take(0, _bytes(args[1])), Give(0)
     if op is aten.nll_loss_backward.default and args[1].dim() == 2 and not args[2].is_contiguous():
         return *outputs, Take(0, _bytes(args[2])), Give(0)
+    if op is aten.multi_margin_loss.default and args[0].dim() == 2 and outputs[0] is not None and not outputs[0].dim():
+        losses = torch.empty(len(args[0]), dtype=args[0].dtype, device="meta")
+        return *outputs, Take(0, _bytes(losses)), whole(losses, outputs[0]), Give(0)
     if op in transfers.OPS:
         return transfers.allocations(op, args, kwargs, outputs)
     if op in convolving.OPS:
