@@ -40,6 +40,7 @@ FUSED = {each.default for each in (CUDNN, CUDNN_BACKWARD, FLASH, FLASH_BACKWARD,
 
 _GROUPED_SINCE = (2, 14)  # memory-efficient attention with fewer heads of keys than of queries
 _WITH_BLOCKS_OF_96 = ((8, 6), (8, 9))  # compute capabilities with a kernel of their own for so wide heads
+_SEEDS_SINCE = (2, 14)  # memory-efficient attention makes a seed and its place also where nothing is dropped
 _CUDNN_BYTES = 256  # of every workspace of cuDNN's attention
 
 
@@ -163,6 +164,7 @@ def chosen(
         and all(each.size(-2) > 0 for each in inputs)
         and query.size(-1) == key.size(-1)
         and _heads_agree(query, key, value, grouped)
+        and (mask is None or mask.stride(-1) == 1)  # the only fused kernels that take masks read rows
     )
     if not is_fusable:
         return "math"
@@ -340,7 +342,7 @@ def _of_efficient(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     dropout = args[5]
     output, sums, seed, offset = outputs
     on_the_host = (Kept(seed, 0), Kept(offset, 0))
-    first = on_the_host if dropout else (seed, offset)
+    first = on_the_host if dropout or installed_release() < _SEEDS_SINCE else (seed, offset)
     if query.dtype not in _HALF or max(query.size(-1), value.size(-1)) <= 128:
         return *first, output, sums
     return *first, output, sums, Take(0, 4 * output.numel()), Give(0)

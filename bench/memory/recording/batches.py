@@ -21,6 +21,7 @@ aten = torch.ops.aten
 _POINTER_BYTES = 8
 _CHUNK = 65536  # numbers of a tensor that one block sums
 _FAST_NORMS = (1, 2, math.inf)
+_FEW_MATRICES, _LARGE = 8, 64
 
 
 def _with_pointers(*lists: int, least: int = 2) -> Callable[[Sequence[Any], Sequence[Tensor]], Sequence[Any]]:
@@ -70,11 +71,19 @@ def _is_dense(tensor: Tensor) -> bool:
     return bool(aten.is_non_overlapping_and_dense(tensor))
 
 
+def _of_triangular_solve(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
+    """Few large matrices are solved one after the other (`triangular_solve_kernel`)."""
+    matrices = math.prod(outputs[0].shape[:-2])
+    is_looped = matrices <= _FEW_MATRICES and args[0].shape[-1] >= _LARGE
+    return outputs if is_looped else _ONE_SOLVE(args, outputs)
+
+
+_ONE_SOLVE = _with_pointers(2, least=1)
 _TWO_SOLVES = _with_pointers(2, 2, least=1)
 
 RULES = {
     aten.linalg_cholesky_ex.default: _with_pointers(1),
-    aten.linalg_solve_triangular.default: _with_pointers(2, least=1),
+    aten.linalg_solve_triangular.default: _of_triangular_solve,
     aten.cholesky_solve.default: _of_cholesky_solve,
     aten._foreach_norm.Scalar: _of_foreach_norm,
     aten._foreach_max.default: _of_foreach_max,

@@ -18,13 +18,13 @@ from bench.memory.recording.composites import Give, Take
 
 _ALIGNMENT_BYTES = 256
 _DIGITS, _BITS_OF_A_PASS = 256, 8
-_SINGLE_TILE_KEYS = {4: 4096, 8: 2304}  # by the bytes of a key: so many are sorted by one block
+_SINGLE_TILE_KEYS = {4: 4864, 8: 2304}  # by the bytes of a key or value: so many are sorted by one block
 _SORT_TILE_KEYS = {(4, 4): 8192, (8, 8): 3840}  # by the bytes of a key and its value; others: 3072
 _SHORT_SORT_BYTES = {1: 1_089_536, 2: 2_134_016}  # by the bytes of a key: counts of as many blocks as an RTX 3080 runs
 _SCAN_TILES = {1: 3840, 2: 3840, 4: 1920, 8: 896, 16: 384}  # by the bytes of a number
 _UNIQUE_TILE = 320
 _FLAGS_TILE, _COUNTED_AT_ONCE = 640, 4096
-_SMALL_SORT = 4096  # along a dimension of so many, PyTorch's own kernel sorts in place
+SMALL_SORT = 4096  # along a dimension of so many, PyTorch's own kernel sorts in place
 _SEGMENTED_FROM = 128  # rows
 
 INDEX_BYTES = 8
@@ -34,7 +34,7 @@ def radix_sort_bytes(pairs: int, key_bytes: int, value_bytes: int, bits: int) ->
     """The storage of a sort of pairs by so many bits of their keys."""
     if key_bytes in _SHORT_SORT_BYTES:
         return _stored(pairs * key_bytes, pairs * value_bytes) + _SHORT_SORT_BYTES[key_bytes] + _ALIGNMENT_BYTES - 1
-    if pairs <= _SINGLE_TILE_KEYS[key_bytes]:
+    if pairs <= _SINGLE_TILE_KEYS[max(key_bytes, value_bytes)]:
         return 1
     passes = -(-bits // _BITS_OF_A_PASS)
     tiles = -(-pairs // _SORT_TILE_KEYS.get((key_bytes, value_bytes), 3072))
@@ -77,7 +77,7 @@ def of_sort(keys: Tensor, dim: int, outputs: Sequence[Tensor]) -> Sequence[Any]:
     if not keys.numel() or not keys.dim():
         return outputs
     row = keys.shape[dim]
-    if row <= _SMALL_SORT:
+    if row <= SMALL_SORT:
         return *outputs, Take(0, row * INDEX_BYTES), Give(0)
     total, key_bytes = keys.numel(), keys.element_size()
     if dim % keys.dim() != keys.dim() - 1:  # in rows of its own, then copied back

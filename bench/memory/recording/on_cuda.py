@@ -193,7 +193,7 @@ def _cuda(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
 def _made_of_numbers(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     """torch.tensor and torch.as_tensor: on a GPU a tensor of the host's, copied."""
     device = kwargs.get("device")
-    if redirected(device) is not META or device is META:
+    if redirected(device) != META:  # PyTorch itself names the device that tensors have
         return func(*args, **kwargs)
     made = func(*args, **{**kwargs, "device": None})
     moved = made if _is_meta(made) else made.detach().to(META)
@@ -216,7 +216,34 @@ def _formatted(func: Any, args: Any, kwargs: Mapping[str, Any]) -> str:
     return format(tensor.item(), form) if _is_meta(tensor) and not tensor.dim() else func(tensor, form)
 
 
+def _assigned(func: Any, args: Any, kwargs: Mapping[str, Any]) -> None:
+    """x[...] = 1: on a card the number stays on the host."""
+    tensor, where, value = args
+    if isinstance(value, (bool, int, float)) and _is_meta(tensor):
+        value = torch.scalar_tensor(value, dtype=tensor.dtype, device="cpu")
+    func(tensor, where, value)
+
+
+def _deep_copied(func: Any, args: Any, kwargs: Any) -> Any:
+    """copy.deepcopy of a tensor that is no parameter: all of its storage, and a number that is there for a moment."""
+    tensor, memo = args
+    if not _is_meta(tensor) or isinstance(tensor, torch.nn.Parameter) or not tensor.is_leaf or id(tensor) in memo:
+        return func(*args, **kwargs)
+    with torch.no_grad():
+        storage = tensor.untyped_storage()
+        key = storage._cdata, "copied"
+        if key not in memo:
+            whole = tensor.detach().as_strided((storage.nbytes() // tensor.element_size(),), (1,), 0)
+            memo[key] = whole.clone()
+        tensor.new_empty(())
+        copied = memo[key].as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+    memo[id(tensor)] = copied.requires_grad_(tensor.requires_grad)
+    return memo[id(tensor)]
+
+
 _OTHERS: dict[str, Callable[..., Any]] = {
+    "__deepcopy__": _deep_copied,
+    "__setitem__": _assigned,
     "to": _to,
     "cuda": _cuda,
     "tensor": _made_of_numbers,

@@ -24,11 +24,11 @@ from bench.memory.gpus import cublas_workspace_bytes
 from bench.memory.recording.autograd import CANDIDATES, Maker, in_place, maker, references_of_a_formula
 from bench.memory.recording.composites import Give, Output, Take
 from bench.memory.recording.convolving import Temporary
+from bench.memory.recording.cudnn_rnn import StatesOfCard
 from bench.memory.recording.initial_values import NotDrawn
 from bench.memory.recording.kernels import Brackets, Plan
 from bench.memory.recording.metadata import Effect, OutputCache, run_now
 from bench.memory.recording.on_cuda import as_told, is_on_cuda, redirected
-from bench.memory.recording.recurrent import StatesOfCard
 from bench.memory.recording.refusals import (
     DependsOnBatchError,
     FailsAtBatchError,

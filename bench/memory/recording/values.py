@@ -11,12 +11,15 @@ torch.distributions), is taken to be true.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +28,8 @@ from torch import Tensor
 from bench.memory.recording import places
 
 aten = torch.ops.aten
+
+_HERE, _DISTRIBUTIONS = (str(Path(file).parent) + os.sep for file in (__file__, torch.distributions.__file__))
 
 MOST_BYTES = 2**28  # of integers and booleans
 MOST_NUMBERS = 2**12  # of floating-point numbers
@@ -255,12 +260,20 @@ def _fills(tensor: Tensor) -> bool:
 
 
 def _assumed_number(func: Any, tensor: Tensor, is_finite: bool) -> Any:
-    if is_finite:
+    if is_finite or _asked_of_a_distribution():
         value: Any = True
     else:
         value = False if func is not aten._local_scalar_dense.default else torch.zeros((), dtype=tensor.dtype).item()
     warnings.warn(AssumedValue(f"a value that the step reads is taken as {value}", place()), stacklevel=2)
     return value
+
+
+def _asked_of_a_distribution() -> bool:
+    """Whether torch.distributions asks if numbers are in their domain, which nobody's are out of."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame and frame.f_code.co_filename.startswith(_HERE):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.startswith(_DISTRIBUTIONS)
 
 
 def _zeros(tensor: Tensor) -> Tensor:
