@@ -32,10 +32,10 @@ INDEX_BYTES = 8
 
 def radix_sort_bytes(pairs: int, key_bytes: int, value_bytes: int, bits: int) -> int:
     """The storage of a sort of pairs by so many bits of their keys."""
-    if key_bytes in _SHORT_SORT_BYTES:
-        return _stored(pairs * key_bytes, pairs * value_bytes) + _SHORT_SORT_BYTES[key_bytes] + _ALIGNMENT_BYTES - 1
     if pairs <= _SINGLE_TILE_KEYS[max(key_bytes, value_bytes)]:
         return 1
+    if key_bytes in _SHORT_SORT_BYTES:
+        return _stored(pairs * key_bytes, pairs * value_bytes) + _SHORT_SORT_BYTES[key_bytes] + _ALIGNMENT_BYTES - 1
     passes = -(-bits // _BITS_OF_A_PASS)
     tiles = -(-pairs // _SORT_TILE_KEYS.get((key_bytes, value_bytes), 3072))
     twice = _stored(pairs * key_bytes, pairs * value_bytes) if passes > 1 else 0
