@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
 from typing import Any
 
 from bench.errors import UsageError
@@ -13,11 +11,13 @@ from bench.fitting.model_step import ModelStep
 from bench.fitting.named_step import named
 from bench.fitting.on_device import OnDevice
 from bench.fitting.recorded import Recorded
-from bench.fitting.user_step import load_step
+from bench.fitting.user_step import load_make_step
 from bench.memory import Card
 from bench.memory.forms import as_make_step
 from bench.memory.measuring.cuda import CudaEngine, NoGpuError, require_gpu
 from bench.memory.recording.on_cuda import on_cuda
+from bench.memory.recording.recorder import STEPS
+from bench.streams import in_silence
 from bench.virtual import NoVirtualCardError, VirtualDevice, VirtualEngine
 
 Step = str | ModelStep | Callable[..., Any]
@@ -26,8 +26,8 @@ Step = str | ModelStep | Callable[..., Any]
 ENGINES = ("auto", "virtual", "simulated", "cuda")
 
 
-def engine_of(step: Step, name: str, cards: Sequence[Card], alloc_conf: str = "") -> Engine:
-    """What answers about a step, given as such or by its name (bench.fitting.user_step).
+def engine_of(step: Step, name: str, cards: Sequence[Card], alloc_conf: str = "", steps: int = STEPS) -> Engine:
+    """What answers about a step, given as such or by its name (bench.fitting.user_step), of which it runs `steps`.
 
     `name` is one of ENGINES; "auto" is the virtual card where there can be one and the step can be imported in another
     process, else the recording.
@@ -40,7 +40,7 @@ def engine_of(step: Step, name: str, cards: Sequence[Card], alloc_conf: str = ""
     if name == "auto":
         name = "virtual" if sent and _can_be_virtual(cards) else "simulated"
     if name == "simulated":
-        return recorded_step(step, alloc_conf)
+        return recorded_step(step, alloc_conf, steps)
     if sent is None:
         raise UsageError(
             f"the {name} engine runs steps in another process, which has to import them: write it in a file"
@@ -54,7 +54,7 @@ def engine_of(step: Step, name: str, cards: Sequence[Card], alloc_conf: str = ""
     except (NoGpuError, NoVirtualCardError) as error:
         raise UsageError(str(error)) from error
     engine = CudaEngine if name == "cuda" else VirtualEngine
-    return OnDevice(engine, sent, alloc_conf=alloc_conf, recorded=_recorded_if_it_can(step, alloc_conf))
+    return OnDevice(engine, sent, steps, alloc_conf, recorded=_recorded_if_it_can(step, alloc_conf, steps))
 
 
 def _can_be_virtual(cards: Sequence[Card]) -> bool:
@@ -67,17 +67,17 @@ def _can_be_virtual(cards: Sequence[Card]) -> bool:
     return True
 
 
-def recorded_step(step: Step, alloc_conf: str = "") -> Recorded:
+def recorded_step(step: Step, alloc_conf: str = "", steps: int = STEPS) -> Recorded:
     """A step given as such or by its name, recorded."""
     if isinstance(step, str):
-        with on_cuda(), redirect_stdout(io.StringIO()):
-            step = load_step(step)
-    return Recorded(as_make_step(step), alloc_conf=alloc_conf)
+        with on_cuda(), in_silence():
+            return Recorded(load_make_step(step), steps, alloc_conf)
+    return Recorded(as_make_step(step), steps, alloc_conf)
 
 
-def _recorded_if_it_can(step: Step, alloc_conf: str) -> Recorded | None:
+def _recorded_if_it_can(step: Step, alloc_conf: str, steps: int) -> Recorded | None:
     """The recording, for where a search starts and what a peak is made of; None where the step cannot be recorded."""
     try:
-        return recorded_step(step, alloc_conf)
+        return recorded_step(step, alloc_conf, steps)
     except (Exception, SystemExit):  # noqa: BLE001 - whatever it raises, the engine that was asked for raises it too
         return None

@@ -30,6 +30,7 @@ from bench.memory.gpus import Card
 from bench.memory.recording.attention import Attention, Kernels, attention_of
 from bench.memory.recording.autocast import casts_of_a_gpu
 from bench.memory.recording.distributed import ranks_alone
+from bench.memory.recording.outside import nothing_outside
 from bench.memory.recording.torch_cuda import CUDA, torch_cuda
 
 META = torch.device("meta")
@@ -68,6 +69,7 @@ def on_cuda(card: Card | None = None) -> Iterator[Attention]:
             _default_devices(),
             _saved_on_the_host(),
             ranks_alone(),
+            nothing_outside(),
             casts_of_a_gpu(),
             attention_of(kernels) as asked,
             _redirections(),
@@ -147,6 +149,7 @@ def _where_it_says(func: Callable[..., Any]) -> Callable[..., Any]:
             if "device" in kwargs:
                 kwargs["device"] = redirected(kwargs["device"])
             kwargs.pop("generator", None)  # of the GPU, on which there is none
+            kwargs.pop("pin_memory", None)  # of the host, for a GPU
         return func(*args, **kwargs)
 
     return make

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,10 @@ from unittest.mock import patch
 
 import torch
 
+from bench.units import GiB
+
 CUDA = torch.device("cuda", 0)
+TOTAL_BYTES = 24 * GiB  # that torch.cuda tells of: a step is recorded once for cards of any size
 
 
 class _Nothing:
@@ -39,8 +43,18 @@ def _zero(*args: Any, **kwargs: Any) -> int:
     return 0
 
 
+def _of_one_card(parallel: Any, *args: Any, **kwargs: Any) -> Any:
+    """torch.nn.DataParallel's forward pass on one card: its module's."""
+    return parallel.module(*args, **kwargs)
+
+
+def _no_graph(*args: Any, **kwargs: Any) -> Any:
+    raise RuntimeError("CUDA graphs are not recorded: give the step that the graph is captured of")
+
+
 _SILENT = ("synchronize", "set_device", "manual_seed", "manual_seed_all", "init", "ipc_collect")
 _SILENT_TOO = ("reset_peak_memory_stats", "reset_max_memory_allocated", "set_per_process_memory_fraction", "_lazy_init")
+_GRAPHS = ("CUDAGraph", "graph", "make_graphed_callables")
 _ZERO = ("memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved", "current_device")
 _HANDLES = ("Stream", "Event", "ExternalStream", "device", "device_of", "StreamContext")
 
@@ -51,7 +65,7 @@ _ACCELERATOR = {"current_stream": _Nothing, "current_device_index": _zero, "sync
 def torch_cuda(capability: tuple[int, int]) -> Iterator[None]:
     """torch.cuda of a machine with one GPU."""
     properties = SimpleNamespace(
-        name="CUDA", major=capability[0], minor=capability[1], total_memory=0, multi_processor_count=1
+        name="CUDA", major=capability[0], minor=capability[1], total_memory=TOTAL_BYTES, multi_processor_count=1
     )
     answers: dict[str, Any] = {
         **dict.fromkeys((*_SILENT, *_SILENT_TOO), _nothing),
@@ -68,8 +82,10 @@ def torch_cuda(capability: tuple[int, int]) -> Iterator[None]:
         "current_stream": _Nothing,
         "default_stream": _Nothing,
         "stream": _Nothing,
-        "mem_get_info": lambda device=None: (0, 0),
-        "memory_stats": lambda device=None: {},
+        **dict.fromkeys(_GRAPHS, _no_graph),
+        "mem_get_info": lambda device=None: (TOTAL_BYTES, TOTAL_BYTES),
+        "memory_stats": lambda device=None: defaultdict(int),
+        "memory_summary": lambda device=None, abbreviated=False: "",
         "get_rng_state": lambda device=None: torch.zeros(16, dtype=torch.uint8),
         "set_rng_state": _nothing,
     }
@@ -89,6 +105,7 @@ def torch_cuda(capability: tuple[int, int]) -> Iterator[None]:
         for name, answer in _ACCELERATOR.items():
             if hasattr(torch.accelerator, name):
                 patches.enter_context(patch.object(torch.accelerator, name, answer))
+        patches.enter_context(patch.object(torch.nn.DataParallel, "forward", _of_one_card))
         for name in ("range_push", "range_pop", "mark", "range_start", "range_end"):
             patches.enter_context(patch.object(torch.cuda.nvtx, name, _nothing))
         yield

@@ -4,7 +4,7 @@ A storage whose content follows from the program alone, as of ones, arange, a co
 copied from the host, has a twin with data on the host, and every operation on such tensors is carried out on their
 twins as well. What the program reads of them is then exact. Drawn at random, or computed from what was, nothing is
 known: 0 is taken for it, as on the virtual card, and said in an AssumedValue with the line that reads it. Only that
-such numbers are finite is taken to be true.
+such numbers are finite, and fit a distribution of torch.distributions, is taken to be true.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +26,10 @@ from torch import Tensor
 from bench.memory.recording import places
 
 aten = torch.ops.aten
+
+_TORCH = Path(torch.__file__).parent
+_INSIDE = (str(_TORCH), str(Path(__file__).parent))
+_DISTRIBUTION = str(_TORCH / "distributions" / "distribution.py")
 
 MOST_BYTES = 2**28  # of integers and booleans
 MOST_NUMBERS = 2**12  # of floating-point numbers
@@ -102,7 +108,8 @@ class Values:
                 number = func(*known)
                 self._note_number(func, args, number)
                 return (number,)
-            number = _assumed_number(func, metas[0], metas[0].untyped_storage()._cdata in self._finite)
+            is_finite = metas[0].untyped_storage()._cdata in self._finite
+            number = _assumed_number(func, metas[0], is_finite or _checks_a_distribution())
             self._note_number(func, args, number or None)
             return (number,)
         if func is aten._to_copy.default:
@@ -248,6 +255,16 @@ def _bytes(tensor: Tensor) -> bytes:
 def _fills(tensor: Tensor) -> bool:
     """Whether the tensor is all of its storage."""
     return tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+
+
+def _checks_a_distribution() -> bool:
+    """Whether torch.distributions asks if its arguments, or a sample, are what they must be: it goes on only if so."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame and frame.f_code.co_filename.startswith(_INSIDE):
+        if frame.f_code.co_filename == _DISTRIBUTION:
+            return frame.f_code.co_name in ("__init__", "_validate_sample")
+        frame = frame.f_back
+    return False
 
 
 def _assumed_number(func: Any, tensor: Tensor, is_finite: bool) -> Any:
