@@ -133,7 +133,7 @@ def make_step(batch):
     ),
     "a loop": (
         "train",
-        "def train(batch):\n    trainer = Trainer(batch)\n    while True:\n        trainer.step()\n        yield" + CLASS,
+        "def train(batch):\n    trainer = Trainer(batch)\n    while True:\n        yield trainer.step()" + CLASS,
     ),
 }
 
@@ -143,8 +143,8 @@ REFUSED = {
         "make_step",
         "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--data', required=True)\n"
         "args = parser.parse_args()\ndef make_step(batch): ...",
-        r"ends the program \(train\.py:\d+: `args = parser\.parse_args\(\)`; raised at argparse\.py:\d+\): what reads a "
-        r"command line belongs below __name__ == '__main__'",
+        r"ends the program \(train\.py:\d+: `args = parser\.parse_args\(\)`; raised at argparse\.py:\d+\): what reads "
+        r"a command line belongs below __name__ == '__main__'",
     ),
     "training at import": (
         "make_step",
