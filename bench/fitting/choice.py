@@ -13,7 +13,7 @@ from bench.fitting.on_device import OnDevice
 from bench.fitting.recorded import Recorded
 from bench.fitting.user_step import load_make_step
 from bench.memory import Card
-from bench.memory.forms import as_make_step
+from bench.memory.forms import WrongFormError, as_make_step
 from bench.memory.measuring.cuda import CudaEngine, NoGpuError, require_gpu
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import STEPS
@@ -76,8 +76,14 @@ def recorded_step(step: Step, alloc_conf: str = "", steps: int = STEPS) -> Recor
 
 
 def _recorded_if_it_can(step: Step, alloc_conf: str, steps: int) -> Recorded | None:
-    """The recording, for where a search starts and what a peak is made of; None where the step cannot be recorded."""
+    """The recording, for where a search starts and what a peak is made of; None where the step cannot be recorded.
+
+    Raises:
+        WrongFormError: it is no step, on whatever engine.
+    """
     try:
         return recorded_step(step, alloc_conf, steps)
+    except WrongFormError:
+        raise
     except (Exception, SystemExit):  # noqa: BLE001 - whatever it raises, the engine that was asked for raises it too
         return None

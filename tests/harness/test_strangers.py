@@ -199,15 +199,26 @@ def ask(bench, tmp_path):
     return ask
 
 
+PLAINS = []  # what is said of PLAIN, which is asked about once
+
+
+@pytest.fixture
+def plain(ask):
+    """The cards of the answer about PLAIN."""
+    if not PLAINS:
+        PLAINS.append(cards(ask("make_step", PLAIN, "--json")))
+    return PLAINS[0]
+
+
 def cards(result):
     assert (result.returncode, result.stderr) == (0, "")
     return json.loads(result.stdout)["cards"]
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_a_step_is_the_same_however_it_is_written(ask, tmp_path, name):
+def test_a_step_is_the_same_however_it_is_written(ask, plain, tmp_path, name):
     (tmp_path / "checkpoint.pt").write_bytes(b"a user's")
-    assert cards(ask(*SAME[name], "--json")) == cards(ask("make_step", PLAIN, "--json"))
+    assert cards(ask(*SAME[name], "--json")) == plain
     assert (tmp_path / "checkpoint.pt").read_bytes() == b"a user's"
 
 
@@ -219,15 +230,14 @@ def test_what_cannot_be_asked_about_says_what_to_do(ask, name):
     assert len(result.stderr.splitlines()) == 1 and re.search(sentence, result.stderr), result.stderr
 
 
-def test_ranks_as_torchrun_sets_them(ask, monkeypatch):
+def test_ranks_as_torchrun_sets_them(ask, plain, monkeypatch):
     for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
         monkeypatch.setenv(name, value)
     program = "import os\nrank = int(os.environ['LOCAL_RANK'])\n" + PLAIN.replace(".cuda()", ".to(rank)")
-    assert cards(ask("make_step", program, "--json")) == cards(ask("make_step", PLAIN, "--json"))
+    assert cards(ask("make_step", program, "--json")) == plain
 
 
-def test_a_file_of_a_package_finds_its_neighbours(bench, ask, tmp_path):
-    plain = cards(ask("make_step", PLAIN, "--json"))
+def test_a_file_of_a_package_finds_its_neighbours(bench, plain, tmp_path):
     folder = tmp_path / "somebodys"
     folder.mkdir()
     (folder / "nets.py").write_text(HEAD)
