@@ -92,12 +92,12 @@ def make_step(batch):
     return step
 """,
     ),
-    "workers": (
-        "make_step",
-        "class Rows(torch.utils.data.Dataset):\n    def __len__(self): return 10**6\n"
-        "    def __getitem__(self, index): return torch.rand(1024), index % 10\n"
-        + CLASS
-        + """
+}
+WORKERS = (
+    "class Rows(torch.utils.data.Dataset):\n    def __len__(self): return 10**6\n"
+    "    def __getitem__(self, index): return torch.rand(1024), index % 10\n"
+    + CLASS
+    + """
 def make_step(batch):
     loader = torch.utils.data.DataLoader(Rows(), batch, num_workers=2, pin_memory=True, timeout=60)
     rows, trainer = iter(loader), Trainer(batch)
@@ -107,8 +107,9 @@ def make_step(batch):
         F.cross_entropy(trainer.model(x), y).backward()
         trainer.opt.step()
     return step
-""",
-    ),
+"""
+)
+SAME |= {
     "one card in parallel": (
         "make_step",
         PLAIN.replace("net().cuda()", "nn.DataParallel(net()).cuda()"),
@@ -194,7 +195,7 @@ def ask(bench, tmp_path):
 
     def ask(function, program, *arguments, file="train.py"):
         Path(tmp_path / file).write_text(HEAD + textwrap.dedent(program) + "\n")
-        return bench("fit", f"{file}:{function or 'make_step'}", "--gpu", "RTX 3080", "--batch", "512", *arguments)
+        return bench("fit", f"{file}:{function or 'make_step'}", "--gpu-cap", "700MB", "--batch", "512", *arguments)
 
     return ask
 
@@ -230,6 +231,11 @@ def test_what_cannot_be_asked_about_says_what_to_do(ask, name):
     assert len(result.stderr.splitlines()) == 1 and re.search(sentence, result.stderr), result.stderr
 
 
+def test_a_loader_has_no_workers(ask):
+    alone = WORKERS.replace("num_workers=2, pin_memory=True, timeout=60", "num_workers=0")
+    assert cards(ask("make_step", WORKERS, "--json")) == cards(ask("make_step", alone, "--json"))
+
+
 def test_ranks_as_torchrun_sets_them(ask, plain, monkeypatch):
     for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
         monkeypatch.setenv(name, value)
@@ -242,7 +248,7 @@ def test_a_file_of_a_package_finds_its_neighbours(bench, plain, tmp_path):
     folder.mkdir()
     (folder / "nets.py").write_text(HEAD)
     (folder / "train.py").write_text("import torch\nfrom .nets import net, update\n" + PLAIN)
-    asked = ("fit", "somebodys/train.py:make_step", "--gpu", "RTX 3080", "--batch", "512", "--json")
+    asked = ("fit", "somebodys/train.py:make_step", "--gpu-cap", "700MB", "--batch", "512", "--json")
     refused = bench(*asked)
     assert refused.returncode == 2
     assert "name it from the folder above, somebodys.train:FUNCTION" in refused.stderr

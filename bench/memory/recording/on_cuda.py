@@ -124,6 +124,7 @@ def _redirections() -> Iterator[None]:
             patch.object(_BaseDataLoaderIter, "__init__", _without_pinning(_BaseDataLoaderIter.__init__))
         )
         patches.enter_context(patch.object(torch, "load", _while_on_cuda(torch.load, _loaded)))
+        patches.enter_context(patch.object(torch.nn.Module, "to", _while_on_cuda(torch.nn.Module.to, _module_to)))
         lazy = UninitializedTensorMixin  # which knows by name what may be called before a lazy layer has its shape
         allowed = [*lazy._allowed_methods, *(getattr(Tensor, name) for name in ("to", "cuda", "get_device"))]
         patches.enter_context(patch.object(lazy, "_allowed_methods", allowed))
@@ -168,6 +169,13 @@ def _to(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     options = {name: redirected(value) if name == "device" else value for name, value in kwargs.items()}
     where = [redirected(value) if not isinstance(value, (Tensor, torch.dtype)) else value for value in args[1:2]]
     return func(args[0], *where, *args[2:], **options)
+
+
+def _module_to(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    """torch.nn.Module.to(device, ...), where a rank's number may name the device."""
+    module, *where = (CUDA if type(value) is int else value for value in args)
+    options = {name: CUDA if name == "device" and type(value) is int else value for name, value in kwargs.items()}
+    return func(module, *where, **options)
 
 
 def _cuda(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
