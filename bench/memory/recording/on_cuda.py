@@ -30,6 +30,7 @@ from bench.memory.gpus import Card
 from bench.memory.recording.attention import Attention, Choice, Kernels, attention_of, with_kernels
 from bench.memory.recording.autocast import casts_of_a_gpu
 from bench.memory.recording.distributed import ranks_alone
+from bench.memory.recording.outside import nothing_outside
 from bench.memory.recording.torch_cuda import CUDA, Machine, machine_with, torch_cuda
 
 META = torch.device("meta")
@@ -86,6 +87,7 @@ def on_cuda(card: Card | None = None) -> Iterator[Asked]:
             _default_devices(),
             _saved_on_the_host(),
             ranks_alone(),
+            nothing_outside(),
             casts_of_a_gpu(),
             attention_of(kernels) as attention,
             _redirections(),
@@ -140,6 +142,7 @@ def _redirections() -> Iterator[None]:
             patch.object(_BaseDataLoaderIter, "__init__", _without_pinning(_BaseDataLoaderIter.__init__))
         )
         patches.enter_context(patch.object(torch, "load", _while_on_cuda(torch.load, _loaded)))
+        patches.enter_context(patch.object(torch.nn.Module, "to", _while_on_cuda(torch.nn.Module.to, _module_to)))
         lazy = UninitializedTensorMixin  # which knows by name what may be called before a lazy layer has its shape
         allowed = [*lazy._allowed_methods, *(getattr(Tensor, name) for name in ("to", "cuda", "get_device"))]
         patches.enter_context(patch.object(lazy, "_allowed_methods", allowed))
@@ -165,6 +168,7 @@ def _where_it_says(func: Callable[..., Any]) -> Callable[..., Any]:
             if "device" in kwargs:
                 kwargs["device"] = redirected(kwargs["device"])
             kwargs.pop("generator", None)  # of the GPU, on which there is none
+            kwargs.pop("pin_memory", None)  # of the host, for a GPU
         return func(*args, **kwargs)
 
     return make
@@ -183,6 +187,13 @@ def _to(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     options = {name: redirected(value) if name == "device" else value for name, value in kwargs.items()}
     where = [redirected(value) if not isinstance(value, (Tensor, torch.dtype)) else value for value in args[1:2]]
     return func(args[0], *where, *args[2:], **options)
+
+
+def _module_to(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    """torch.nn.Module.to(device, ...), where a rank's number may name the device."""
+    module, *where = (CUDA if type(value) is int else value for value in args)
+    options = {name: CUDA if name == "device" and type(value) is int else value for name, value in kwargs.items()}
+    return func(module, *where, **options)
 
 
 def _cuda(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:

@@ -108,7 +108,8 @@ class Values:
                 number = func(*known)
                 self._note_number(func, args, number)
                 return (number,)
-            number = _assumed_number(func, metas[0], metas[0].untyped_storage()._cdata in self._finite)
+            is_finite = metas[0].untyped_storage()._cdata in self._finite
+            number = _assumed_number(func, metas[0], is_finite)
             self._note_number(func, args, number or None)
             return (number,)
         if func is aten._to_copy.default:
