@@ -70,6 +70,8 @@ KNOWN = (
     "x = torch.tensor([1.0, INF]).to(d); read = torch.isfinite(x).tolist()",
     "x = torch.tensor([1.0, float('nan')]).to(d); read = (x == x).tolist()",
     "x = torch.tensor([1.0, INF]).to(d); read = (x != INF).tolist()",
+    "x = torch.arange(20, device=d).view(4, 5); i = torch.tensor([1, 3]).to(d); m = torch.arange(4, device=d) > 1;"
+    "read = x[m, i].tolist() + x[i, torch.arange(5, device=d) > 2].tolist()",
     "x = torch.arange(5, device=d); m = x > 2; read = x[m].tolist() + m.nonzero().flatten().tolist()",
 )
 

@@ -73,7 +73,7 @@ def places_of(mask: Tensor, values: Values) -> Selected:
 def instead(func: Any, args: Sequence[Any], places: Callable[[Tensor], Tensor]) -> Instead:
     """The call with indices in place of masks; `places` finds those of one mask."""
     if func is aten.masked_select.default:
-        source, mask = torch.broadcast_tensors(*args[:2])
+        source, mask = torch.broadcast_tensors(*args)
         func, args = aten.index.Tensor, (source, [mask])
     indices: list[Tensor | None] = []
     for index in args[1]:
