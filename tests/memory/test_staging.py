@@ -28,7 +28,16 @@ def test_only_the_staging_of_several_kernels_on_one_card_is_taken_in_turn():
 def test_of_several_cards_and_kernels_the_most_counts():
     sizes = [constant_staged(Staged(LARGE, part)).bytes_at(1, [T4, H200]) for part in Part]
     assert sizes == [0, *OF_LARGE[1]]
+    staged = constant_staged(Staged(SMALL, Part.STAGING))
+    of_each = [staged.bytes_at(1, [card]) for card in (T4, H200)]
+    assert of_each == [3_932_160, 19_218_432]
+    assert staged.bytes_at(1, [T4, H200]) == staged.bytes_at(1, [H200, T4]) == max(of_each)
     assert DropoutStates().bytes_at(1, [T4, H200]) == 24 * 132 * 2048
+
+
+@pytest.mark.parametrize("call", [Staged(LARGE, Part.SEMAPHORES), Staged(SMALL, Part.STAGING), DropoutStates()])
+def test_what_was_recorded_at_one_batch_is_the_same_at_every_other(call):
+    assert [constant_staged(call).at(batch) for batch in (1, 2, 9)] == [call] * 3
 
 
 def test_kernels_take_and_give_back_one_after_the_other():
