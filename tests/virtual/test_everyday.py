@@ -1,5 +1,6 @@
 """Steps of every kind that people write, recorded, against what the virtual card did (tests/fidelity/everyday)."""
 
+import copy
 import warnings
 from pathlib import Path
 
@@ -85,6 +86,24 @@ def test_numbers_made_on_the_host_take_nothing_of_the_card():
 
     with on_cuda():
         assert events_of(make_step, 2, 2) == []
+
+
+def test_a_copied_buffer_has_all_of_its_storage_and_shares_it():
+    """Tensor.__deepcopy__ on a card: the storage as it is, and one number for a moment."""
+
+    def make_step(batch, device):
+        rows = torch.rand(10, 100, device=device)
+
+        def step():
+            whole, row = copy.deepcopy([rows, rows[2]])
+            assert whole.shape == (10, 100) and row.storage_offset() == 200
+            assert whole.untyped_storage()._cdata == row.untyped_storage()._cdata
+
+        return step
+
+    with on_cuda():
+        sizes = [event.size_bytes for event in events_of(make_step, 2, 1)]
+    assert [size for size in sizes if size > 0] == [4000, 4000, 4, 4]
 
 
 def test_inference_mode_takes_what_no_grad_takes():

@@ -236,9 +236,10 @@ def _assigned(func: Any, args: Any, kwargs: Mapping[str, Any]) -> None:
 
 
 def _deep_copied(func: Any, args: Any, kwargs: Any) -> Any:
-    """copy.deepcopy of a tensor that is no parameter: all of its storage, and a number that is there for a moment."""
+    """copy.deepcopy of a buffer: all of its storage, and a number that is there for a moment."""
     tensor, memo = args
-    if not _is_meta(tensor) or isinstance(tensor, torch.nn.Parameter) or not tensor.is_leaf or id(tensor) in memo:
+    is_buffer = type(tensor) is Tensor and tensor.layout is torch.strided and not tensor.requires_grad
+    if not is_buffer or not _is_meta(tensor) or vars(tensor) or id(tensor) in memo:
         return func(*args, **kwargs)
     with torch.no_grad():
         storage = tensor.untyped_storage()
@@ -248,8 +249,8 @@ def _deep_copied(func: Any, args: Any, kwargs: Any) -> Any:
             memo[key] = whole.clone()
         tensor.new_empty(())
         copied = memo[key].as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
-    memo[id(tensor)] = copied.requires_grad_(tensor.requires_grad)
-    return memo[id(tensor)]
+    memo[id(tensor)] = copied
+    return copied
 
 
 _OTHERS: dict[str, Callable[..., Any]] = {
