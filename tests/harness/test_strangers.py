@@ -176,8 +176,8 @@ REFUSED = {
     ),
     "a count of values": (
         "make_step",
-        "def make_step(batch):\n    return lambda: torch.randint(9, (batch,)).cuda().bincount()",
-        r"how large the result of aten::bincount is, nobody knows without data; leave it out of the step, or ask a "
+        "def make_step(batch):\n    return lambda: torch.randint(9, (batch,)).cuda().unique()",
+        r"how large the result of aten::_unique2 is, nobody knows without data; leave it out of the step, or ask a "
         r"virtual card \(--engine virtual\) \(train\.py:\d+",
     ),
     "two devices": (

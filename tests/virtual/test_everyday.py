@@ -71,9 +71,9 @@ def test_the_recording_allocates_what_a_card_does(name):
     assert trace.convolutions or found.temporaries == temporaries
 
 
-@pytest.mark.parametrize("name", everyday.REFUSED)
+@pytest.mark.parametrize("name", everyday.REFUSED[:2])  # the third only before PyTorch has its rules of jvp
 def test_what_a_recording_cannot_do_is_refused(name):
-    with on_cuda(), pytest.raises((NotRecordableError, NotImplementedError, TypeError)):
+    with on_cuda(), pytest.raises((NotRecordableError, NotImplementedError)):
         events_of(everyday.ALL[name], 4, 1)
 
 
