@@ -7,6 +7,7 @@ one of stdout is an OutputError. What is said on stderr has no control character
 from __future__ import annotations
 
 import codecs
+import contextlib
 import errno
 import io
 import os
@@ -14,7 +15,10 @@ import re
 import signal
 import sys
 import unicodedata
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
+from typing import Any, NoReturn, TextIO
 
 from bench.errors import OutputError, ReaderGoneError
 
@@ -48,6 +52,19 @@ def prepare() -> None:
 def say(sentence: object) -> None:
     """Say something on stderr, with escapes in place of line breaks, control characters and surrogates."""
     print(f"bench: {_CONTROL.sub(lambda found: ascii(found[0])[1:-1], str(sentence))}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def in_silence() -> Iterator[None]:
+    """What a program of the user's prints, logs and draws bars of is not shown: its author has seen it."""
+    with redirect_stdout(_nowhere()), redirect_stderr(_nowhere()):
+        yield
+
+
+@cache
+def _nowhere() -> TextIO:
+    """Stays open: a logger that found it keeps it."""
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 def flush() -> None:

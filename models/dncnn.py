@@ -59,7 +59,7 @@ class DnCNN(nn.Module):
             Layer(conv(features, channels)),
         )
         if not normalises:
-            keep_size(self.layers[1:-1])
+            keep_size(self.layers)
         scale_residual(self.layers, residual_scale)
 
     def weights(self) -> tuple[Tensor, ...]:

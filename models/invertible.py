@@ -19,8 +19,9 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from .precision import as_now, full_precision
 
-Undone = tuple[Tensor, Tensor, list[Tensor], Tensor | None]
-"""The state before a layer, its gradient, those of the layer's parameters, and that of the measurement if there is."""
+Undone = tuple[Tensor, Tensor, list[Tensor | None], Tensor | None]
+"""The state before a layer, its gradient, those of the layer's parameters, None of what is not trained, and that of the
+measurement if there is."""
 
 
 class Invertible(Protocol):
@@ -105,16 +106,18 @@ class Coupling(nn.Module):
         with torch.enable_grad():
             left = left.detach().requires_grad_()
             update = self.update(left)
-        g_update, *of_update = torch.autograd.grad(update, [left, *self.update.parameters()], g_right.to(update.dtype))
+        parameters = list(self.update.parameters())
+        wanted = [left, *(each for each in parameters if each.requires_grad)]
+        g_update, *found = torch.autograd.grad(update, wanted, g_right.to(update.dtype))
+        of_update = iter(found)
         before = torch.cat((left.detach(), right - update.detach()), 1)
         del update
         of_rotation = _outer(after, g)
-        del after
         g_before = torch.cat((g_left + g_update, g_right), 1)
         state, g = _mixed(before, W.T), _mixed(g_before, W.T)
         of_rotation += _outer(g_before, state)
-        (of_normals,) = torch.autograd.grad(rotation, self.normals, of_rotation)
-        return state, g, [of_normals, *of_update], None
+        of_normals = torch.autograd.grad(rotation, self.normals, of_rotation)[0] if rotation.requires_grad else None
+        return state, g, [of_normals, *(next(of_update) if each.requires_grad else None for each in parameters)], None
 
     def rotation(self) -> Tensor:
         """W, orthogonal, (C, C)."""
@@ -184,7 +187,7 @@ class _Chain(Function):
         state, y = ctx.saved_tensors
         g, of_y = torch.zeros_like(state), torch.zeros_like(y) if ctx.needs_input_grad[4] else None
         at = dict(zip(ctx.looks, of_images, strict=True))
-        gradients: list[Tensor] = []
+        gradients: list[Tensor | None] = []
         with ctx.in_network():
             for number, layer in reversed(list(enumerate(ctx.layers, start=1))):
                 if number in at:

@@ -43,9 +43,7 @@ class BatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(
-        self, channels: int, momentum: float | None = 0.1, eps: float = 1e-5, *, normalises: bool = True
-    ) -> None:
+    def __init__(self, channels: int, momentum: float | None, eps: float = 1e-5, *, normalises: bool) -> None:
         super().__init__()
         self.normalises = normalises
         self.momentum = momentum

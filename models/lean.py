@@ -250,7 +250,6 @@ class _Lean(Function):
         outputs: list[Tensor | None] = [None] * (len(layers) - 1)
         for place, output in zip(ctx.places, kept, strict=True):
             outputs[place] = output
-        del kept, saved
         start = x.to(ctx.type)
         cast = list(_of_layers(layers, weights, ctx.type))
         if ctx.again:

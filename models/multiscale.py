@@ -129,4 +129,4 @@ class Multiscale(nn.Module):
                 part = F.interpolate(part, through[to].shape[-2:], mode="nearest")
             total = part if total is None else total + part
         assert total is not None
-        return total if self.branches > 1 else total.clone()
+        return total

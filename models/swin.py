@@ -91,13 +91,13 @@ class SwinBlock(nn.Module):
     def _parts_apart(self) -> Tensor:
         """0 for two pixels of one part of the shifted image, else -100: (windows, pixels, pixels)."""
         of_rows, of_columns = (self._parts(side) for side in self.sides)
-        parts = (3 * of_rows[:, None] + of_columns).view(1, *self.sides, 1)
+        parts = (2 * of_rows[:, None] + of_columns).view(1, *self.sides, 1)
         own = windowed(parts, self.window).squeeze(-1)
         return (own[:, None, :] != own[:, :, None]).to(torch.get_default_dtype()) * -100.0
 
     def _parts(self, side: int) -> Tensor:
-        place = torch.arange(side)
-        return (place >= side - self.window).long() + (place >= side - self.shift).long()
+        """1 beyond the border, which lies in the last window alone."""
+        return (torch.arange(side) >= side - self.shift).long()
 
 
 def windowed(x: Tensor, window: int) -> Tensor:

@@ -144,6 +144,14 @@ class Operator(torch.nn.Module):
         """The image x_0 from which a reconstruction starts: [B, *measurement_shape] -> [B, *image_shape]."""
         raise NotImplementedError
 
+    def drawn(self, number: int) -> Operator:
+        """The operator with what is random in it drawn anew, from `number`; itself where one is for all images."""
+        return self
+
+    def seen_in(self, measurement: Tensor) -> Operator:
+        """The operator that these measurements, [B, *measurement_shape], were made with; itself where there is one."""
+        return self
+
     def where_measured(self, noise: Tensor) -> Tensor:
         """Noise of the measurement's shape, zero where nothing is measured."""
         return noise

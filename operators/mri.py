@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -29,7 +31,8 @@ class MRI(LinearOperator):
     adds a workspace that only cuFFT can tell.
 
     The mask is fastMRI's: the centre columns always, each other column with the probability that makes
-    W / acceleration the expected number of columns.
+    W / acceleration the expected number of columns. It is one for all images, or each volume has one of its own: then
+    the columns of a measurement that are not all zeros are those that were measured.
 
     Args:
         image_shape: (2, H, W).
@@ -38,11 +41,12 @@ class MRI(LinearOperator):
             0.32 / acceleration, fastMRI's 0.08 at 4x and 0.04 at 8x.
         seed: of the mask.
         exact: measure exactly W / acceleration columns, to the nearest, instead of as many as it happens to be.
+        masks: one for the whole "suite", or one for each "volume".
         device: of images and k-space.
         dtype: of images and k-space, float32 or float64.
 
     Raises:
-        ValueError: not two channels, or a mask that cannot be.
+        ValueError: not two channels, a mask that cannot be, or other `masks`.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class MRI(LinearOperator):
         center_fraction: float | None = None,
         seed: int = 0,
         exact: bool = False,
+        masks: str = "suite",
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
@@ -68,8 +73,13 @@ class MRI(LinearOperator):
             )
         if center_fraction is None:
             center_fraction = 0.32 / acceleration
+        if masks not in MASKS:
+            raise ValueError(f"MRI got masks {masks!r}, expected one of {', '.join(MASKS)}")
         phase = _centring_phase(height).unsqueeze(1) * _centring_phase(width)
-        self._constant("mask", column_mask(width, acceleration, center_fraction, seed, exact).to(self._like))
+        self.has_one_mask = masks == "suite"
+        self._draw = partial(column_mask, width, acceleration, center_fraction, exact=exact)
+        self._seed = seed
+        self._constant("mask", self._draw(seed=seed).to(self._like))
         # Real and imaginary part as a last axis: .to(dtype) would drop the imaginary part of a complex buffer.
         self._constant("phase", torch.view_as_real(phase).to(self._like))
 
@@ -77,6 +87,28 @@ class MRI(LinearOperator):
     def acceleration(self) -> float | None:
         """W over the number of measured columns: with a random number of them not quite what was asked for."""
         return self.mask.numel() / float(self.mask.sum())
+
+    def drawn(self, number: int) -> MRI:
+        """With a mask of its own, drawn from the seed and `number`, where each volume has one; else itself."""
+        return self if self.has_one_mask else self._with_mask(self._draw(seed=(self._seed + number) % 2**63))
+
+    def seen_in(self, measurement: Tensor) -> MRI:
+        """With the masks of these measurements, [B, 2, H, W]: the columns that are not all zeros."""
+        return self if self.has_one_mask else self._with_mask((measurement != 0).any(dim=(1, 2)).unsqueeze(1))
+
+    def _with_mask(self, mask: Tensor) -> MRI:
+        """A copy that shares everything else, its count of calls too; `mask` is [W], or [B, 1, W]."""
+        twin = copy.copy(self)
+        twin._buffers = self._buffers | {"mask": mask.to(self._like)}
+        return twin
+
+    def descent(self, image: Tensor, measurement: Tensor) -> Tensor:
+        """A^T (y - A x), with the mask of each measurement: [B, 2, H, W]."""
+        return super(MRI, self.seen_in(measurement)).descent(image, measurement)
+
+    def initial_estimate(self, measurement: Tensor) -> Tensor:
+        """x_0 = A^T y, with the mask of each measurement: [B, 2, H, W]."""
+        return self.seen_in(measurement).adjoint(measurement)
 
     def where_measured(self, noise: Tensor) -> Tensor:
         """Noise [..., H, W] in the measured columns alone."""
@@ -91,6 +123,9 @@ class MRI(LinearOperator):
         phase = torch.view_as_complex(self.phase)
         image = torch.fft.ifft2(_to_complex(measurement).mul_(self.mask).div_(phase), norm="ortho")
         return _to_channels(image.div_(phase))
+
+
+MASKS = ("suite", "volume")
 
 
 def column_mask(width: int, acceleration: float, center_fraction: float, seed: int, exact: bool = False) -> Tensor:

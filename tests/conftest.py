@@ -15,6 +15,13 @@ if os.environ.get("BENCH_CUDA_PYTHON"):  # tests call it from other folders
     os.environ["BENCH_CUDA_PYTHON"] = str(Path(os.environ["BENCH_CUDA_PYTHON"]).absolute())
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Put back what a command has set for its process: more threads than free cores can be a hundred times slower."""
+    yield
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def bench(tmp_path, monkeypatch, capsys):
     """Run `bench ...` in an empty folder: its exit code and what it printed.

@@ -112,14 +112,14 @@ def total_variation(
         gap: relative duality gap of every image at which to stop; 0: after so many `iterations`.
         iterations: at most.
     """
-    linear = cast("LinearOperator", operator)
+    linear = cast("LinearOperator", operator.seen_in(y))
     tau, sigma = RATIO / 3, 1 / (3 * RATIO)
     x = leading = operator.initial_estimate(y)
     residual = torch.zeros_like(y)
     edges = torch.zeros_like(differences(x))
     gaps = y.new_full((len(y),), inf)
     for done in range(1, iterations + 1):
-        residual = (residual + sigma * (operator(leading) - y)) / (1 + sigma)
+        residual = (residual + sigma * (linear(leading) - y)) / (1 + sigma)
         edges = _within(edges + sigma * differences(leading), weight)
         previous, x = x, x - tau * (linear.adjoint(residual) + differences_adjoint(edges))
         leading = 2 * x - previous

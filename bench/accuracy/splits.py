@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from bench.records import DataSets
 
 if TYPE_CHECKING:
     from bench.config import AccuracySection, Task
+    from bench.operators.base import Operator
 
 Batch = tuple[Tensor, Tensor]
 """Images [B, C, H, W] and their measurements [B, *measurement_shape]."""
@@ -52,12 +53,16 @@ def load(name: str, task: Task, options: AccuracySection) -> Splits:
     """
     operator = operators.get(task.operator)(**task.options)
     noise = Noise(task.noise.sigma, task.noise.photons)
-    of_splits: Iterable[Any] = zip(_images(name, task, operator.image_shape), strict=True)
+    of_splits: Iterable[Sequence[Any]] = zip(_images(name, task, operator.image_shape), strict=True)
     if task.measured_by:
         measuring = operators.get(task.operator)(**task.options | task.measured_by)
         finer = [(images, measuring) for images in _images(name, task, measuring.image_shape)]
         of_splits = zip(_images(name, task, operator.image_shape), finer, strict=True)
-    train, validation, test = (MeasuredSet(images, operator, noise, 0, *measured) for images, *measured in of_splits)
+    own = task.measurements == "own"
+    train, validation, test = (
+        MeasuredSet(images, operator, noise, 0, (measured[0] if measured else None), own)
+        for images, *measured in of_splits
+    )
     images: ImageSet = train.images
     if task.metric != "image" and operator.image_shape[0] != 2:
         raise UsageError(
@@ -87,10 +92,19 @@ def load(name: str, task: Task, options: AccuracySection) -> Splits:
             metric=metrics.of,
             range=metrics.range,
             ssim=metrics.window,
-            acceleration=operator.acceleration,
+            acceleration=_acceleration([test.operator_of(index) for index in tested]),
             measured_by=task.measured_by,
+            measurements=task.measurements,
         ),
     )
+
+
+def _acceleration(operators: Sequence[Operator]) -> float | None:
+    """How many times fewer columns were measured of all images together; None where there is no k-space."""
+    each = {operator.acceleration for operator in operators}
+    if len(each) == 1:
+        return each.pop()
+    return len(operators) / sum(1 / (operator.acceleration or 1.0) for operator in operators)
 
 
 def _check_range(name: str, batches: list[Batch], metrics: Metrics) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bench.memory import Card
     from bench.models.architectures.base import Architecture
 
-_OF_IMAGES = frozenset({"noise", "measured_by", "data", "data_options", "metric", "range", "ssim"})
+_OF_IMAGES = frozenset({"noise", "measured_by", "measurements", "data", "data_options", "metric", "range", "ssim"})
 """What of a task decides accuracy alone."""
 
 
@@ -90,6 +90,8 @@ class Cell:
         """Everything that decides the result, as plain data; for memory not the cards, which are added to a record."""
         images = _OF_IMAGES if self.stage != "accuracy" else frozenset()
         task = self.config.task[self.task].model_dump(exclude={"stands_for", *images})
+        if task.get("measurements") == "simulated":
+            del task["measurements"]  # a key of later days that says nothing new
         settings: dict[str, object] = {
             "model": self.workload.options.told(self._architecture),
             "task": task,

@@ -81,7 +81,7 @@ def busy(what: str) -> AbstractContextManager[object]:
     from rich.console import Console
     from rich.text import Text
 
-    return Console(stderr=True).status(Text(what)) if sys.stderr.isatty() else nullcontext()
+    return Console(file=sys.stderr).status(Text(what)) if sys.stderr.isatty() else nullcontext()
 
 
 def import_torch() -> None:

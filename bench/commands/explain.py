@@ -36,6 +36,9 @@ def explain(
         ),
     ] = "simulated",
     top: Annotated[int, typer.Option(help="Rows of the breakdown by module and line; 0 for none.")] = 10,
+    steps: Annotated[
+        int, typer.Option(min=2, max=64, help="Calls that are looked at: with gradients summed over 8 calls, 8.")
+    ] = 2,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of the tables.")] = False,
     timeline: Annotated[Path | None, typer.Option(help="Draw memory over the step: .png, .svg or .pdf.")] = None,
     snapshot: Annotated[Path | None, typer.Option(help="Write a snapshot for PyTorch's memory_viz (a pickle).")] = None,
@@ -72,7 +75,7 @@ def explain(
     if step:
         what: dict[str, object] = {"step": step}
         with busy(f"recording {step}"):
-            explanation, name = _explain_step(step, card, batch, engine), step
+            explanation, name = _explain_step(step, card, batch, engine, steps), step
     else:
         (cell,) = suite.cells(settings)
         what = {"architecture": cell.architecture, "task": cell.task, "settings": cell.settings}
@@ -174,7 +177,7 @@ def _explain(cell: Cell, card: Card, images: int | None, name: EngineName) -> Ex
     return in_images(cell, explain(engine, batch, sources))
 
 
-def _explain_step(step: str, card: Card, batch: int | None, name: EngineName) -> Explanation:
+def _explain_step(step: str, card: Card, batch: int | None, name: EngineName, steps: int) -> Explanation:
     """The same of a step of the user's.
 
     Raises:
@@ -188,11 +191,11 @@ def _explain_step(step: str, card: Card, batch: int | None, name: EngineName) ->
     from bench.virtual.comparison import TooDifferentError
 
     with steps_errors_told(step):
-        recorded = recorded_step(step)
+        recorded = recorded_step(step, steps)
         for each in recorded.process.assumed:
             say(each.what)
         if name == "virtual":
-            on_card = OnDevice(VirtualEngine, NamedStep(step), process=recorded.process, recorded=recorded)
+            on_card = OnDevice(VirtualEngine, NamedStep(step), steps, process=recorded.process, recorded=recorded)
             batch = batch or on_card.largest(card).batch or 1
             try:
                 explanation = on_card.explained(card, batch)

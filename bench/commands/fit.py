@@ -38,6 +38,9 @@ def fit(
             "be a virtual card (`bench doctor`), else simulated."
         ),
     ] = "auto",
+    steps: Annotated[
+        int, typer.Option(min=2, max=64, help="Calls that are looked at: with gradients summed over 8 calls, 8.")
+    ] = 2,
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     page: Annotated[Path | None, typer.Option(help="Write the answer as a page too: an .html file.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a page that is there.")] = False,
@@ -75,7 +78,7 @@ def fit(
     settings = load(None, {"suite": cards_given(gpu_cap, gpu)})
     cards = chosen_cards(settings, [], [])
     with busy(f"recording {asked}"), steps_errors_told(asked):
-        answer = answered(str(asked), engine_of(asked, engine, cards), cards, batch)
+        answer = answered(str(asked), engine_of(asked, engine, cards, steps), cards, batch)
     if strict:
         _refuse_assumed_values(answer)
     if page:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -242,9 +241,10 @@ def steps_errors_told(step: str | ModelStep) -> Iterator[None]:
     from bench.memory.forms import WrongFormError
     from bench.memory.measuring.cuda import ProbeFailedError
     from bench.memory.recording import places
+    from bench.streams import in_silence
 
     try:
-        with redirect_stdout(io.StringIO()):
+        with in_silence():
             yield
     except BenchError:
         raise

@@ -36,7 +36,7 @@ from bench.errors import UsageError
 from bench.memory.gpus import card_named
 from bench.models.architectures.base import INITIALS
 from bench.models.implicit import GRADIENTS
-from bench.records import Metric, Range, Stage, Window
+from bench.records import Measurements, Metric, Range, Stage, Window
 
 FILE_NAME = "bench.toml"
 
@@ -224,6 +224,7 @@ def _as_spelled(values: dict[str, Any], presets: Sequence[str]) -> dict[str, Any
         "paper": get_args(PaperTask),
         "stands_for": names["suite"]["tasks"],
         "data": data.names(),
+        "measurements": get_args(Measurements),
         "metric": get_args(Metric),
         "range": get_args(Range),
         "ssim": get_args(Window),

@@ -15,7 +15,7 @@ from bench.memory.gpus import Card, card_of_capacity
 from bench.memory.search import LARGEST_BATCH
 from bench.models.implicit import gradient_called
 from bench.names import Name
-from bench.records import Metric, Range, Stage, Window
+from bench.records import Measurements, Metric, Range, Stage, Window
 
 Classical = Literal["initialisation", "filtered backprojection", "gradient descent", "total variation"]
 """What stands beside the trained architectures, untrained."""
@@ -228,6 +228,7 @@ class Task(_Section):
 
     `measured_by` are options of the operator that measurements are made with, laid upon those that they are
     reconstructed with: a finer grid, another kernel. Without, both are one operator, which flatters every method alike.
+    `measurements` are simulated, or the images' "own" where the set has such, to which no noise is added.
     `metric` is what PSNR and SSIM are taken of: "real" and "magnitude" are for complex images (mri). `range` is what
     they are relative to: the image set's, each image's, or its volume's; `ssim` the window of the latter.
     `stands_for` names tasks that memory and time do not tell apart: the accuracy stage has them in this one's place.
@@ -239,6 +240,7 @@ class Task(_Section):
     stands_for: tuple[str, ...] = ()
     noise: NoiseSection = NoiseSection()
     measured_by: dict[str, Any] = {}
+    measurements: Measurements = "simulated"
     data: str | None = None
     metric: Metric = "image"
     range: Range = "fixed"

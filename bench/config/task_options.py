@@ -50,6 +50,8 @@ def faults(name: str, task: Task, tasks: Collection[str]) -> Iterator[Fault]:
     if task.measured_by:
         laid = task.options | task.measured_by
         yield from option_faults(operator, laid, (*place, "measured_by"), without=_BUILT)
+    if task.measurements == "own" and task.measured_by:
+        yield Fault((*place, "measured_by"), 'is of simulated measurements, and measurements are "own": leave one out')
     if task.noise.photons is not None and task.operator != "Radon":
         yield Fault((*place, "noise", "photons"), f"only Radon counts photons, and the operator is {task.operator}")
     if task.metric != "image" and channels != 2:
@@ -73,6 +75,10 @@ def data_faults(name: str, task: Task, channels: int) -> Iterator[Fault]:
     except ModuleNotFoundError:  # without the extra `accuracy`, where nothing is trained either
         return
     yield from option_faults(image_set, task.data_options, (*place, "data_options"), without=_SPLIT)
+    if task.measurements == "own" and not image_set.has_observations:
+        yield Fault(
+            (*place, "measurements"), f'{task.data} has no measurements of its own: give "simulated", or another set'
+        )
     if image_set.channels != channels:
         yield Fault(
             (*place, "data"),

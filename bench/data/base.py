@@ -7,13 +7,16 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.operators.base import Operator
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -33,6 +36,7 @@ class ImageSet(Dataset[Tensor]):
         origin: where the images come from.
         channels: C, the only one that the set has.
         data_range: largest minus smallest possible value: 2 for [-1, 1], 1 for magnitudes and images in [0, 1].
+        has_observations: whether the images come with measurements of their own, `observation`.
         subjects: one per image: the patient, volume, photograph or phantom that it comes from.
 
     Raises:
@@ -45,6 +49,7 @@ class ImageSet(Dataset[Tensor]):
     origin: ClassVar[str]
     channels: ClassVar[int]
     data_range: ClassVar[float]
+    has_observations: ClassVar[bool] = False
     subjects: Sequence[str]
 
     def __init__(self, split: Split, image_shape: tuple[int, int, int]) -> None:
@@ -79,6 +84,14 @@ class ImageSet(Dataset[Tensor]):
 
     def _image(self, index: int) -> Tensor:
         raise NotImplementedError
+
+    def observation(self, index: int, operator: Operator) -> Tensor:
+        """What was measured of the image at `index`, of which A x is the model: float32 [*operator.measurement_shape].
+
+        Raises:
+            UsageError: the set has none, none by such an operator, or its file cannot be read.
+        """
+        raise UsageError(f'{self.name} has no measurements of its own: give measurements = "simulated"')
 
 
 def seed_of(*identity: object) -> int:

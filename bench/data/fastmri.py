@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,10 @@ from bench.data.base import ImageSet, Split, set_folder
 from bench.data.files import files_in, hdf5
 from bench.data.resample import resample
 from bench.errors import UsageError
+from bench.operators.mri import MRI
+
+if TYPE_CHECKING:
+    from bench.operators.base import Operator
 
 SIZE = 320
 VALIDATION_SHARE = 10  # every tenth patient of singlecoil_train
@@ -25,6 +29,7 @@ class _Volume:
     path: Path
     patient: str
     slices: int
+    size: tuple[int, int]
     largest: float
 
 
@@ -34,8 +39,11 @@ class FastMri(ImageSet):
     image = centre crop to 320 x 320 of the centred orthonormal inverse Fourier transform of "kspace",
 
     over the largest magnitude of its volume (the attribute "max"), scaled to H x W where that is not 320 x 320. The
-    magnitude has to agree with the file's "reconstruction_esc". The released test volumes are undersampled and
-    have no ground truth: our test split is singlecoil_val, and every tenth patient of singlecoil_train validates.
+    magnitude has to agree with the file's "reconstruction_esc". Images of a k-space's own size, such as [2, 640, 368],
+    are those of the volumes of this size, not cropped; what was measured of them are the columns of their k-space.
+
+    The released test volumes are undersampled and have no ground truth: our test split is singlecoil_val, and every
+    tenth patient of singlecoil_train validates.
 
     Args:
         split: see ``ImageSet``.
@@ -49,6 +57,7 @@ class FastMri(ImageSet):
     origin = "your copy"
     channels = 2
     data_range = 1.0
+    has_observations = True
     folders: ClassVar[dict[Split, str]] = {
         "train": "singlecoil_train",
         "validation": "singlecoil_train",
@@ -61,6 +70,10 @@ class FastMri(ImageSet):
         if not (files := files_in(inner, ".h5")):
             raise UsageError(f"{self.name}/{split} found no file {inner}/*.h5: give the folder that holds {inner.name}")
         volumes = [_describe(path) for path in files]
+        size = (self.image_shape[1], self.image_shape[2])
+        self.is_whole = any(volume.size == size for volume in volumes)
+        if self.is_whole:
+            volumes = [volume for volume in volumes if volume.size == size]
         if split != "test":
             patients = sorted({volume.patient for volume in volumes})
             held_out = set(patients[VALIDATION_SHARE - 1 :: VALIDATION_SHARE])
@@ -76,16 +89,32 @@ class FastMri(ImageSet):
     def _image(self, index: int) -> Tensor:
         volume, number = self.slices[index]
         with hdf5(volume.path) as file:
-            image = _centre(_inverse_fourier(file["kspace"][number]), volume.path)
+            whole = _inverse_fourier(file["kspace"][number])
             expected = np.asarray(file["reconstruction_esc"][number])
-        magnitude = np.abs(image)
+        cropped = _centre(whole, volume.path)
+        magnitude = np.abs(cropped)
         if magnitude.shape != expected.shape or np.abs(magnitude - expected).max() > 1e-3 * volume.largest:
             raise UsageError(
                 f"{volume.path}, slice {number}: |F^-1 kspace| is not reconstruction_esc; is it a single-coil file?"
             )
-        image = image / volume.largest
-        parts = [np.ascontiguousarray(part, dtype=np.float32) for part in (image.real, image.imag)]
+        parts = _parts((whole if self.is_whole else cropped) / volume.largest)
         return torch.from_numpy(np.stack([resample(part, *self.image_shape[1:]) for part in parts]))
+
+    def observation(self, index: int, operator: Operator) -> Tensor:
+        """The columns of the image's k-space that the operator measures, [2, H, W], zeros elsewhere.
+
+        Raises:
+            UsageError: images are not of their k-space's own size, the operator is not MRI, or the file cannot be read.
+        """
+        volume, number = self.slices[index]
+        if not isinstance(operator, MRI) or not self.is_whole:
+            raise UsageError(
+                f"{self.name} was measured by MRI on the grid of its k-space: give an image_shape such as "
+                f'{[2, *volume.size]}, or measurements = "simulated"'
+            )
+        with hdf5(volume.path) as file:
+            kspace = np.asarray(file["kspace"][number]) / volume.largest
+        return operator.where_measured(torch.from_numpy(np.stack(_parts(kspace))))
 
 
 def _describe(path: Path) -> _Volume:
@@ -100,7 +129,13 @@ def _describe(path: Path) -> _Volume:
         patient = file.attrs.get("patient_id", path.stem)
     if not 0 < largest < float("inf"):
         raise UsageError(f"{path} has attribute max {largest}, expected the largest magnitude of the volume")
-    return _Volume(path, patient.decode() if isinstance(patient, bytes) else str(patient), shape[0], largest)
+    return _Volume(
+        path, patient.decode() if isinstance(patient, bytes) else str(patient), shape[0], (shape[1], shape[2]), largest
+    )
+
+
+def _parts(image: npt.NDArray[Any]) -> list[npt.NDArray[np.float32]]:
+    return [np.ascontiguousarray(part, dtype=np.float32) for part in (image.real, image.imag)]
 
 
 def _inverse_fourier(kspace: Any) -> npt.NDArray[np.complexfloating]:

@@ -1,4 +1,4 @@
-"""Measurements simulated from images: y = A x + noise, the same for every network that is compared."""
+"""Measurements of images: y = A x + noise, simulated or their own, the same for every network that is compared."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ class MeasuredSet(Dataset[tuple[Tensor, Tensor]]):
         operator: A; on the CPU, in float32.
         noise: what disturbs A x.
         seed: of the noise.
+        own: take the measurements that the images come with, to which nothing is added, instead of simulated ones.
         measured: the images and the operator that measurements are made with, if those are others than the ones that
             they are reconstructed with: on a finer grid, or with another kernel. The same images by the same index.
 
@@ -68,6 +69,7 @@ class MeasuredSet(Dataset[tuple[Tensor, Tensor]]):
         noise: Noise,
         seed: int = 0,
         measured: tuple[ImageSet, Operator] | None = None,
+        own: bool = False,
     ) -> None:
         if operator.image_shape != tuple(images.image_shape):
             raise UsageError(
@@ -88,6 +90,7 @@ class MeasuredSet(Dataset[tuple[Tensor, Tensor]]):
         self.operator = operator
         self.noise = noise
         self.seed = seed
+        self.own = own
 
     def __len__(self) -> int:
         return len(self.images)
@@ -100,10 +103,13 @@ class MeasuredSet(Dataset[tuple[Tensor, Tensor]]):
             UsageError: the image's file cannot be read.
         """
         image = self.images[index]
+        if self.own:
+            return image, self.images.observation(index % len(self), self.operator_of(index))
         generator = torch.Generator().manual_seed(seed_of("noise", self.seed, self.images.split, index % len(self)))
         truth = image if self.measured_images is self.images else self.measured_images[index]
+        measuring = self._drawn(self.measuring, index)
         with torch.no_grad():
-            measurement = self.measuring(truth.unsqueeze(0)).squeeze(0)
+            measurement = measuring(truth.unsqueeze(0)).squeeze(0)
         scale, own_scale = self.measuring.attenuation_scale, self.operator.attenuation_scale
         if self.noise.photons is not None and scale is not None:
             measurement = _counted(measurement, self.noise.photons, scale, generator)
@@ -111,8 +117,15 @@ class MeasuredSet(Dataset[tuple[Tensor, Tensor]]):
             measurement = measurement * (own_scale / scale)  # from one operator's units to the other's
         if self.noise.sigma:
             noise = self.noise.sigma * torch.randn(measurement.shape, generator=generator)
-            measurement = measurement + self.operator.where_measured(noise)
+            measurement = measurement + measuring.where_measured(noise)
         return image, measurement
+
+    def operator_of(self, index: int) -> Operator:
+        """A as the image was measured: all images of a subject have one, whatever the seed of the noise."""
+        return self._drawn(self.operator, index)
+
+    def _drawn(self, operator: Operator, index: int) -> Operator:
+        return operator.drawn(seed_of("mask", self.images.subjects[index]))
 
 
 def _counted(measurement: Tensor, photons: float, scale: float, generator: torch.Generator) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,29 +15,47 @@ from bench.data.base import ImageSet, Split, random_stream, set_folder
 from bench.data.files import files_in, photograph_tensor, read_photograph
 from bench.errors import UsageError
 
-LARGEST_REDUCTION = 4.0
+REDUCTION = (1.0, 4.0)
+"""The smallest and the largest factor by which a crop is scaled down."""
 
 
 class _Crops(ImageSet):
     """Crops of photographs, whose place and scale follow from the split and the index; to train, half are mirrored.
 
-    A crop is scaled down by a factor between 1 and 4, as far as the photograph allows (up only where it is smaller
-    than the size asked for), with an antialiasing filter. JPEG files are halved beforehand, since their blocks and
-    coarse colours are no image content. The photographs take turns: index i is of photograph i modulo their number.
+    A crop is scaled down by a factor within `reduction`, as far as the photograph allows (up only where it is smaller
+    than the size asked for), with an antialiasing filter: the larger the factor, the more a crop shows. JPEG files
+    are halved beforehand, since their blocks and coarse colours are no image content. The photographs take turns: index
+    i is of photograph i modulo their number.
 
     Args:
         split: see ``ImageSet``.
         image_shape: see ``ImageSet``.
         files: the photographs.
+        reduction: the smallest and the largest factor.
+
+    Raises:
+        UsageError: `reduction` is not two such factors.
     """
 
     channels = 3
     data_range = 2.0
     crops_per_photograph: ClassVar[dict[Split, int]]
 
-    def __init__(self, split: Split, image_shape: tuple[int, int, int], files: list[Path]) -> None:
+    def __init__(
+        self,
+        split: Split,
+        image_shape: tuple[int, int, int],
+        files: list[Path],
+        reduction: Sequence[float] = REDUCTION,
+    ) -> None:
         super().__init__(split, image_shape)
+        if len(reduction) != 2 or not 0 < reduction[0] <= reduction[1] < math.inf:
+            raise UsageError(
+                f"{self.name} got reduction {list(reduction)}, expected the smallest and the largest factor, such as "
+                f"{list(REDUCTION)}"
+            )
         self.files = files
+        self.reduction = reduction
         self.subjects = [path.stem for path in files] * self.crops_per_photograph[split]
         self._photographs: dict[Path, Image.Image] = {}
 
@@ -50,7 +70,7 @@ class _Crops(ImageSet):
         photograph = self._photograph(self.files[index % len(self.files)])
         random = random_stream(self.name, self.split, index)
         largest = min(photograph.width / width, photograph.height / height)
-        smallest, largest = min(1.0, largest), min(LARGEST_REDUCTION, largest)
+        smallest, largest = (min(each, largest) for each in self.reduction)
         factor = smallest * (largest / smallest) ** random.random()
         # Rounding must not push the crop over the photograph's edge.
         crop_width, crop_height = min(factor * width, photograph.width), min(factor * height, photograph.height)
@@ -82,8 +102,9 @@ class Photographs(_Crops):
         "test": ["skimage/data/coffee.png"],
     }
 
-    def __init__(self, split: Split, image_shape: tuple[int, int, int]) -> None:
-        super().__init__(split, image_shape, [_in_package(member) for member in self.members.get(split, [])])
+    def __init__(self, split: Split, image_shape: tuple[int, int, int], reduction: Sequence[float] = REDUCTION) -> None:
+        files = [_in_package(member) for member in self.members.get(split, [])]
+        super().__init__(split, image_shape, files, reduction)
 
 
 def _in_package(member: str) -> Path:
@@ -105,7 +126,13 @@ class FetchedPhotographs(_Crops):
     origin = "npm's tabler-ui"
     crops_per_photograph: ClassVar[dict[Split, int]] = {"train": 32, "validation": 4, "test": 4}
 
-    def __init__(self, split: Split, image_shape: tuple[int, int, int], folder: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        split: Split,
+        image_shape: tuple[int, int, int],
+        folder: str | Path | None = None,
+        reduction: Sequence[float] = REDUCTION,
+    ) -> None:
         place = set_folder(self.name, folder) / "tabler-ui"
         files = files_in(place, ".jpg")
         if len(files) != 50:
@@ -116,4 +143,4 @@ class FetchedPhotographs(_Crops):
             "validation": rest[7::8],
             "test": files[4::5],
         }
-        super().__init__(split, image_shape, chosen.get(split, []))
+        super().__init__(split, image_shape, chosen.get(split, []), reduction)

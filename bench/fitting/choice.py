@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
 from typing import Any
 
 from bench.errors import UsageError
@@ -14,12 +12,14 @@ from bench.fitting.named_step import named
 from bench.fitting.on_device import OnDevice
 from bench.fitting.process import process_here
 from bench.fitting.recorded import Recorded
-from bench.fitting.user_step import load_step
+from bench.fitting.user_step import load_make_step
 from bench.memory import Card
-from bench.memory.forms import as_make_step
+from bench.memory.forms import WrongFormError, as_make_step
 from bench.memory.measuring.cuda import CudaEngine, NoGpuError, require_gpu
 from bench.memory.recording.allocator_told import allocator_heard
 from bench.memory.recording.on_cuda import on_cuda
+from bench.memory.recording.recorder import STEPS
+from bench.streams import in_silence
 from bench.virtual import NoVirtualCardError, VirtualDevice, VirtualEngine
 
 Step = str | ModelStep | Callable[..., Any]
@@ -28,8 +28,8 @@ Step = str | ModelStep | Callable[..., Any]
 ENGINES = ("auto", "virtual", "simulated", "cuda")
 
 
-def engine_of(step: Step, name: str, cards: Sequence[Card]) -> Engine:
-    """What answers about a step, given as such or by its name (bench.fitting.user_step).
+def engine_of(step: Step, name: str, cards: Sequence[Card], steps: int = STEPS) -> Engine:
+    """What answers about a step, given as such or by its name (bench.fitting.user_step), of which it runs `steps`.
 
     `name` is one of ENGINES; "auto" is the virtual card where there can be one and the step can be imported in another
     process, else the recording.
@@ -42,7 +42,7 @@ def engine_of(step: Step, name: str, cards: Sequence[Card]) -> Engine:
     if name == "auto":
         name = "virtual" if sent and _can_be_virtual(cards) else "simulated"
     if name == "simulated":
-        return recorded_step(step)
+        return recorded_step(step, steps)
     if sent is None:
         raise UsageError(
             f"the {name} engine runs steps in another process, which has to import them: write it in a file"
@@ -56,8 +56,9 @@ def engine_of(step: Step, name: str, cards: Sequence[Card]) -> Engine:
     except (NoGpuError, NoVirtualCardError) as error:
         raise UsageError(str(error)) from error
     engine = CudaEngine if name == "cuda" else VirtualEngine
-    recorded = _recorded_if_it_can(step)
-    return OnDevice(engine, sent, process=recorded.process if recorded else process_here(), recorded=recorded)
+    recorded = _recorded_if_it_can(step, steps)
+    process = recorded.process if recorded else process_here()
+    return OnDevice(engine, sent, steps, process, recorded)
 
 
 def _can_be_virtual(cards: Sequence[Card]) -> bool:
@@ -70,23 +71,29 @@ def _can_be_virtual(cards: Sequence[Card]) -> bool:
     return True
 
 
-def recorded_step(step: Step) -> Recorded:
+def recorded_step(step: Step, steps: int = STEPS) -> Recorded:
     """A step given as such or by its name, recorded.
 
     Raises:
         NotRecordableError: it cannot be recorded.
         UsageError: there is no such step, or the environment tells PyTorch what cannot be obeyed.
+        WrongFormError: it is no step.
     """
     said: list[str] = []
-    if isinstance(step, str):
-        with on_cuda(), redirect_stdout(io.StringIO()), allocator_heard(said.append):
-            step = load_step(step)
-    return Recorded(as_make_step(step), process=process_here(said))
+    with on_cuda(), in_silence(), allocator_heard(said.append):
+        make_step = load_make_step(step) if isinstance(step, str) else as_make_step(step)
+    return Recorded(make_step, steps, process_here(said))
 
 
-def _recorded_if_it_can(step: Step) -> Recorded | None:
-    """The recording, for where a search starts and what a peak is made of; None where the step cannot be recorded."""
+def _recorded_if_it_can(step: Step, steps: int) -> Recorded | None:
+    """The recording, for where a search starts and what a peak is made of; None where the step cannot be recorded.
+
+    Raises:
+        WrongFormError: it is no step, on whatever engine.
+    """
     try:
-        return recorded_step(step)
+        return recorded_step(step, steps)
+    except WrongFormError:
+        raise
     except (Exception, SystemExit):  # noqa: BLE001 - whatever it raises, the engine that was asked for raises it too
         return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import sys
 from collections.abc import Callable
@@ -12,10 +10,13 @@ from typing import Any
 
 import torch
 
+from bench.errors import UsageError
 from bench.fitting.model_step import ModelStep
 from bench.fitting.user_step import load_step
-from bench.memory.forms import as_make_step
+from bench.memory.forms import WrongFormError, as_make_step
 from bench.memory.recording import places
+from bench.memory.recording.outside import nothing_outside
+from bench.streams import in_silence
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,12 @@ class NamedStep:
 
     def __call__(self, batch: int, device: torch.device) -> Callable[[], object]:
         """Build the step."""
-        make_step = as_make_step(load_step(self.source)) if isinstance(self.source, str) else self.source
-        step = _told(lambda: make_step(batch, device))
+
+        def made() -> Callable[[], object]:
+            make_step = as_make_step(load_step(self.source)) if isinstance(self.source, str) else self.source
+            return make_step(batch, device)
+
+        step = _told(made)
         return lambda: _told(step)
 
 
@@ -50,9 +55,11 @@ def named(step: str | Callable[..., Any]) -> NamedStep | None:
 def _told(function: Callable[[], Any]) -> Any:
     """What a function of the user's gives, in silence."""
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with in_silence(), nothing_outside():
             return function()
     except torch.OutOfMemoryError:
         raise
+    except (UsageError, WrongFormError) as error:
+        raise places.SaidError(str(error)) from error
     except (Exception, SystemExit) as error:
         raise places.SaidError(places.sentence(error)) from error

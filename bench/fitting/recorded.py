@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import replace
 
 from bench.fitting.answer import Assumption, contexts_assumed
@@ -22,6 +21,7 @@ from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import BATCH, STEPS, events_beside
 from bench.memory.recording.refusals import FailsAtBatchError
 from bench.memory.recording.values import AssumedValue, Read, reads_noted
+from bench.streams import in_silence
 
 
 class Recorded:
@@ -141,7 +141,7 @@ class Recorded:
 
         What the user's program prints and warns of has been seen by its author.
         """
-        with warnings.catch_warnings(record=True) as heard, redirect_stdout(io.StringIO()), on_cuda(card):
+        with warnings.catch_warnings(record=True) as heard, in_silence(), on_cuda(card):
             warnings.simplefilter("always")
             try:
                 yield

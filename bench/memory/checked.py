@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import torch
+
 from bench.memory.allocator.caching import FREE
 from bench.memory.explaining.sources import locate
 from bench.memory.recording.metadata import OutputCache
-from bench.memory.recording.recorder import BATCH, STEPS, MakeStep, events_beside, events_of, record
+from bench.memory.recording.recorder import BATCH, STEPS, MakeStep, events_beside, events_of, record, record_events
 from bench.memory.recording.refusals import DependsOnBatchError, FailsAtBatchError, NotRecordableError
+from bench.memory.recording.values import place
 from bench.memory.search import LARGEST_BATCH, Boundary, Probe, largest_batch, where_room_ends
 from bench.memory.simulated import SimulatedEngine
 from bench.memory.trace import Event, Trace, agrees, constant
@@ -100,7 +103,7 @@ class CheckedStep:
                     self.runs_at(batch)
             if not self._others:
                 return found
-            start, near = min(max(found.batch, BATCH), _LARGE_BATCH), found.batch
+            start, near = min(found.batch, _LARGE_BATCH), found.batch
         return largest_batch(_Recording(self, engine_of, start, near))
 
     def _refuse_growth(self) -> None:
@@ -108,8 +111,11 @@ class CheckedStep:
         events = events_of(self._make_step, BATCH, 2 * self._steps)
         middle = len(self.trace)
         if not agrees(self.trace, BATCH, events[:middle]):
-            other = _first_other(self.trace, BATCH, events)
-            raise NotRecordableError(f"the step does not allocate the same each time: {other}")
+            other = _first_other(self.trace, BATCH, self._with_lines())
+            raise NotRecordableError(
+                f"the step does not allocate the same each time: {other}; let what is drawn at random be the largest "
+                "that it can be"
+            )
         kept = _alive(events)
         grown_bytes = sum(kept.values()) - sum(_alive(events[:middle]).values())
         if grown_bytes <= 0:
@@ -121,6 +127,10 @@ class CheckedStep:
             f"for ever: {most.op} allocates {most.size_bytes:,} of them{self._line(events, most.key)}. "
             f"If that comes to an end, give `steps` as many as it takes"
         )
+
+    def _with_lines(self) -> list[Event]:
+        """The step recorded once more, with the user's line in each event that allocates."""
+        return record_events(self._make_step, BATCH, torch.device("meta"), self._steps, locate=place)
 
     def _line(self, events: list[Event], key: int) -> str:
         """Where in the user's program an allocation is made, or nothing where that cannot be told."""
@@ -158,8 +168,9 @@ def _first_other(trace: Trace, batch: int, events: list[Event]) -> str:
     told = trace.of(batch)
     for event, size, op in zip(events, told.sizes(batch).tolist(), told.op.tolist(), strict=False):
         if (event.op, event.size_bytes) != (told.op_names[op], size):
-            return f"{_said(event.op, event.size_bytes)} where {_said(told.op_names[op], size)} was expected"
-    return "it allocates more or less in all"
+            where = f" ({event.source})" if event.source else ""
+            return f"{_said(event.op, event.size_bytes)} where {_said(told.op_names[op], size)} was expected{where}"
+    return "it frees in another order, or allocates more or less in all"
 
 
 def _said(op: str, size_bytes: int) -> str:
@@ -196,7 +207,7 @@ class _Recording:
     def guess(self) -> int:
         """Where what the card has left beside the reserved peak comes to an end."""
         usable_bytes = self._engine_of(self._step.trace).card.usable_bytes
-        if self._near > 1 and abs(self._room_bytes(self._near)) * self._near <= _NEAR * usable_bytes:
+        if self._near and abs(self._room_bytes(self._near)) * self._near <= _NEAR * usable_bytes:
             return self._near
         return where_room_ends(self._room_bytes, self._start)
 

@@ -156,8 +156,7 @@ class Layers(NamedTuple):
         inputs = max(self.inputs, self.width)
         if both:
             forward = around + (2 * kind.gates + 4) * all_ + (2 * states + 4 + 4 * kind.states) * one
-            first = 4 * inputs + (2 if self.layers == 1 else 4) * self.width
-            widest = max(first, 8 * self.width if self.layers > 1 else 0)
+            widest = 4 * inputs + (2 if self.layers == 1 else 4) * self.width
             backward = 2 * around + widest * samples + (2 * kind.backward + 4 + 8 * kind.states) * one
         else:
             forward = around + (kind.gates + self.drops) * all_ + (states + is_small + 2 * kind.states) * one

@@ -41,8 +41,8 @@ class DropoutStates(NamedTuple):
         return self
 
     def bytes_at(self, batch: int, cards: Sequence[Multiprocessors]) -> int:
-        """Their bytes: the most on any of these cards."""
-        return max((self.thread_bytes * card.number * card.threads for card in cards), default=0)
+        """Their bytes: the most on any of these cards, at least one."""
+        return max(self.thread_bytes * card.number * card.threads for card in cards)
 
     def launches_at(self, batch: int, cards: Sequence[Multiprocessors]) -> tuple[Launch, ...]:
         """None: nothing is reduced."""
@@ -68,9 +68,9 @@ class AffineStaged(NamedTuple):
         return self.base._replace(reduction=reduction)
 
     def bytes_at(self, batch: int, cards: Sequence[Multiprocessors]) -> int:
-        """Its bytes: the most on any of these cards, and of any of the call's kernels."""
+        """Its bytes: the most on any of these cards, at least one, and of any of the call's kernels."""
         reduction, part = self.at(batch)
-        return max((_bytes(staging(reduction, card), part) for card in cards), default=0)
+        return max(_bytes(staging(reduction, card), part) for card in cards)
 
     def launches_at(self, batch: int, cards: Sequence[Multiprocessors]) -> tuple[Launch, ...]:
         """What each of the call's kernels takes in turn, if there are several and one card is meant; else nothing."""
@@ -106,7 +106,7 @@ class AffineOnCard(Protocol):
         ...
 
     def bytes_at(self, batch: int, cards: Sequence[Multiprocessors]) -> int:
-        """Its bytes: the most on any of these cards."""
+        """Its bytes: the most on any of these cards, at least one."""
         ...
 
     def launches_at(self, batch: int, cards: Sequence[Multiprocessors]) -> tuple[Launch, ...]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from bench.names import RelativeName
-from bench.records.values import AnyFloat, Count, Elapsed, Metric, Part, Positive, PsnrDb, Range, Window
+from bench.records.values import AnyFloat, Count, Elapsed, Measurements, Metric, Part, Positive, PsnrDb, Range, Window
 
 
 class DataSets(Part):
@@ -15,7 +15,8 @@ class DataSets(Part):
 
     `data_range` is that of PSNR and SSIM where it is fixed, else its mean over the test images; `range` says which, and
     `metric` what they are taken of. `acceleration` is the true one of MRI: columns over measured columns.
-    `measured_by` are the options in which the operator that measured differs from the one that reconstructs.
+    `measured_by` are the options in which the operator that measured differs from the one that reconstructs;
+    `measurements` says whether they were simulated at all, or are the images' own.
     """
 
     name: str
@@ -30,6 +31,7 @@ class DataSets(Part):
     ssim: Window = "gaussian"
     acceleration: float | None = None
     measured_by: dict[str, Any] = Field(default_factory=dict)
+    measurements: Measurements = "simulated"
 
 
 class Solves(Part):

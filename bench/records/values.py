@@ -14,6 +14,7 @@ FULL_SIZE: tuple[Stage, ...] = ("memory", "profile")
 """Stages that are always at the configuration's own sizes; a preset may change those of the others."""
 
 Metric = Literal["image", "real", "magnitude"]
+Measurements = Literal["simulated", "own"]
 """What PSNR and SSIM are taken of: all channels; of a complex image its real channel alone, or its magnitude."""
 
 Range = Literal["fixed", "image", "volume"]

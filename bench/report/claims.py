@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal, NamedTuple
@@ -13,6 +13,7 @@ from scipy import stats
 
 from bench.records import Record, Training
 from bench.report.methods import CLASSICAL, by_task, in_order, label, loss, newest
+from bench.strategies.naming import PLAIN, split
 from bench.units import MiB
 
 Answer = Literal["holds", "not resolved", "reversed", "not measured"]
@@ -21,6 +22,12 @@ Floats = npt.NDArray[np.floating]
 CONFIDENCE = 0.95
 LESS_TO_COUNT = 1.05
 """Seconds, bytes and steps that differ by a smaller factor are not told apart."""
+
+CHECKPOINTED = "LU-DnCNN + checkpoint"
+"""What the paper calls not easy: unrolling that recomputes its stages in backward."""
+
+AGAIN = ("plain", "checkpoint", "recomputed")
+"""Strategies of the table of memory: as it is, and what is made again in backward; gradients are exact."""
 
 
 class Difference(NamedTuple):
@@ -105,6 +112,15 @@ def claims(records: Iterable[Record]) -> list[Claim]:
     made += [
         Claim(f"The auxiliary loss helps {name}.", list(_losses(trained, name)))
         for name in ("LU-DnCNN", "LUSER-SW", "LUSER-DW")
+    ]
+    memories = [
+        (first, CHECKPOINTED)
+        for first in ("LUSER-SW", "LUSER-SW + recomputed", "DEQ4IP")
+        if list(_pairs(measured, first, CHECKPOINTED))
+    ]
+    made += [
+        Claim(f"{first} trains with less memory than {second}.", list(_less(measured, first, second, *_BYTES)))
+        for first, second in memories
     ]
     for luser in ("LUSER-SW", "LUSER-DW"):
         made += [
@@ -269,6 +285,27 @@ def at_equal_cost(records: Iterable[Record]) -> list[dict[str, str]]:
     return rows
 
 
+def with_checkpoints(records: Iterable[Record]) -> list[dict[str, str]]:
+    """Memory of each architecture as it is and with its stages made again in backward, where there are such records."""
+    measured = [record for record in newest(in_order(records), "memory") if split(record.architecture)[1] in AGAIN]
+    rows = []
+    for task, of_task in by_task(measured).items():
+        if not any(split(record.architecture)[1] != PLAIN for record in of_task):
+            continue
+        for record in of_task:
+            if record.memory:
+                largest = {card.card: card.edge("high")[1].largest_batch for card in record.memory.cards}
+                rows.append(
+                    {
+                        "task": task,
+                        "method": record.architecture,
+                        "MiB per image": _told(_BYTES[0](record)),
+                        **{f"images, {card}": str(batch or "-") for card, batch in largest.items()},
+                    }
+                )
+    return rows
+
+
 def markdown(records: Sequence[Record]) -> str:
     """The page: what holds in one table, then each claim task by task, then the tables at equal cost."""
     found = claims(records)
@@ -298,16 +335,32 @@ def markdown(records: Sequence[Record]) -> str:
             for number, each in enumerate(claim.findings)
         ),
     ]
-    if rows := at_equal_cost(records):
-        names = list(rows[0])
-        lines += [
-            "",
-            "## At equal steps and at equal seconds",
-            "",
-            "Validation PSNR after all steps, and after as many seconds as the fastest training of the task took.",
-            "",
-            f"| {' | '.join(names)} |",
-            f"|{':--|' * len(names)}",
-            *(f"| {' | '.join(row.values())} |" for row in rows),
-        ]
+    lines += _table(
+        "Memory with checkpoints",
+        "As the networks are, and with what their stages keep made again in backward, which gives the same gradient: "
+        "bytes of each image, and the largest batch on each card (-: none).",
+        with_checkpoints(records),
+    )
+    lines += _table(
+        "At equal steps and at equal seconds",
+        "Validation PSNR after all steps, and after as many seconds as the fastest training of the task took.",
+        at_equal_cost(records),
+    )
     return "\n".join(lines) + "\n"
+
+
+def _table(title: str, text: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """A section with a table, each row with the same columns; nothing of no rows."""
+    if not rows:
+        return []
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return [
+        "",
+        f"## {title}",
+        "",
+        text,
+        "",
+        f"| {' | '.join(names)} |",
+        f"|{':--|' * len(names)}",
+        *(f"| {' | '.join(row.get(name, '') for name in names)} |" for row in rows),
+    ]

@@ -19,9 +19,11 @@ _PRELOADED = "BENCH_VIRTUAL_CARD"
 
 
 def main() -> None:
-    """Run the script that the command line names; exit code 2 if there can be no such card."""
+    """Run the script that the command line names; exit code 2 if there is none, or no such card."""
     if len(sys.argv) < 3:
         _stop("expected a card and a script, such as: python -m bench.virtual 'RTX 3080' train.py")
+    if not os.path.isfile(sys.argv[2]):
+        _stop(f"there is no file {sys.argv[2]} to run")
     try:
         told = figures(card_named(sys.argv[1]))
         if _PRELOADED not in os.environ:

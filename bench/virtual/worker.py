@@ -6,9 +6,13 @@ It imports PyTorch, and forks a process for each task that comes through the fil
 from __future__ import annotations
 
 import ctypes
+import gc
+import importlib
+import itertools
 import mmap
 import os
 import pickle
+import pickletools
 import resource
 import signal
 import sys
@@ -16,6 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import torch
 import torch._dynamo  # the first optimiser would import it: seconds, in every fork
@@ -28,6 +33,9 @@ from bench.virtual.device import Failed, Task, VirtualMeasurement
 from bench.virtual.figures import Figures
 
 _NAME_BYTES = 256
+_ANSWERED = 213  # an exit code that no step has by chance
+_OURS = "bench."
+_LATE_MODULES = ("triton.compiler.code_generator", "triton.experimental.gluon")
 
 
 def main() -> None:
@@ -45,21 +53,52 @@ def main() -> None:
             content = connection.recv_bytes()
         except EOFError:
             return
+        _import_ours(content)
         unknown[:] = bytes(_NAME_BYTES)
         child = os.fork()
         if not child:
             _carry_out(content, connection, unknown)
         _, status = os.waitpid(child, 0)
-        if status:
-            connection.send(Failed(_reason(os.waitstatus_to_exitcode(status), unknown)))
+        exit_code = os.waitstatus_to_exitcode(status)
+        if exit_code != _ANSWERED:
+            connection.send(Failed(_reason(exit_code, unknown)))
 
 
 def _warm_up() -> None:
-    """What PyTorch's kernels in Triton do first, a hash of all of Triton: half a second, in every fork."""
+    """Once, what every fork would do anew: load what PyTorch loads when a step first comes to it.
+
+    Then Python's collector is told that all this stays. Else it would look at all objects there are, in every fork, and
+    so copy the pages that they are in.
+    """
+    for path in _late_libraries():
+        ctypes.CDLL(path)
     with suppress(ImportError):
+        for name in _LATE_MODULES:
+            importlib.import_module(name)
         from triton.runtime.cache import triton_key
 
-        triton_key()
+        triton_key()  # a hash of all of Triton: half a second
+    gc.collect()
+    gc.freeze()
+
+
+def _import_ours(content: bytes) -> None:
+    """Import the modules of bench that a task names, which else each fork would do. The user's stay for the fork."""
+    named = {text for _, text, _ in pickletools.genops(content) if isinstance(text, str)}
+    for name in sorted(named - sys.modules.keys()):
+        if name.startswith(_OURS):
+            with suppress(ImportError):  # a text that is no module's name
+                importlib.import_module(name)
+    gc.freeze()
+
+
+def _late_libraries() -> list[str]:
+    """The parts of cuDNN, beside its first one, and PyTorch's linear algebra."""
+    mapped = Path("/proc/self/maps").read_text().splitlines()
+    loaded = {Path(line.split(maxsplit=5)[-1]) for line in mapped if ".so" in line}
+    parts = (path.parent.glob("libcudnn_*.so*") for path in loaded if path.name.startswith("libcudnn.so"))
+    linear_algebra = Path(torch.__file__).parent.glob("lib/libtorch_cuda_linalg.so")
+    return [*map(str, itertools.chain(*parts)), *map(str, linear_algebra)]
 
 
 def tell(figures: Figures) -> ctypes.CDLL:
@@ -88,7 +127,7 @@ def tell(figures: Figures) -> ctypes.CDLL:
 
 
 def _carry_out(content: bytes, connection: Connection, unknown: mmap.mmap) -> None:
-    """In a fork: the task, then the end of the process. Exit code 0 says that an answer was sent."""
+    """In a fork: the task, then the end of the process, whose exit code says that an answer was sent."""
     try:
         begin(os.getppid())
         task: Task = pickle.loads(content)
@@ -97,12 +136,12 @@ def _carry_out(content: bytes, connection: Connection, unknown: mmap.mmap) -> No
             library.virtual_card_tell(read.content, ctypes.c_size_t(read.size_bytes))
         library.virtual_card_report_to((ctypes.c_char * _NAME_BYTES).from_buffer(unknown), _NAME_BYTES)
         answer: VirtualMeasurement | Failed = _measured(task, library)
-    except Exception as error:  # noqa: BLE001 - whatever it is goes to the parent, which raises it as IsolatedError
+    except BaseException as error:  # noqa: BLE001 - whatever it is, an exit too, goes to the parent: IsolatedError
         answer = Failed(_unknown(unknown, place(error)) or _said(error))
     connection.send(answer)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(_ANSWERED)
 
 
 def _measured(task: Task, library: ctypes.CDLL) -> VirtualMeasurement:
@@ -186,7 +225,7 @@ def _history() -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
     return tuple(events), tuple(failures)
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     """An error of a step, at the user's line, and whether values of the card may be what is wrong."""
     said = sentence(error)
     values, selections = _counts(ctypes.CDLL(None))

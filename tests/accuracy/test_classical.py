@@ -1,5 +1,6 @@
 """Classical methods against closed forms, scikit-image, and a general optimiser."""
 
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -190,3 +191,19 @@ def test_a_method_remembers_its_worst_gap():
     method(steps_image()), method(torch.zeros(1, 1, 20, 16, dtype=torch.float64))
     assert 0 < method.worst_gap <= 1e-3
     assert METHODS["initialisation"].at(operator, 0)(steps_image()).shape == (1, 1, 20, 16)
+
+
+def test_each_measurement_is_reconstructed_with_its_own_mask():
+    """A batch of two volumes, each with a mask of its own, against each alone."""
+    operator = MRI((2, 16, 16), acceleration=2, masks="volume", dtype=torch.float64)
+    images = random(2, 2, 16, 16)
+    alone = [operator.drawn(number) for number in (1, 2)]
+    assert not torch.equal(alone[0].mask, alone[1].mask)
+    measured = [each(image[None]) for each, image in zip(alone, images, strict=True)]
+    for method in (
+        partial(total_variation, weight=0.01, gap=0.0, iterations=40),
+        partial(gradient_descent, iterations=2),
+    ):
+        both, _ = method(operator, torch.cat(measured))
+        each, _ = zip(*(method(one, y) for one, y in zip(alone, measured, strict=True)), strict=True)
+        assert (both - torch.cat(each)).abs().max() < 1e-12

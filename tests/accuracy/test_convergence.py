@@ -36,12 +36,17 @@ def test_deq4ip_finds_its_fixed_point_from_the_first_step_on(preset, task):
     image, measurement = splits_of.load(task, workload.task, some).validation[0]
     torch.manual_seed(0)
     model = workload.build(torch.device("cpu"))
-    assert model.paper_parameters == {"deblurring": 558_580, "ct": 556_033}.get(task, 557_185)
+    kernel = 0 if preset == "paper" else 3 * (81 - 25)  # of deblurring: it counts, and is smaller beside smaller images
+    assert model.paper_parameters == {"deblurring": 558_580 - kernel, "ct": 556_033}.get(task, 557_185)
     loss, reconstruction = workload.loss(model, image, measurement)
     loss.backward()
     (solve,) = reconstruction.solves
     assert counted([solve], workload.options.solver.tolerance).share == 1
-    assert counted([solve.backward], (workload.options.backward_solver or workload.options.solver).tolerance).share == 1
+    is_solved = workload.options.gradient != "jacobian-free"  # for its gradient, too
+    assert (solve.backward is not None) is is_solved
+    if is_solved:
+        tolerance = (workload.options.backward_solver or workload.options.solver).tolerance
+        assert counted([solve.backward], tolerance).share == 1
     solver = replace(workload.options.solver, max_evaluations=100, tolerance=1e-9)
     model = replace(workload, options=replace(workload.options, solver=solver)).build(torch.device("cpu")).double()
     with torch.no_grad():

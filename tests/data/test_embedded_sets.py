@@ -138,6 +138,20 @@ def test_crops_are_scaled_down_one_to_four_times(ramp):
     assert 0.8 < scales.min() < 1.5 and 3 < scales.max() < 4.2
 
 
+def test_crops_are_scaled_down_as_often_as_is_asked(ramp):
+    crops = torch.stack(list(Crops("test", (3, 12, 16), [ramp], (6, 9))))
+    scales = (crops[:, 0, 0, 12] - crops[:, 0, 0, 4]) * 127.5 / 8
+    assert 5.8 < scales.min() < 6.5 and 8.5 < scales.max() < 9.2
+    as_far = torch.stack(list(Crops("test", (3, 12, 16), [ramp], (15, 100))))  # 256 columns over 16 pixels
+    assert ((as_far[:, 0, 0, 12] - as_far[:, 0, 0, 4]) * 127.5 / 8).max() < 16.2
+
+
+@pytest.mark.parametrize("reduction", [(4,), (4, 2), (0, 4), (1, float("nan")), (1, float("inf"))])
+def test_reductions_that_are_none_are_refused(reduction):
+    with pytest.raises(UsageError, match="expected the smallest and the largest factor"):
+        load("photographs", "test", (3, 32, 32), reduction=reduction)
+
+
 def test_a_photograph_smaller_than_the_crop_is_enlarged(ramp):
     assert Crops("test", (3, 400, 300), [ramp])[0].shape == (3, 400, 300)
 

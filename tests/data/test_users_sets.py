@@ -6,9 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.data import load
+from bench.data import MeasuredSet, Noise, load
 from bench.errors import UsageError
 from bench.operators.mri import MRI
+from bench.operators.radon import Radon
 
 
 def refused(name, split, shape, folder, *says):
@@ -160,6 +161,58 @@ def test_lodopab_needs_to_know_the_patients(lodopab):
     refused("LoDoPaB-CT", "test", (1, 64, 64), lodopab, f"cannot read {patients}")
 
 
+def disc(x, y, radius, size=362):
+    """A disc's ground truth as LoDoPaB-CT has it, x first and y with the second axis, on an image of 0.26 m."""
+    place = (np.arange(size) + 0.5) / size * 0.26 - 0.13
+    return ((place[:, None] - x) ** 2 + (place - y) ** 2 < radius**2).astype(np.float32)
+
+
+def chords(x, y, radius):
+    """Its line integrals, the lengths of chords, [1000, 513]: cell s at the angle t is the line x cos t + y sin t = s.
+
+    That is how ODL, with which the set was made, lays rays through an image whose first axis is x.
+    """
+    angles = (np.arange(1000)[:, None] + 0.5) * np.pi / 1000
+    cells = (np.arange(513) - 256) * (0.26 * np.sqrt(2) / 513)
+    off = x * np.cos(angles) + y * np.sin(angles) - cells
+    return (2 * np.sqrt(np.clip(radius**2 - off**2, 0, None))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("observed")
+    (folder / "patient_ids_rand_test.csv").write_text("1\n" * 3553)
+    for name, values in (("ground_truth", disc(0.05, -0.03, 0.02)), ("observation", chords(0.05, -0.03, 0.02))):
+        with h5py.File(folder / f"{name}_test_000.hdf5", "w") as file:
+            data = file.create_dataset("data", (128, *values.shape), np.float32, chunks=(1, *values.shape))
+            data[1] = values
+    return folder
+
+
+@pytest.mark.parametrize("angles", [200, 40])
+def test_lodopab_observations_are_what_the_operator_measures(observed, angles):
+    operator = Radon(image_size=362, detectors=513, angles=angles, half_angles=True)
+    images = load("LoDoPaB-CT", "test", (1, 362, 362), folder=observed)
+    image, measurement = MeasuredSet(images, operator, Noise(photons=4096), own=True)[1]
+    assert torch.equal(measurement, images.observation(1, operator))  # no noise is added
+    difference = measurement - operator(image.unsqueeze(0))[0]
+    assert difference.norm() < 0.05 * measurement.norm()
+
+
+def test_lodopab_observations_of_other_rays_are_refused(observed):
+    images = load("LoDoPaB-CT", "test", (1, 64, 64), folder=observed)
+    others = [{"angles": 250}, {"detectors": 512}, {"half_angles": False}, {"extent": 0.3}, {"channels": 3}]
+    for options in others:
+        operator = Radon(**{"image_size": 64, "detectors": 513, "angles": 8, "half_angles": True} | options)
+        with pytest.raises(UsageError, match="513 cells at 1,000 half angles"):
+            images.observation(1, operator)
+    with pytest.raises(UsageError, match="half angles"):
+        images.observation(1, MRI((2, 64, 64)))
+    with pytest.raises(UsageError, match=r"no file .*observation_test_000"):
+        (observed / "observation_test_000.hdf5").rename(observed / "elsewhere")
+        images.observation(1, Radon(image_size=64, detectors=513, angles=8, half_angles=True))
+
+
 # fastMRI
 
 
@@ -215,6 +268,44 @@ def test_fastmri_at_half_the_size(knees):
     folder, _ = knees
     full, half = (load("fastMRI", "test", (2, n, n), folder=folder)[0] for n in (320, 160))
     assert torch.allclose(half, torch.nn.functional.avg_pool2d(full, 2), atol=1e-6)
+
+
+def test_fastmri_measures_with_its_own_columns(knees):
+    folder, expected = knees
+    operator = MRI((2, 640, 372), acceleration=4)
+    images = load("fastMRI", "test", (2, 640, 372), folder=folder)
+    pairs = MeasuredSet(images, operator, Noise(sigma=0.1), own=True)
+    for (image, measurement), cropped in zip(pairs, expected, strict=True):
+        assert (image[:, 160:480, 26:346] - cropped).abs().max() < 1e-5
+        assert (measurement - operator(image.unsqueeze(0))[0]).abs().max() < 1e-5
+        assert measurement[..., operator.mask == 0].abs().max() == 0
+    with h5py.File(folder / "singlecoil_val" / "file1000999.h5") as file:
+        of_file = file["kspace"][1].real / file.attrs["max"]
+    assert np.abs(pairs[1][1][0].numpy() - of_file * operator.mask.numpy()).max() < 1e-6
+
+
+def test_fastmri_has_no_columns_of_other_sizes(knees):
+    folder, _ = knees
+    with pytest.raises(UsageError, match=r"\[2, 640, 372\]"):
+        load("fastMRI", "test", (2, 320, 320), folder=folder).observation(0, MRI((2, 320, 320)))
+    assert len(load("fastMRI", "train", (2, 640, 368), folder=folder)) == 10
+
+
+def test_slices_of_one_volume_share_a_mask(knees):
+    folder, _ = knees
+    operator = MRI((2, 320, 320), acceleration=4, masks="volume")
+    pairs = MeasuredSet(load("fastMRI", "test", (2, 320, 320), folder=folder), operator, Noise(sigma=0.1))
+    others = MeasuredSet(load("fastMRI", "train", (2, 320, 320), folder=folder), operator, Noise(sigma=0.1))
+    first, second = (pairs[index][1].abs().sum(dim=(0, 1)) > 0 for index in (0, 1))
+    third = others[0][1].abs().sum(dim=(0, 1)) > 0
+    assert torch.equal(first, second) and not torch.equal(first, third)
+    assert torch.equal(first, pairs.operator_of(0).mask > 0)
+
+
+def test_a_set_without_measurements_says_so():
+    images = load("ct-phantoms", "test", (1, 32, 32))
+    with pytest.raises(UsageError, match="ct-phantoms has no measurements of its own"):
+        MeasuredSet(images, Radon(image_size=32, detectors=47, angles=40), Noise(), own=True)[0]
 
 
 def test_fastmri_refusals(tmp_path):

@@ -2,6 +2,10 @@
 
 import torch
 
+from bench.memory.recording.on_cuda import on_cuda
+from bench.memory.recording.recorder import events_of
+from bench.memory.trace import Workspace, constant
+
 MARKER_BYTES = 3  # an allocation of so many stands before and after each call
 
 
@@ -42,3 +46,32 @@ def by_call(events):
             elif key in keys:
                 answers[-1].append(keys[::-1].index(key) - len(keys))
     return answers
+
+
+def recorded(calls, card):
+    """The same of a recording without data, of a step that says "cuda" itself, for a card."""
+    with on_cuda(card):
+        trace = constant(events_of(AllCalls(calls), 1, 1))
+    return by_call(trace.on(card).at(1, Workspace.LOW))[: len(calls)]
+
+
+def agrees(told, took):
+    """Whether a recorded answer is a card's, in which the order of frees says nothing.
+
+    A gradient's are in the order in which threads let go of it, the last of them after the call; but what a card has
+    given back by then, the recording has, and nothing twice.
+    """
+    frees, on_card = ([event for event in answer if event < 0] for answer in (told, took))
+    return _settled(told) == _settled(took) and set(on_card) <= set(frees) and len(set(frees)) == len(frees)
+
+
+def _settled(answer):
+    """Allocations in order, and what was freed before each."""
+    events, frees = [], []
+    for event in answer:
+        if event < 0:
+            frees.append(event)
+        else:
+            events += [*sorted(frees), event]
+            frees = []
+    return events

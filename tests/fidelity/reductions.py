@@ -42,6 +42,11 @@ class Call(NamedTuple):
             return torch.empty(math.prod(shape) + 1, dtype=dtype, device=device)[1:].view(shape)
         if self.layout == "windows":
             return torch.empty(shape[0] + shape[1] - 1, dtype=dtype, device=device).unfold(0, shape[1], 1)
+        if self.layout.startswith("strides "):
+            *numbers, begin = map(int, self.layout.removeprefix("strides ").replace(" at ", " ").split())
+            strides = tuple(numbers)
+            end = begin + 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+            return torch.empty(end, dtype=dtype, device=device).as_strided(shape, strides, begin)
         assert self.layout == "expanded"
         return torch.empty((*shape[:-1], 1), dtype=dtype, device=device).expand(shape)
 
@@ -165,6 +170,28 @@ _ORDERS = tuple(
         ((257, 64, 64), "channels_last"),
     )
 )
+# Dimensions that lie on one another, before, between and behind others.
+_EXPANDED = (
+    *(
+        (operation, shape, layout, dtype)
+        for operation, shape, layout in (
+            ("x.amax((0, 2, 3))", (512, 4, 3, 129), "strides 1 512 0 2048 at 0"),
+            ("x.amax((1, 2, 3))", (7, 512, 4, 512), "strides 512 1 0 3584 at 0"),
+            ("x.amax((0, 1))", (512, 16, 16, 4), "strides 0 64 1 16 at 0"),
+            ("x.amax((1, 3))", (4, 512, 4, 16), "strides 1 0 4 16 at 0"),
+        )
+        for dtype in ("uint8", "float32")
+    ),
+    ("x.sum((0, 1, 2))", (7, 1000, 100, 16), "strides 1 0 112 7 at 0", "float32"),
+    ("x.sum((1, 2, 3))", (4, 3, 3000, 4), "strides 1 0 0 4 at 0", "float32"),
+    ("x.sum((0, 1))", (4, 3000, 16), "strides 0 16 1 at 0", "float32"),
+    # too large: halves begin at multiples of four or do not; which of two dimensions spans more differs by one step
+    ("x.sum(0)", (30_000, 131_080), "strides 4 1 at 0", "float32"),
+    ("x.amax(0)", (30_000, 131_080), "strides 4 1 at 0", "uint8"),
+    ("x.sum(0)", (30_000, 131_079), "strides 4 1 at 1", "float32"),
+    ("x.sum(-1)", (40_001, 80_000), "strides 2 1 at 0", "float32"),
+    ("x.sum(0)", (40_001, 80_000), "strides 2 1 at 0", "float32"),
+)
 _ROOM = (40 * 8, 68 * 12, 132 * 16)  # blocks of 128 threads: T4, RTX 3080, H200
 CALLS = (
     *(
@@ -181,7 +208,7 @@ CALLS = (
     ),
     *(Call(operation, shape, layout, dtype) for operation, dtype in _TYPES for shape, layout in _OF_TYPES),
     *(Call(operation, shape, "contiguous", dtype) for operation, shape, dtype in _LARGE),
-    *(Call(*each) for each in (*_AT_LIMITS, *_ORDERS)),
+    *(Call(*each) for each in (*_AT_LIMITS, *_ORDERS, *_EXPANDED)),
     *(
         Call(operation, shape, layout, "float32")
         for operation in ("x.sum()", "x.sum(0)", "x.sum(-1)", "x.max(0)", "x.var(0)")

@@ -192,6 +192,16 @@ def refusal(path):
             'task.ct.metric: "real" is of complex images, which have two channels, and these have 1: give "image"',
         ),
         (
+            "[task.ct]\nmeasurements = 'own'\n",
+            2,
+            'task.ct.measurements: ct-phantoms has no measurements of its own: give "simulated", or another set',
+        ),
+        (
+            "[task.ct]\ndata = 'LoDoPaB-CT'\nmeasurements = 'own'\nmeasured_by = { image_size = 64 }\n",
+            4,
+            'task.ct.measured_by: is of simulated measurements, and measurements are "own": leave one out',
+        ),
+        (
             "[task.ct]\ndata = 'photographs'\n",
             2,
             "task.ct.data: photographs has images of 3 channels, and Radon takes 1",

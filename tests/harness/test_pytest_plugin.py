@@ -10,6 +10,7 @@ from torch import nn
 
 import bench.step_memory  # noqa: F401 - imported before runs inside this process, which forget what they import
 from bench.memory import NotRecordableError, record
+from bench.memory.simulated import installed_release
 from bench.step_memory import StepMemory
 from bench.units import MiB
 
@@ -334,8 +335,9 @@ def attends(batch, device):
 def test_attention_is_recorded_for_each_kind_of_card():
     step = StepMemory(attends)
     peaks = {gpu: step.peak(8, gpu=gpu).peak_allocated_bytes for gpu in ("RTX 3080", "RTX 4090", "T4", "H100 SXM")}
-    # As the virtual card has them, with torch 2.14.1.
-    assert peaks == {"RTX 3080": 9_570_304, "RTX 4090": 9_570_304, "T4": 10_622_976, "H100 SXM": 8_522_240}
+    # As the virtual card has them; on a T4 torch 2.14 keeps a seed and its place, 512 B each, where nothing is dropped.
+    on_t4 = 10_621_952 if installed_release() < (2, 14) else 10_622_976
+    assert peaks == {"RTX 3080": 9_570_304, "RTX 4090": 9_570_304, "T4": on_t4, "H100 SXM": 8_522_240}
 
 
 def language_model(batch, device):

@@ -363,7 +363,7 @@ def test_options_that_do_not_go_together(bench, options, says):
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        ("    return 5", "step.py:1: make_step returned 5: it must return one training step"),
+        ("    return 'five'", "step.py:1: make_step returned 'five': it must return one training step"),
         ("    raise KeyError('lost')", "step.py:make_step fails: KeyError: 'lost' (step.py:2, in make_step: "),
         ("    return lambda: device + batch", "fails: TypeError: unsupported operand type(s)"),
         ("    import torch\n    return lambda: torch.ones(2) + torch.ones(3)", "fails: RuntimeError: The size of"),

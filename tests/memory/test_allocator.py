@@ -99,6 +99,19 @@ def test_golden_traces_tell_the_tie_order_of_torch_2_12_apart(torch: str, other:
     assert any(differences(trace, allocator_of(trace, torch_version=other)) for trace in traces)
 
 
+@pytest.mark.parametrize(("release", "first"), [((2, 11), 1), ((2, 12), 0), ((2, 13), 1), ((2, 14), 1)])
+def test_of_equal_blocks_the_lowest_is_taken_and_in_torch_2_12_the_oldest(release: tuple[int, int], first: int) -> None:
+    addresses = [1 << 31, 1 << 30]
+    left = iter(addresses)
+    config = AllocatorConfig(torch_version=release)
+    allocator = CachingAllocator(100 * MIB, config=config, segment_address=lambda _: next(left))
+    for key in (0, 1):
+        allocator.malloc(key, 20 * MIB)
+    for key in (0, 1):
+        allocator.free(key)
+    assert allocator.malloc(2, 20 * MIB) == addresses[first]
+
+
 def test_malloc_returns_the_lowest_best_fit() -> None:
     allocator = CachingAllocator(100 * MIB)
     first, second, third = (allocator.malloc(key, 1000) for key in (1, 2, 3))
@@ -230,12 +243,16 @@ AT_LIMITS = [
     # of 40 MiB, a request of 20 MiB would waste kLargeBuffer, 20 MiB: not taken; one of 512 bytes more takes it
     ("max_split_size_mb:20", 1.0, [40, "f0", 20], (20 * MIB, 60 * MIB, 2, 0)),
     ("max_split_size_mb:20", 1.0, [40, "f0", 20 + 1 / 2048], (40 * MIB, 40 * MIB, 1, 0)),
+    # from that size on a block is not split: of 30 MiB the rest of 10 goes along
+    ("max_split_size_mb:20", 1.0, [30, "f0", 20], (30 * MIB, 30 * MIB, 1, 0)),
     # two of three cached blocks of 20 MiB, the size from which on they count as oversize, make room for 40 MiB
     ("max_split_size_mb:20", 0.5, [20, 20, 20, 40, "f0", "f1", "f2", 40], (80 * MIB, 100 * MIB, 3, 0)),
     # 50 MiB reserved are the threshold, not above it: nothing is collected
     ("garbage_collection_threshold:0.5", 0.5, [20, "f0", 30, 22], (52 * MIB, 72 * MIB, 3, 0)),
     # 70 MiB are 20 above it: the older block of 20 MiB is enough, the one of 30 MiB stays
     ("garbage_collection_threshold:0.5", 0.5, [20, 20, "f1", 30, "f2", 32], (52 * MIB, 82 * MIB, 3, 0)),
+    # they are 20 MiB and a byte above it: both go
+    ("garbage_collection_threshold:0.5", 0.5 - 2**-28, [20, 20, "f1", 30, "f2", 32], (52 * MIB, 52 * MIB, 2, 0)),
 ]
 
 
@@ -412,6 +429,11 @@ def test_restore_needs_an_unused_allocator_with_room() -> None:
 )
 def test_parse(text: str | None, expected: AllocatorConfig) -> None:
     assert AllocatorConfig.parse(text) == expected
+
+
+def test_nothing_is_on_unless_it_is_said() -> None:
+    assert AllocatorConfig() == AllocatorConfig(None, 0, 0.0, False, (2, 13))
+    assert AllocatorConfig().garbage_collection_threshold == 0
 
 
 def test_parse_keeps_the_release() -> None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.memory import CARDS
 from bench.memory.recording import attention
@@ -25,6 +26,34 @@ NOT_FOLLOWED = {
 def test_every_kind_of_card_has_answered_every_case():
     assert set(KEPT) == set(choices.CARDS)
     assert {len(answers) for answers in KEPT.values()} == {len(choices.CASES)}
+
+
+@pytest.mark.parametrize(
+    ("capability", "kernel"),
+    [
+        *(((major, minor), "efficient") for major, minor in ((6, 0), (7, 0), (7, 5), (12, 2), (13, 0))),
+        *((each, "flash") for each in ((8, 0), (8, 6), (8, 7), (8, 9), (11, 0), (12, 0), (12, 1))),
+        *((each, "cudnn") for each in ((9, 0), (10, 0), (10, 3))),
+    ],
+)
+def test_kernels_are_for_compute_capabilities(capability, kernel):
+    """As check_sm_version and check_cudnn_hardware_support have them, of cards that no virtual one stands for too."""
+    query, key, value, mask = choices.Case().inputs("meta")
+    assert attention.chosen(capability, query, key, value, mask, 0.0, False, False) == kernel
+
+
+def test_inputs_that_disagree_are_multiplied():
+    of_four, of_three = (torch.empty(4, 16, 64, device="meta").expand(*more, 4, 16, 64) for more in ((2,), ()))
+    of_half = of_four.to(torch.float16)
+    for others in ((of_four, of_three), (of_three, of_four), (of_four, of_half), (of_half, of_four)):
+        assert attention.chosen((8, 6), of_four, *others, None, 0.0, False, False) == "math"
+
+
+@pytest.mark.parametrize(("release", "kernel"), [((2, 13), "math"), ((2, 14), "efficient")])
+def test_memory_efficient_attention_knows_grouped_heads_since_2_14(monkeypatch, release, kernel):
+    monkeypatch.setattr(attention, "installed_release", lambda: release)
+    query, key = (torch.empty(2, heads, 16, 64, device="meta") for heads in (4, 2))
+    assert attention.chosen((8, 6), query, key, key, None, 0.0, False, True) == kernel
 
 
 @pytest.mark.parametrize("name", choices.CARDS)

@@ -39,6 +39,12 @@ def test_some_figures():
     assert (CARDS["H100 PCIe"].multiprocessors, CARDS["H100 SXM"].multiprocessors) == (114, 132)
     assert CARDS["RTX 4090"].chip.l2_cache_bytes == 75_497_472
     assert CARDS["RTX 5090"].compute_capability == (12, 0)
+    chip = CARDS["RTX 4090"].chip
+    assert (chip.clock_khz, chip.memory_clock_khz, chip.memory_bus_bits) == (
+        2_520_000,
+        10_501_000,
+        384,
+    )  # cudaDeviceProp
 
 
 SOLD_GIB = (2, 3, 4, 6, 8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 141)
@@ -155,3 +161,29 @@ def test_devices_are_known_by_what_cuda_calls_them():
     assert card_of_device("NVIDIA A100-SXM4-40GB") is CARDS["A100 40GB"]
     assert card_of_device("NVIDIA GeForce RTX 3080 Laptop GPU") is None
     assert card_of_device("NVIDIA GeForce RTX 4060 Ti") is None  # of 8 or 16 GB
+
+
+@pytest.mark.parametrize(
+    ("capability", "config"),
+    [
+        *((capability, ":4096:2:16:8") for capability in ((7, 5), (8, 0), (8, 6), (8, 9), (11, 0), None)),
+        *((capability, ":4096:8") for capability in ((9, 0), (10, 0), (10, 3), (12, 0))),
+    ],
+)
+def test_cublas_has_the_large_workspace_on_hopper_and_blackwell(capability, config):
+    """parseChosenWorkspaceSize in PyTorch's CublasHandlePool.cpp."""
+    assert Card("", GiB, 0, capability, None, "").cublas_workspace_config == config
+
+
+def test_of_several_cards_with_a_name_one_that_is_known_is_asked_for():
+    """Where some are refused, the others are still to be chosen from."""
+    old, new = (
+        Card(f"Z9 {size}", 8 * GiB, 0, capability, 40, "") for size, capability in (("1", (7, 0)), ("2", (8, 0)))
+    )
+    with pytest.raises(ValueError, match="'z9' is the name of several cards: give one of Z9 1, Z9 2"):
+        card_named("z9", [old, new])
+
+
+def test_of_names_that_are_written_alike_the_first_is_taken():
+    one, other = (Card(name, 8 * GiB, 0, (8, 0), 40, "") for name in ("My-Card", "my card"))
+    assert card_named("MY CARD", [one, other]) is one

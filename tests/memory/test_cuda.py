@@ -67,6 +67,17 @@ def test_finds_the_edge(first_guess):
     assert {trial.limit_bytes for trial in device.trials} == {CARD.usable_bytes}
 
 
+def test_what_a_probe_saw_is_kept_and_a_search_starts_at_one_by_default():
+    device = StandIn(range(1, 14))
+    cuda = CudaEngine(lambda batch, device: None, CARD, device=device)
+    assert cuda.guess() == 1
+    cuda.probe(3)
+    cuda.probe(20)
+    assert {batch: seen.fits for batch, seen in cuda.measurements.items()} == {3: True, 20: False}
+    asked = device.trials[0]
+    assert (asked.with_events, asked.reads) == (False, None)
+
+
 def test_a_right_prediction_costs_three_probes():
     device = StandIn(range(1, 14))
     largest_batch(engine(device, first_guess=13))
@@ -98,16 +109,17 @@ def test_what_is_not_out_of_memory_is_an_error(end):
 
 @given(total=st.integers(GiB, 200 * GiB), data=st.data())
 def test_the_cap_is_met_to_the_byte(total, data):
-    limit = data.draw(st.integers(1, total - 1))
-    assert int(cap_fraction(limit, total) * total) == limit
+    limit = data.draw(st.integers(1, total))
+    fraction = cap_fraction(limit, total)
+    assert int(fraction * total) == limit
+    assert 0 < fraction <= 1  # as PyTorch wants it
 
 
 class FakeCuda:
     """What a probe asks of torch.cuda: a card of 4 GiB on which 100 MiB are in use, and 300 MiB more at the end."""
 
     def __init__(self, monkeypatch):
-        self.fraction, self.used = None, [100 * MiB, 1100 * MiB]
-        event = SimpleNamespace(record=lambda: None, elapsed_time=lambda end: 250.0)
+        self.fraction, self.used, self.asked = None, [100 * MiB, 1100 * MiB], []
         statistics = {
             "allocated_bytes.all.peak": 600 * MiB,
             "reserved_bytes.all.peak": 700 * MiB,
@@ -115,9 +127,9 @@ class FakeCuda:
             "num_ooms": 3,
         }
         for name, answer in {
-            "get_device_properties": lambda device: SimpleNamespace(name="NVIDIA Stand-in 4", total_memory=4 * GiB),
+            "get_device_properties": self.properties,
             "set_per_process_memory_fraction": lambda fraction, device: setattr(self, "fraction", fraction),
-            "Event": lambda enable_timing: event,
+            "Event": FakeEvent,
             "synchronize": lambda device: None,
             "memory_stats": lambda device: statistics,
             "memory_reserved": lambda device: 700 * MiB,
@@ -128,6 +140,24 @@ class FakeCuda:
             monkeypatch.setenv(name, "the user's own")
         for name in ("allow_tf32", "deterministic"):
             monkeypatch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
+
+    def properties(self, device):
+        self.asked.append(device)
+        return SimpleNamespace(name="NVIDIA Stand-in 4", total_memory=4 * GiB)
+
+
+class FakeEvent:
+    """As on a GPU, the time between two is known where both were made for timing, and recorded."""
+
+    def __init__(self, enable_timing=False):
+        self.enable_timing, self.is_recorded = enable_timing, False
+
+    def record(self):
+        self.is_recorded = True
+
+    def elapsed_time(self, end):
+        assert self.enable_timing and end.enable_timing and self.is_recorded and end.is_recorded
+        return 250.0
 
 
 def trial(step, card=CARD, **options):
@@ -161,6 +191,21 @@ def test_a_probe_runs_whole_steps_under_the_cap_and_the_settings(monkeypatch):
     assert seen[-1][2:] == ((True, False), (":4096:2:16:8", ""))
 
 
+@pytest.mark.parametrize("silent", [(True, True), (True, False), (False, True)])
+def test_without_nvml_what_is_outside_the_allocator_is_not_known(silent, monkeypatch):
+    FakeCuda(monkeypatch)
+    answers = iter(silent)
+
+    def used(index):
+        if next(answers):
+            raise ModuleNotFoundError("pynvml")
+        return 100 * MiB
+
+    monkeypatch.setattr(torch.cuda, "device_memory_used", used)
+    measured = measure_here(trial(lambda batch, device: None))
+    assert (measured.fits, measured.context_bytes) == (True, None)
+
+
 def test_out_of_memory_is_an_answer_and_nothing_else_is(monkeypatch):
     def raising(error):
         def step(batch, device):
@@ -175,10 +220,19 @@ def test_out_of_memory_is_an_answer_and_nothing_else_is(monkeypatch):
         raising(RuntimeError("CUDA error: device lost"))
 
 
-def test_a_cap_above_the_device(monkeypatch):
+def test_a_pytorch_without_cuda_is_not_asked_for_a_gpu(monkeypatch):
     FakeCuda(monkeypatch)
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    with pytest.raises(NoGpuError, match=r"^the cuda engine needs a GPU, but this PyTorch is built without CUDA: use"):
+        require_gpu()
+
+
+def test_a_cap_above_the_device(monkeypatch):
+    cuda = FakeCuda(monkeypatch)
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
-    assert require_gpu(4 * GiB) == "NVIDIA Stand-in 4"
+    assert require_gpu(4 * GiB) == require_gpu() == "NVIDIA Stand-in 4"
+    require_gpu(device_index=3)
+    assert cuda.asked == [0, 0, 3]
     with pytest.raises(NoGpuError) as refusal:
         require_gpu(5 * GiB)
     assert str(refusal.value) == (

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from bench.cells import suite
 from bench.memory import SimulatedEngine, record, routing
 from bench.memory.convolution import Convolution
 from bench.memory.cudnn import backend, cache, devices, heuristics
-from bench.memory.cudnn.backend import Configuration, CudnnError, NotAtHandError, UnknownCardError
+from bench.memory.cudnn.backend import Configuration, CudnnError, NotAtHandError, RefusedError, UnknownCardError
 from bench.memory.cudnn.heuristics import CachedCudnn, LiveCudnn, tried, workspaces
 from bench.memory.gpus import CARDS, card_of_capacity
 from bench.memory.routing import as_handed_over, uses_cudnn
@@ -198,8 +199,14 @@ def test_filters(flags, expected):
     )
 
 
-def test_flags_are_pytorch_s_own_by_default():
-    assert CachedCudnn(CARDS["RTX 3080"], cudnn_version="9.20.0").flags == {"allow_tf32": True, "deterministic": False}
+def test_flags_are_pytorch_s_own_by_default(monkeypatch):
+    monkeypatch.setattr(backend, "load", lambda: SimpleNamespace(version="9.20.0"))
+    monkeypatch.setattr(backend, "Device", lambda *_: None)
+    card = CARDS["RTX 3080"]
+    cached = CachedCudnn(card, cudnn_version="9.20.0")
+    for source in (cached, LiveCudnn(card), workspaces(card, cudnn_version="9.20.0")):
+        assert source.flags == {"allow_tf32": True, "deterministic": False}
+        assert source.is_exact and source.cards == (card,)
 
 
 def test_flags_reach_the_answers():
@@ -320,6 +327,14 @@ def test_nothing_at_hand(monkeypatch):
         assert workspaces(card_of_capacity("8GB"), cudnn_version="9.20.0") is None
 
 
+def test_a_library_says_nothing_of_a_pytorch_whose_cudnn_nobody_knows(monkeypatch):
+    monkeypatch.setattr(heuristics, "version_of_torch", lambda: None)
+    monkeypatch.setattr(backend, "load", lambda: SimpleNamespace(version="9.20.0"))
+    monkeypatch.setattr(backend, "Device", lambda *_: None)
+    assert workspaces(CARDS["RTX 3080"]) is None
+    assert workspaces(CARDS["RTX 3080"], cudnn_version="9.20.0") is not None
+
+
 def test_the_library_is_asked_for_what_the_file_lacks_alone(monkeypatch):
     class Live:
         def configurations(self, call):
@@ -331,6 +346,34 @@ def test_the_library_is_asked_for_what_the_file_lacks_alone(monkeypatch):
     assert (
         source.candidates(conv()) == CachedCudnn(CARDS["RTX 3080"], cudnn_version="9.20.0").candidates(conv()) != (7,)
     )
+
+
+def test_the_library_is_asked_once_about_each_call(monkeypatch):
+    """Each answer once, up to the first that takes nothing and that no setting passes over; a refusal is none."""
+    first, certain = Configuration(512, True, False), Configuration(0, False, False)
+    asked = []
+
+    class Device:
+        def __init__(self, library, properties):
+            assert json.loads(properties)["deviceVer"] == 860
+
+        def configurations(self, call):
+            asked.append(call)
+            if call.dtype == "complex64":
+                raise RefusedError("no such type")
+            return [first, Configuration(0, True, False), first, certain, Configuration(7, False, False)]
+
+    monkeypatch.setattr(backend, "load", lambda: SimpleNamespace(version="9.20.0"))
+    monkeypatch.setattr(backend, "Device", Device)
+    source = LiveCudnn(CARDS["RTX 3080"])
+    for _ in range(2):
+        assert source.configurations(conv()) == (first, Configuration(0, True, False), certain)
+        assert source.configurations(conv(dtype="complex64")) is None
+    assert asked == [conv(), conv(dtype="complex64")]
+    with pytest.raises(
+        CudnnError, match=r"^cuDNN 9\.20\.0 is installed, but the workspaces of cuDNN 9\.1\.0 are wanted"
+    ):
+        LiveCudnn(CARDS["RTX 3080"], cudnn_version="9.1.0")
 
 
 def test_what_the_file_lacks_comes_from_the_library(live_version):
@@ -401,8 +444,9 @@ def test_damaged_answers(damage, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cache, "cards", lambda *_: _raise(error.value))
     monkeypatch.setattr(backend, "load", _not_installed)
-    with pytest.warns(UserWarning, match=r"workspaces-9\.20\.0\.json\.xz"):
+    with pytest.warns(UserWarning, match=r"workspaces-9\.20\.0\.json\.xz") as told:
         assert workspaces(CARDS["H200"], cudnn_version="9.20.0") is None
+    assert [warning.filename for warning in told] == [__file__]  # whoever asked
 
 
 def test_a_written_file_reads_the_same(tmp_path):
@@ -424,6 +468,23 @@ def test_coding_loses_nothing():
     answers = cache.Answers({call.with_images(0): [[]] * 6 + [cache.coded(call, configurations)]})
     assert answers.get(call) == configurations
     assert answers.get(call.with_images(8)) is None
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float64", 8), ("float32", 4), ("float16", 2), ("bfloat16", 2)])
+def test_codes_are_planes_rest_and_notes(dtype, size):
+    """3 images of 362 x 362: 5 planes of each and 7 bytes more, and the notes."""
+    plane_bytes = 3 * 362 * 362 * size
+    configurations = [Configuration(5 * plane_bytes + 7, True, False), Configuration(plane_bytes - 1, True, True)]
+    assert cache.coded(conv(images=3, dtype=dtype), configurations) == [5, 7, 1, 0, plane_bytes - 1, 3]
+
+
+def test_what_is_written_anew_is_read_anew(tmp_path):
+    call = conv().with_images(0)
+    for workspace_bytes in (512, 1024):
+        cache.write("9.20.0", {f"of {workspace_bytes}": cache.Answers({call: [[0, workspace_bytes, 0]]})}, tmp_path)
+        assert cache.cards("9.20.0", tmp_path) == [f"of {workspace_bytes}"]
+        cache.write("9.20.0", {"H200": cache.Answers({call: [[0, workspace_bytes, 0]]})}, tmp_path)
+        assert cache.read("9.20.0", "H200", tmp_path).get(conv()) == (Configuration(workspace_bytes, False, False),)
 
 
 def test_cards_as_cudnn_is_told():
@@ -451,6 +512,27 @@ def test_version_of_the_installed_torch():
     assert heuristics.version_of_torch() in set(heuristics.CUDNN_OF_TORCH.values()) | {None}
 
 
+# What torch's CUDA wheels on PyPI require of nvidia-cudnn-cu13.
+@pytest.mark.parametrize(
+    ("torch_version", "cudnn_version"),
+    [
+        ("2.11.0+cpu", "9.19.0"),
+        ("2.12.1", "9.20.0"),
+        ("2.13.0+cu130", "9.20.0"),
+        ("2.14.1", "9.24.0"),
+        ("2.15.0a0+git1234", "9.26.0"),
+        ("2.10.0", None),
+        ("3.11.0", None),
+    ],
+)
+def test_cudnn_of_a_release_without_cuda(torch_version, cudnn_version, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", torch_version)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: None)
+    assert heuristics.version_of_torch() == cudnn_version
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
+    assert heuristics.version_of_torch() == "9.10.2"
+
+
 def test_a_broken_library_is_one_sentence(tmp_path, monkeypatch):
     for package, name in (
         ("cublas", "libcublasLt.so.13"),
@@ -468,7 +550,7 @@ def test_a_broken_library_is_one_sentence(tmp_path, monkeypatch):
 
 
 def test_importing_the_package_does_not_load_cudnn():
-    code = "import sys, bench.memory; sys.exit(any('cudnn' in name and 'bench' in name for name in sys.modules))"
+    code = "import sys, bench.memory; sys.exit(any(name.startswith('bench.memory.cudnn') for name in sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from bench.fitting import Recorded
 from bench.memory import CARDS
 from bench.memory.forms import as_make_step
+from bench.memory.recording import distributed
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
 from bench.memory.recording.values import reads_noted
@@ -72,3 +73,73 @@ def test_outside_a_recording_groups_are_pytorchs():
     with on_cuda():
         assert dist.init_process_group is not begin
     assert dist.init_process_group is begin
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "found"),
+    [
+        ({}, {}, (0, 1)),
+        ({"RANK": "2"}, {}, (2, 3)),
+        ({"RANK": "3", "WORLD_SIZE": "8"}, {}, (3, 8)),
+        ({"RANK": "3", "WORLD_SIZE": "8"}, {"rank": 0, "world_size": 2}, (0, 2)),
+        ({"RANK": "3", "WORLD_SIZE": "8"}, {"rank": 1}, (1, 8)),
+        ({"WORLD_SIZE": "8"}, {"world_size": 1}, (0, 1)),
+    ],
+)
+def test_a_rank_is_the_one_that_is_asked_for_or_the_environments(monkeypatch, environment, arguments, found):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with on_cuda():
+        dist.init_process_group("nccl", **arguments)
+        assert (dist.get_rank(), dist.get_world_size()) == found
+
+
+COLLECTIVES = {
+    "barrier": lambda x, many: dist.barrier(),
+    "broadcast": lambda x, many: dist.broadcast(x, 0, async_op=True).wait(),
+    "reduce": lambda x, many: dist.reduce(x, 0, async_op=True).wait(),
+    "all_reduce": lambda x, many: dist.all_reduce(x, async_op=True).wait(),
+    "all_gather": lambda x, many: dist.all_gather(list(many.chunk(2)), x, async_op=True).wait(),
+    "all_gather_into_tensor": lambda x, many: dist.all_gather_into_tensor(many, x, async_op=True).wait(),
+    "reduce_scatter_tensor": lambda x, many: dist.reduce_scatter_tensor(x, many, async_op=True).wait(),
+    "all_to_all_single": lambda x, many: dist.all_to_all_single(many, many.clone(), async_op=True).wait(),
+    "send": lambda x, many: dist.isend(x, 1).wait(),
+    "recv": lambda x, many: dist.irecv(x, 1).wait(),
+}
+
+
+@pytest.mark.parametrize("name", COLLECTIVES)
+def test_a_collective_waits_for_nobody_and_takes_nothing(name):
+    sizes = []
+
+    def make_step(batch, device):
+        if not dist.is_initialized():
+            dist.init_process_group("nccl", rank=0, world_size=2)
+        x, many = torch.zeros(1000, device="cuda"), torch.zeros(2000, device="cuda")
+        return lambda: sizes.append(COLLECTIVES[name](x, many))
+
+    with on_cuda():
+        events = events_of(make_step, 1, 1)
+    assert len(sizes) == 1
+    found = [event.size_bytes for event in events if event.size_bytes > 0]
+    assert found == [4000, 8000, *[8000] * (name == "all_to_all_single")]
+
+
+def test_parameters_on_the_host_are_verified_by_pytorch():
+    """One rank: the reducer's own check is run, and finds nothing wrong; nothing is read of a card."""
+    with on_cuda(), reads_noted() as reads:
+        dist.init_process_group("nccl", rank=0, world_size=1)
+        verified = []
+
+        def verify(*args):
+            verified.append(args)
+
+        read = distributed._read_parameters(verify)
+        group, host, meta = dist.group.WORLD, torch.zeros(3), torch.zeros(3, device="meta")
+        read(group, [host, host], "logger")
+        read(group, [], "logger")
+        events_of(lambda batch, device: lambda: read(group, [meta]), 1, 1)
+    assert verified == [(group, [host, host], "logger"), (group, [], "logger")]
+    assert [each.size_bytes for each in reads] == [8, 16]

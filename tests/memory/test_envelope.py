@@ -1,6 +1,7 @@
 """Bounds that bound: what stands for a card of which only the capacity is known."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -125,38 +126,74 @@ def test_what_cudnn_was_seen_to_take_is_within_the_bound(call, taken):
     assert taken <= most_workspace_bytes(whole)
 
 
+@pytest.mark.parametrize("pixels", [((20, 30), (10, 15)), ((1, 1), (1, 1))])
 @pytest.mark.parametrize(
-    ("direction", "area", "dtype", "times"),
+    ("direction", "kernel", "dtype", "times"),
     [  # how often images and weights are held, as docs/MEMORY.md has it
-        ("fprop", 1, "float32", [(5, 1)]),
-        ("fprop", 1, "float16", [(15, 1)]),
-        ("dgrad", 1, "bfloat16", [(15, 1)]),
-        ("dgrad", 3, "float16", [(6, 7)]),
-        ("fprop", 7, "float64", [(6, 10)]),
-        ("fprop", 8, "float32", [(19, 2)]),
-        ("wgrad", 1, "float32", [(5, 1)]),
-        ("wgrad", 3, "float32", [(4.5, 67), (10, 5)]),
-        ("wgrad", 7, "float16", [(14, 120), (48, 7)]),
-        ("wgrad", 8, "float64", [(4.5, 304), (67, 21)]),
+        ("fprop", (1, 1), "float32", [(5, 1)]),
+        ("fprop", (1, 1), "float16", [(15, 1)]),
+        ("dgrad", (1, 1), "bfloat16", [(15, 1)]),
+        ("fprop", (2, 1), "float16", [(6, 7)]),
+        ("dgrad", (3, 3), "complex64", [(6, 7)]),
+        ("fprop", (2, 5), "complex128", [(6, 10)]),
+        ("fprop", (7, 7), "float64", [(6, 10)]),
+        ("fprop", (5, 10), "float64", [(19, 2)]),
+        ("fprop", (8, 8), "float32", [(19, 2)]),
+        ("wgrad", (1, 1), "float32", [(5, 1)]),
+        ("wgrad", (1, 2), "float16", [(4.5, 67), (10, 5)]),
+        ("wgrad", (3, 3), "float32", [(4.5, 67), (10, 5)]),
+        ("wgrad", (5, 2), "float32", [(14, 120), (48, 7)]),
+        ("wgrad", (7, 7), "float16", [(14, 120), (48, 7)]),
+        ("wgrad", (10, 5), "float32", [(4.5, 304), (67, 21)]),
+        ("wgrad", (8, 8), "float64", [(4.5, 304), (67, 21)]),
     ],
 )
-def test_the_bound_by_hand(direction, area, dtype, times):
+def test_the_bound_by_hand(direction, kernel, dtype, times, pixels):
     """Channels padded to 8 in each of 2 groups: 3 of 6 become 16 in all, 9 of 18 become 32."""
-    size = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}[dtype]
-    shapes = (5, 6, 20, 30), (18, 3, area, area), (5, 18, 10, 15)
+    size = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16}[dtype]
+    shapes = (5, 6, *pixels[0]), (18, 3, *kernel), (5, 18, *pixels[1])
     whole = [part for shape in shapes for part in (shape, contiguous(shape))]
     call = Convolution(direction, *whole, (0, 0), (2, 2), (1, 1), 2, dtype)
-    images = 5 * (16 * 20 * 30 + 32 * 10 * 15)
-    weights = 32 * 8 * area**2
-    bounds = [of_images * images * size + of_weights * weights * max(size, 4) for of_images, of_weights in times]
-    assert most_workspace_bytes(call) == 16 * MiB + min(bounds)
-    dilated = call._replace(direction="dgrad", dilation=(2, 2))
-    assert most_workspace_bytes(dilated) == 16 * MiB + 10 * images * size + 5 * weights * max(size, 4)
+    images = 5 * (16 * math.prod(pixels[0]) + 32 * math.prod(pixels[1]))
+    weights = 32 * 8 * math.prod(kernel)
+
+    def bound(times):
+        return 16 * MiB + min(math.ceil(a * images * size + b * weights * max(size, 4)) for a, b in times)
+
+    assert most_workspace_bytes(call) == bound(times)
+    for stride, dilation in itertools.product([(1, 1), (1, 2), (2, 1), (3, 3)], repeat=2):
+        other = call._replace(stride=stride, dilation=dilation)
+        is_dilated = direction == "dgrad" and stride != (1, 1) != dilation  # both, along some dimension
+        assert most_workspace_bytes(other) == bound([(10, 5)] if is_dilated else times)
 
 
 def test_the_largest_answer_is_that_of_first_choices():
     answers = [[Configuration(10, False, False), Configuration(90, False, False)], [Configuration(20, False, False)]]
     assert tried(largest(answers, "float32"), "float32", allow_tf32=True, deterministic=False)[0] == 20
+
+
+def test_where_every_answer_is_passed_over_nothing_is_taken():
+    assert [tuple(each) for each in largest([[Configuration(90, True, True)]], "float32")] == [
+        (90, True, True),
+        (0, False, True),
+        (0, True, False),
+        (0, False, False),
+    ]
+
+
+def test_a_bound_is_of_pytorchs_own_flags_and_cudnn_by_default(no_library, monkeypatch):
+    card = CARDS["RTX 3080"]
+    for call, other in (
+        (conv("dgrad", images=2, channels=(1, 32)), {"deterministic": True}),
+        (conv("dgrad", images=4, channels=(32, 32)), {"allow_tf32": False}),
+    ):
+        plain = Envelope(card, allow_tf32=True, deterministic=False).candidates(call)
+        assert Envelope(card).candidates(call) == plain != Envelope(card, **other).candidates(call)
+    assert Envelope(card, cudnn_version="9.24.0").cudnn_version == "9.24.0"
+    monkeypatch.setattr("bench.memory.cudnn.envelope.version_of_torch", lambda: "9.19.0")
+    assert Envelope(card).cudnn_version == "9.19.0"
+    monkeypatch.setattr("bench.memory.cudnn.envelope.version_of_torch", lambda: None)
+    assert Envelope(card).cudnn_version == "unknown"
 
 
 @pytest.mark.parametrize("flags", FLAGS)

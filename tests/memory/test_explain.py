@@ -1,3 +1,5 @@
+import contextlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,10 @@ from bench.cells import suite
 from bench.config import load
 from bench.memory import NotRecordableError, SimulatedEngine, card_of_capacity, record
 from bench.memory.explaining import sources as sources_module
-from bench.memory.explaining.explain import Category, explain
-from bench.memory.explaining.sources import Owner, Phase, locate
+from bench.memory.explaining.explain import Category, categories, explain
+from bench.memory.explaining.sources import Frame, Owner, Phase, Source, locate
 from bench.memory.simulated import TypicalWorkspaces
+from bench.units import MiB
 
 SMALL = """
 [model]
@@ -34,6 +37,7 @@ operator = "MRI"
 options = { image_shape = [2, 16, 16] }
 """
 CARD = card_of_capacity("600MB")
+LARGER = card_of_capacity("2GB")
 
 
 def explained(make_step, batch, card=CARD):
@@ -137,8 +141,129 @@ def test_sources_name_module_line_operation_and_owner():
     assert {s.module for s in sources if s.phase is Phase.INPUT} == {""}
 
 
+def test_a_place_is_the_innermost_line_after_that_of_another_file():
+    frames = [Frame("a.py", 3, "f"), Frame("a.py", 7, "g"), Frame("b.py", 1, "h"), Frame("c.py", 9, "main")]
+    places = [Source(1, Phase.FORWARD, "", tuple(frames[at:])).place for at in range(5)]
+    assert places == ["b.py:1 > a.py:3", "b.py:1 > a.py:7", "c.py:9 > b.py:1", "c.py:9", ""]
+
+
+def test_a_backward_passes_lines_are_those_of_the_forward_pass_to_the_outermost():
+    sources = locate(two_layers, record(two_layers), 3)
+    (forward,) = {s.stack for s in sources if s.short_op == "convolution" and s.step == 1 and s.module == "0"}
+    for step in (1, 2):
+        of_backward = [s for s in sources if s.short_op == "convolution_backward" and s.step == step]
+        assert {s.stack for s in of_backward} == {forward}
+        assert {s.phase for s in of_backward} == {Phase.BACKWARD}
+    (seed,) = {(s.phase, s.module) for s in sources if s.short_op == "ones_like"}
+    assert seed == (Phase.BACKWARD, "")  # backward() makes it before the engine runs
+
+
+def test_every_owner_is_named():
+    """A parameter of the optimiser that no module has is one without a name."""
+
+    def make_step(batch, device):
+        step = two_layers(batch, device)
+        alone = torch.zeros(50, device=device, requires_grad=True)
+        optimizer = torch.optim.SGD([alone], momentum=0.9)
+
+        def both():
+            step()
+            alone.square().sum().backward()
+            optimizer.step()
+
+        return both
+
+    sources = locate(make_step, record(make_step), 3)
+    owned = {(s.owner, s.module) for s in sources if s.owner is not None}
+    weights = {(owner, name) for owner in Owner if owner is not Owner.BUFFER for name in WEIGHTS}
+    assert owned == weights | {(Owner.BUFFER, "constant")}
+
+
+WEIGHTS = ("0.weight", "2.weight", "2.bias", "")
+
+
+class Hiding(nn.Module):
+    """A network that calls a layer which it does not register."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = [Layer()]
+
+    def forward(self, image):
+        return self.hidden[0](image)
+
+
+def test_names_are_those_within_what_a_step_calls_first():
+    """A layer that is called inside a network and is not registered has the network's name, and the next one its own.
+
+    An error in a module that the step survives changes nothing.
+    """
+
+    class Failing(nn.Module):
+        def forward(self, image):
+            raise RuntimeError
+
+    class Doubling(Layer):
+        def forward(self, image):
+            return self.doubled(image)
+
+    def make_step(batch, device):
+        with device:
+            network, last, failing = Hiding(), nn.ReLU(), Failing()
+            network.hidden = [Doubling()]
+
+        def step():
+            image = torch.empty(batch, 100, device=device)
+            with contextlib.suppress(RuntimeError):
+                failing(image)
+            network(image)
+            last(image)
+
+        return step
+
+    hooks = nn.modules.module._global_forward_hooks, nn.modules.module._global_forward_pre_hooks
+    before = [len(each) for each in hooks]
+    sources = locate(make_step, record(make_step), 2)
+    assert [len(each) for each in hooks] == before
+    found = [(s.phase, s.module, s.short_op) for s in sources if s.step == 1]
+    assert found == [
+        (Phase.INPUT, "", "empty.memory_format"),
+        (Phase.FORWARD, "Hiding", "mul.Tensor"),
+        (Phase.FORWARD, "ReLU", "relu"),
+    ]
+
+
+def test_without_a_module_all_is_forward():
+    def make_step(batch, device):
+        constant = torch.empty(1000, device=device)
+        return lambda: constant + torch.empty(batch, 1, device=device)
+
+    trace = record(make_step)
+    sources = locate(make_step, trace, 2)
+    assert [(s.step, s.phase) for s in sources] == [(0, Phase.SETUP), *((k, Phase.FORWARD) for k in (1, 1, 2, 2))]
+    assert categories(trace.of(2), sources)[0] is Category.BUFFERS
+
+
+def test_whose_a_file_is(monkeypatch):
+    folder = Path(suite.__file__).parents[1]
+    theirs = [folder / "cells" / "suite.py", folder / "models" / "dncnn.py", Path(__file__), "/tmp/step.py"]
+    others = [folder / "memory" / "trace.py", folder / "model_step.py", Path(torch.__file__), "<string>"]
+    assert [sources_module._is_users(str(file)) for file in (*theirs, *others)] == [True] * 4 + [False] * 4
+    entry = f'  File "{folder}/cells/suite.py", line 12, in measure\n    call()\n'
+    assert sources_module._parsed(entry)[1] == Frame("bench/cells/suite.py", 12, "measure")
+    entry = f'  File "{folder}/memory/trace.py", line 12, in of\n    call()\n'
+    assert sources_module._parsed(entry) == (f"{folder}/memory/trace.py", None)
+    assert sources_module._parsed("  [Previous line repeated 3 more times]\n") == ("", None)
+    monkeypatch.setattr(sys, "path", ["/a/project", "/a", "/a/project/src", "/b"])
+    assert sources_module._relative("/a/project/src/net/layers.py") == "net/layers.py"
+    assert sources_module._relative("/a/other/layers.py") == "other/layers.py"
+    assert sources_module._relative("/c/project/layers.py") == "layers.py"
+    assert sources_module._relative(str(folder / "cells" / "none.py")) == "bench/cells/none.py"  # wherever Python looks
+
+
 def test_a_file_of_ours_is_named_from_the_top_of_the_repository():
     folder = Path(suite.__file__).parents[1]
+    sources_module._relative.cache_clear()
     assert sources_module._relative(str(folder / "cells" / "suite.py")) == "bench/cells/suite.py"
     assert sources_module._relative(str(folder / "models" / "anderson.py")).endswith("models/anderson.py")
     linked = (folder / "models").is_symlink()  # in a checkout, not in an installed wheel
@@ -194,6 +319,18 @@ class Double(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         return 2 * gradient + 0 * ctx.saved_tensors[0]
+
+
+def test_lines_of_a_custom_backward_come_before_that_of_its_forward():
+    def make_step(batch, device):
+        image = torch.ones(batch, 8, device=device, requires_grad=True)
+        return lambda: Double.apply(image).sum().backward()
+
+    sources = locate(make_step, record(make_step), 2)
+    stacks = {tuple(f.function for f in s.stack[:2]) for s in sources if s.step == 1 and s.short_op == "mul.Tensor"}
+    lines = {s.stack[1].line for s in sources if s.step == 1 and len(s.stack) > 1}
+    assert stacks == {("forward", "<lambda>"), ("backward", "<lambda>")}
+    assert len(lines) == 1
 
 
 def penalised(network, image):
@@ -255,6 +392,55 @@ def test_of_equal_peaks_the_last_is_explained():
     assert [entry.allocated_bytes for entry in explanation.history].count(20480) == 2  # 20,000 B in each of two steps
     assert explanation.source.step == 2
     assert explanation.history[explanation.moment].allocated_bytes == explanation.peak_allocated_bytes == 20480
+
+
+def grown(last_mib):
+    """Ten blocks of 10 MiB; in the second step then eight of 12 MiB, too large for the cached ones, and one at last."""
+
+    def make_step(batch, device):
+        sizes = iter((((10, 10),), ((10, 10), (12, 8), (last_mib, 1))))
+
+        def step():
+            for size, times in next(sizes):
+                held = [torch.empty(size * MiB, dtype=torch.uint8, device=device) for _ in range(times)]
+                del held
+
+        return step
+
+    return explained(make_step, 1, LARGER)
+
+
+def test_what_is_reserved_after_the_moment_of_the_most_allocated_is_fragmentation_then():
+    explanation = grown(1)
+    amounts = explanation.categories
+    assert explanation.fits and explanation.peak_allocated_bytes == 100 * MiB
+    assert explanation.peak_reserved_bytes == (100 + 96 + 2) * MiB
+    assert amounts[Category.TEMPORARIES] == 100 * MiB
+    assert amounts[Category.FRAGMENTATION] == 98 * MiB
+    assert amounts[Category.FREE] == LARGER.usable_bytes - 198 * MiB
+    assert sum(amounts.values()) == LARGER.total_bytes
+    assert sum(row.size_bytes for row in explanation.rows) == 100 * MiB
+    assert sum(row.blocks for row in explanation.rows) == 10
+
+
+def test_where_memory_runs_out_the_cache_was_given_back():
+    explanation = grown(4000)
+    assert not explanation.fits
+    assert explanation.peak_reserved_bytes == 196 * MiB
+    assert explanation.categories[Category.FREE] == LARGER.usable_bytes  # nothing is held by then
+    assert explanation.categories[Category.FRAGMENTATION] == 0
+    assert explanation.rows == ()
+
+
+def test_what_is_staged_within_a_reduction_is_a_workspace():
+    def make_step(batch, device):
+        values = torch.empty(batch, 2**22, device=device)
+        return lambda: values.sum()
+
+    explanation = explained(make_step, 2)
+    told = [(s.step, c) for s, c in zip(explanation.sources, explanation.category_of, strict=True)]
+    workspaces = [step for step, category in told if category is Category.WORKSPACE]
+    assert workspaces == [1, 1, 2, 2]  # the partial sums and the semaphores
 
 
 def test_where_memory_runs_out():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
 
@@ -64,13 +68,12 @@ def test_a_step_is_called_each_time_and_returns_nothing_or_its_loss(result):
 
 
 def test_a_function_of_c_has_both_arguments():
-    with pytest.raises(WrongFormError, match="max returned 7: it must return one training step"):
-        as_make_step(max)(3, 7)
+    assert as_make_step(max)(3, 7)() == 7
 
 
 @pytest.mark.parametrize(
     "function",
-    [lambda: None, lambda a, b, c: None, lambda *, batch: None, lambda batch, *, width: None],
+    [lambda: None, lambda a, b, c: None, lambda *, count: None, lambda batch, *, width: None],
 )
 def test_other_arguments_are_refused(function):
     with pytest.raises(
@@ -85,9 +88,136 @@ def test_other_arguments_are_refused(function):
         (lambda batch: torch.nn.Identity(), r"<lambda> returned a module, Identity: it must return one training step"),
         (lambda batch: "loss", r"<lambda> returned 'loss': it must return one training step"),
         (lambda batch, device: None, r"<lambda> returned None: it must return one training step"),
-        (lambda batch, device: 0.5, r"<lambda> returned 0.5: it must return one training step"),
     ],
 )
 def test_other_results_are_refused(function, message):
     with pytest.raises(WrongFormError, match=message):
         as_make_step(function)(3, META)
+
+
+@pytest.mark.parametrize(
+    ("function", "called_with"),
+    [
+        (lambda *, batch: lambda: (batch,), (3,)),
+        (lambda *, batch_size, device="cuda": lambda: (batch_size, device), (3, META)),
+        (lambda device, batch_size: lambda: (batch_size, device), (3, META)),
+        (lambda batch_size=32, rate=0.1, device="cuda": lambda: (batch_size, device), (3, META)),
+        (partial(lambda width, batch, device: lambda: (batch, device), 8), (3, META)),
+        (partial(lambda width, batch, device: lambda: (batch, device), width=8), (3, META)),
+    ],
+)
+def test_arguments_go_by_their_names(function, called_with):
+    assert as_make_step(function)(3, META)() == called_with
+
+
+@dataclass
+class Found:
+    loss: torch.Tensor
+    correct: int
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"loss": 0.5, "correct": torch.zeros(())},
+        (0.5, np.zeros(3)),
+        Found(torch.zeros(()), 3),
+        [torch.zeros(2), {"all": (1, None)}],
+    ],
+)
+def test_a_step_may_say_what_it_found(found):
+    calls = []
+
+    def step(batch, device):
+        calls.append((batch, device))
+        return found
+
+    assert watched(calls, step) == ([(3, META)], [(3, META)] * 2)
+
+
+def test_a_loop_that_yields_after_each_step():
+    ran = []
+
+    def train(batch):
+        for number in range(3):
+            ran.append((batch, number))
+            yield
+
+    step = as_make_step(train)(3, META)
+    assert not ran
+    for _ in range(3):
+        step()
+    assert ran == [(3, 0), (3, 1), (3, 2)]
+    with pytest.raises(WrongFormError, match=r"train ends after few steps: it must yield after each"):
+        step()
+
+
+class Trainer:
+    def __init__(self, batch): ...
+
+    def train_step(self): ...
+
+
+async def asynchronous(batch): ...
+
+
+def yields(batch):
+    def step():
+        yield
+
+    return step
+
+
+def takes_samples(batch):
+    _images, _labels = batch
+
+
+def takes_a_dictionary(batch):
+    return batch["images"]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (Trainer, r"test_forms\.py:\d+: Trainer returned an object, Trainer, and not its method train_step: it must"),
+        (asynchronous, r"asynchronous is async: calling it runs nothing; let the step be asyncio\.run"),
+        (lambda batch: (torch.nn.Identity(), 3), r"returned a tuple of Identity, int: it must return one"),
+        (yields, r"test_forms\.py:\d+: step yields, so that calling it runs nothing: return what it gives"),
+        (
+            takes_samples,
+            r"test_forms\.py:\d+: takes_samples is given a number, how many samples: it must make them itself, as by "
+            r"torch\.rand\(batch, 3, 224, 224\): TypeError: cannot unpack non-iterable int object \(.*"
+            r"test_forms\.py:\d+, in takes_samples: `_images, _labels = batch`\)",
+        ),
+        (takes_a_dictionary, r"is given a number, how many samples: .*`return batch\[\"images\"\]`"),
+    ],
+)
+def test_what_is_near_a_step_is_told_what_lacks(function, message):
+    with pytest.raises(WrongFormError, match=message):
+        as_make_step(function)(3, META)()
+
+
+def train_step(model, batch): ...
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (train_step, r"train_step\(model, batch\) is no step: expected .*, which makes model itself"),
+        (
+            Trainer.train_step,
+            r"\(self\) is no step: .*as by `def make_step\(batch\): return Trainer\(batch\)\.train_step`",
+        ),
+    ],
+)
+def test_arguments_that_are_no_batch(function, message):
+    with pytest.raises(WrongFormError, match=message):
+        as_make_step(function)
+
+
+def test_an_error_of_the_steps_own_stays_what_it_is():
+    def helper(count):
+        return count["images"]
+
+    with pytest.raises(TypeError, match="'int' object is not subscriptable"):
+        as_make_step(lambda batch: helper(batch))(3, META)

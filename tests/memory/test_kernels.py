@@ -96,12 +96,20 @@ def test_sorts_of_short_rows_many_rows_and_few():
     assert sorted_sizes(128, 4097) == [8 * total, sum(rounded) + 255]
 
 
-@pytest.mark.parametrize(("key_bytes", "tile"), [(4, 4096), (8, 2304)])
-def test_one_block_sorts_so_many_keys(key_bytes, tile):
-    assert radix_sort_bytes(tile, key_bytes, 8, 32) == 1 < radix_sort_bytes(tile + 1, key_bytes, 8, 32)
+@pytest.mark.parametrize(("key_bytes", "value_bytes", "tile"), [(4, 4, 4864), (2, 4, 4864), (4, 8, 2304), (8, 8, 2304)])
+def test_one_block_sorts_so_many_keys(key_bytes, value_bytes, tile):
+    """The virtual card's sorts of torch.randperm of int32 and int64."""
+    one, more = (radix_sort_bytes(pairs, key_bytes, value_bytes, 26) for pairs in (tile, tile + 1))
+    assert one == 1 < more
 
 
-@pytest.mark.parametrize(("key_bytes", "value_bytes", "tile"), [(4, 4, 8192), (4, 8, 3072), (8, 8, 3840), (2, 8, 3072)])
+@pytest.mark.parametrize(("count", "value_bytes", "storage"), [(2305, 8, 37_887), (3000, 8, 45_823), (5000, 4, 50_175)])
+def test_storage_of_the_sort_of_a_permutation(count, value_bytes, storage):
+    """As the virtual RTX 3080 tells it: keys of 4 bytes, of 25 to 27 bits."""
+    assert radix_sort_bytes(count, 4, value_bytes, 27) == storage
+
+
+@pytest.mark.parametrize(("key_bytes", "value_bytes", "tile"), [(4, 4, 8192), (4, 8, 3072), (8, 8, 3840)])
 def test_a_tile_of_a_sort_holds_so_many_pairs(key_bytes, value_bytes, tile):
     """Each tile more costs 256 counts of 4 bytes; in one pass no pair is kept twice."""
     ten, more = (radix_sort_bytes(pairs, key_bytes, value_bytes, 8) for pairs in (10 * tile, 10 * tile + 1))

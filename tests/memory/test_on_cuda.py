@@ -131,6 +131,8 @@ ASSUMED = {
     "format": (lambda: f"{torch.rand(1, device='cuda').sum():.2f}", "0.00"),
     "nan": (lambda: bool(torch.isnan(torch.rand(3, device="cuda")).any()), False),
     "finite": (lambda: bool(torch.isfinite(torch.rand(3, device="cuda")).all()), True),
+    "checked": (lambda: bool(torch._is_all_true(torch.rand(3, device="cuda") > 0.5)), True),
+    "distribution": (lambda: torch.distributions.Exponential(torch.rand(3, device="cuda")).batch_shape[0], 3),
     "drawn": (lambda: torch.randint(1, 9, (1,), device="cuda").item(), 0),
     "list": (lambda: torch.rand(2, device="cuda").tolist(), [0.0, 0.0]),
     "numpy": (lambda: torch.rand(2, device="cuda").cpu().numpy().tolist(), [0.0, 0.0]),
@@ -316,7 +318,8 @@ def test_what_torch_cuda_says_of_its_machine():
             "bf16": (cuda.is_bf16_supported(), cuda.is_bf16_supported(including_emulation=False)),
             "name": (cuda.get_device_name(), properties.name),
             "capability": (cuda.get_device_capability(0), (properties.major, properties.minor)),
-            "memory": (cuda.memory_allocated(), cuda.max_memory_reserved(), cuda.mem_get_info(), cuda.memory_stats()),
+            "memory": (cuda.memory_allocated(), cuda.max_memory_reserved(), cuda.mem_get_info()),
+            "statistics": cuda.memory_stats()["allocated_bytes.all.peak"],
             "of the card": (properties.total_memory, properties.multi_processor_count),
             "random state": (cuda.get_rng_state().shape, cuda.get_rng_state().dtype, cuda.get_rng_state().any().item()),
         }
@@ -328,7 +331,8 @@ def test_what_torch_cuda_says_of_its_machine():
         "bf16": (True, True),
         "name": ("NVIDIA GeForce RTX 3080", "NVIDIA GeForce RTX 3080"),
         "capability": ((8, 6), (8, 6)),
-        "memory": (0, 0, (9_976_907_038, 10_501_195_038), {}),
+        "memory": (0, 0, (9_976_907_038, 10_501_195_038)),
+        "statistics": 0,
         "of the card": (10_501_195_038, 68),
         "random state": ((16,), torch.uint8, False),
     }

@@ -34,6 +34,8 @@ def on_card(values):
         (lambda batch: torch.rand(batch, device="cuda").sum().item(), [Read(4, None)]),
         (lambda batch: torch.rand(batch, device="cuda").cpu(), [Read(24, None)]),
         (lambda batch: bool(torch.rand(batch, device="cuda").isfinite().all()), [Read(1, b"\1")]),
+        (lambda batch: torch._is_all_true(torch.rand(batch, device="cuda") > 0).item(), [Read(1, b"\1")]),
+        (lambda batch: torch._is_all_true(torch.arange(batch, device="cuda") > 0).item(), [Read(1, b"\0")]),
         (lambda batch: on_card([[1, 2], [3, 4]]).t().cpu(), [Read(32, bytes_of(1, 3, 2, 4))]),
         (lambda batch: torch.equal(on_card([3, 4]), on_card([3, 4])), [Read(1, b"\1")]),
         (lambda batch: torch.equal(on_card([3, 4]), on_card([3])), []),

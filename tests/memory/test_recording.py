@@ -434,7 +434,6 @@ def test_an_error_of_the_user_that_speaks_of_meta_is_told_as_it_is(error):
         lambda x: torch.unique(x),
         lambda x: torch.equal(x, x),
         lambda x: torch.masked_select(x, x > 0),
-        lambda x: x + torch.zeros(3),
     ],
 )
 def test_every_way_to_ask_for_a_value_is_refused(reading):
@@ -443,6 +442,11 @@ def test_every_way_to_ask_for_a_value_is_refused(reading):
 
     with pytest.raises(NotRecordableError, match="needs the value of a tensor"):
         record(make_step)
+
+
+def test_tensors_of_the_card_and_of_the_host_together_are_refused():
+    with pytest.raises(NotRecordableError, match="tensors of the card and of the host together"):
+        record(lambda batch, device: lambda: torch.zeros(3, device=device) + torch.zeros(3))
 
 
 def test_warnings_of_the_step_that_are_errors_pass_through():

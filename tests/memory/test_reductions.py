@@ -60,6 +60,32 @@ def test_nothing_is_staged_where_a_block_is_enough():
     assert staging(Reduction((), (), (), 0, 4, 4, 4), H200).most == Launch(0, 0)
 
 
+@pytest.mark.parametrize(
+    ("result_bytes", "partial_bytes", "in_result", "kept_bytes"),
+    [  # of 1024 results; AccumulationBuffer in Reduce.cuh
+        (4, 4, True, 0),
+        (4, 16, True, 0),
+        (4, 16, False, 1024 * 16),
+        (1, 8, False, 1024 * 8),
+        (4, 4, False, 0),  # a result that is wide enough is used again
+        (16, 4, False, 0),
+    ],
+)
+def test_partial_results_of_several_kernels_are_kept_where_the_result_cannot(
+    result_bytes, partial_bytes, in_result, kept_bytes
+):
+    shape = (700_000, 1024)  # 2.7 GiB: two kernels
+    call = Reduction(shape, (1024, 1), (True, False), 0, 4, result_bytes, partial_bytes, in_result=in_result)
+    launch = Launch(179_306_496 // 4 * partial_bytes, 32)
+    assert staging(call, H200) == Staging(kept_bytes, (launch, launch))
+
+
+def test_of_kernels_that_are_not_alike_the_largest_counts():
+    call = Reduction((1024, 524_289), (1, 1024), (False, True), 1, 4, 4, 4)
+    assert staging(call, H200).launches == (Launch(8_388_608, 128), Launch(8_519_680, 128))
+    assert staging(call, H200).most == Launch(8_519_680, 128)
+
+
 class Step:
     """Sums rows of numbers over the batch, as for the gradient of a weight."""
 

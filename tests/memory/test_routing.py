@@ -5,7 +5,8 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bench.memory.routing import channels_last, contiguous, is_channels_last
+from bench.memory.convolution import Convolution
+from bench.memory.routing import channels_last, contiguous, has_own_kernel, is_channels_last
 
 STRIDES = st.integers(0, 40)
 
@@ -40,3 +41,24 @@ def test_strides_are_those_of_new_tensors(shape):
     assert contiguous(shape) == torch.empty(shape, device="meta").stride()
     made = torch.empty(shape, device="meta", memory_format=torch.channels_last)
     assert channels_last(shape) == made.stride()
+
+
+@pytest.mark.parametrize(
+    ("channels", "features", "groups", "is_own"),
+    [  # a filter or several per channel, of two channels and more
+        (1, 1, 1, False),
+        (2, 2, 2, True),
+        (3, 6, 3, True),
+        (4, 4, 2, False),
+        (4, 6, 4, False),
+        (64, 64, 1, False),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_depthwise_convolutions_have_a_kernel_of_pytorchs_own(channels, features, groups, is_own, dtype):
+    shapes = (2, channels, 8, 8), (features, channels // groups, 3, 3), (2, features, 8, 8)
+    whole = [part for shape in shapes for part in (shape, contiguous(shape))]
+    call = Convolution("fprop", *whole, (1, 1), (1, 1), (1, 1), groups, dtype)
+    assert has_own_kernel(call) is is_own
+    assert not has_own_kernel(call._replace(is_transposed=True))
+    assert not has_own_kernel(call._replace(dtype="bfloat16"))

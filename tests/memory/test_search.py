@@ -104,6 +104,26 @@ def test_where_room_ends_is_looked_for_along_lines(room_bytes, start, asked, fou
     assert (where_room_ends(room, start), batches) == (found, asked)
 
 
+@pytest.mark.parametrize(
+    ("guess", "edge", "asked"),
+    [
+        (100, 3, [100, 99, 97, 93, 85, 69, 37, 18, 9, 4, 2, 3]),  # down by twice as many each time, then between
+        (3, 100, [3, 4, 6, 10, 18, 34, 66, 130, 98, 114, 106, 102, 100, 101]),
+        (100, 99, [100, 99]),
+        (100, 100, [100, 101]),
+        (2, 0, [2, 1]),
+    ],
+)
+def test_which_batches_are_tried(guess, edge, asked):
+    tried = []
+
+    def fits(batch):
+        tried.append(batch)
+        return batch <= edge
+
+    assert (last_of(fits, guess), tried) == (edge, asked)
+
+
 def test_a_probe_has_no_fallbacks_unless_it_says_so():
     assert Probe(1, True, 0, 0, 0).fallbacks == 0
 

@@ -13,6 +13,7 @@ from bench.memory.explaining.explain import explain
 from bench.memory.explaining.snapshot import write
 from bench.memory.explaining.sources import locate
 from bench.memory.simulated import TypicalWorkspaces, installed_release
+from bench.units import MiB
 
 CARD = card_of_capacity("600MB")
 EXPANDABLE = "expandable_segments:True"
@@ -137,3 +138,22 @@ def test_out_of_memory_stands_at_the_line_that_failed(written):
     assert "network(torch.rand" in open(__file__).read().splitlines()[line["line"] - 1]  # noqa: SIM115
     assert "OutOfMemoryError" in _memory_viz.trace(snapshot)
     assert sum(explanation.categories.values()) == CARD.total_bytes
+
+
+def test_every_field_is_pytorchs(written):
+    """Frames where memory is asked for alone, and the numbers that mean nothing without a card."""
+    _, snapshot = written(50)
+    (entries,) = snapshot["device_traces"]
+    for entry in (*entries, *snapshot["segments"]):
+        assert (entry["device"], entry["stream"]) == (0, 0)
+    assert {entry["action"] for entry in entries if entry["frames"]} == {"alloc"}
+    operations = {entry["frames"][0]["name"] for entry in entries if entry["frames"]}
+    assert {"aten::convolution.default", "aten::pow.Tensor_Scalar"} <= operations
+    assert all(entry["frames"][0] | {"name": ""} == OPERATION for entry in entries if entry["frames"])
+    kinds = {(segment["segment_type"], segment["total_size"] == 2 * MiB) for segment in snapshot["segments"]}
+    assert kinds == {("small", True), ("large", False)}
+    assert {segment["segment_pool_id"] for segment in snapshot["segments"]} == {(0, 0)}
+    assert [entry["time_us"] for entry in entries] == sorted(entry["time_us"] for entry in entries)
+
+
+OPERATION = {"filename": "??", "line": 0, "name": ""}

@@ -10,7 +10,7 @@ from toys import LiveBytes, difference
 from bench import models
 from bench.models.architectures.humus_net import HUMUSOptions
 from bench.models.humus_block import HumusBlock
-from bench.models.swin import PatchExpanding, PatchMerging, SwinBlock, unwindowed, windowed
+from bench.models.swin import PatchExpanding, PatchMerging, ResidualSwin, SwinBlock, unwindowed, windowed
 from bench.operators.blur import GaussianBlur
 from bench.operators.mri import MRI
 from bench.operators.radon import Radon
@@ -123,6 +123,9 @@ def test_pixels_are_merged_and_expanded_where_they_lie():
     pixel = (expanding.expand.weight @ merged[0, -1]).view(2, 2, 2)[1, 0]
     mixed = expanding.mix.weight @ torch.cat((pixel, x[0, 3, 4]))
     torch.testing.assert_close(expanded[0, 3, 4], layer_norm(mixed, expanding.norm))
+    pixel = (expanding.expand.weight @ merged[0, 1]).view(2, 2, 2)[1, 0]  # the second of the first row
+    mixed = expanding.mix.weight @ torch.cat((pixel, x[0, 1, 2]))
+    torch.testing.assert_close(expanded[0, 1, 2], layer_norm(mixed, expanding.norm))
 
 
 def swin_parameters(width, heads, depth, window=8, ratio=2):
@@ -190,6 +193,57 @@ def test_a_cascade_is_a_step_less_what_is_denoised_of_the_image_made_larger(task
     torch.testing.assert_close(model(y).image, expected)
 
 
+def test_a_block_is_what_it_says():
+    """From its parts, after each of which stands what the paper's figure has there."""
+    block = randomised(HumusBlock(3, (8, 16), 6, (1,), (2,), (1, 2), 2, 2.0))
+    image = 3 + torch.randn(2, 3, 8, 16, dtype=torch.float64) * torch.tensor([1.0, 5.0, 9.0])[:, None, None]
+
+    def instance_norm(x):
+        mean, variance = x.mean((2, 3), keepdim=True), x.var((2, 3), correction=0, keepdim=True)
+        x = (x - mean) / (variance + 1e-5).sqrt()
+        return torch.where(x > 0, x, 0.2 * x)
+
+    def twice(convolutions, x):
+        return instance_norm(convolutions.second(instance_norm(convolutions.first(x))))
+
+    with torch.no_grad():
+        mean, deviation = image.mean((2, 3), keepdim=True), image.std((2, 3), keepdim=True)
+        x = (image - mean) / deviation
+        first = block.first(x)
+        inner = block.transformer(instance_norm(block.down(twice(block.before, first))))
+        outer = torch.cat((instance_norm(block.up(block.after_transformer(inner))), first), 1)
+        expected = (x + block.last(twice(block.after, outer))) * deviation + mean
+        torch.testing.assert_close(block(image), expected)
+
+
+def test_blocks_are_shifted_by_turns_and_their_sum_is_the_inputs():
+    stack = randomised(ResidualSwin(4, (8, 12), 5, 2, 4, 2.0))
+    assert [block.shift for block in stack.blocks] == [0, 2, 0, 2, 0]
+    x = torch.randn(2, 96, 4, dtype=torch.float64)
+    with torch.no_grad():
+        image = x
+        for block in stack.blocks:
+            image = block(image)
+        mixed = stack.conv(image.view(2, 8, 12, 4).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        torch.testing.assert_close(stack(x), x + mixed.reshape(2, 96, 4))
+
+
+def test_what_a_block_starts_with_and_stores():
+    """Linear maps and biases of positions with a deviation of 0.02, other biases with 0; and no index or mask."""
+    torch.manual_seed(0)
+    block = HumusBlock(1, (16, 16), 16, (2,), (4,), (2, 4), 4, 2.0)
+    started = {name: p.detach() for name, p in block.named_parameters()}
+    linear = [f"{name}." for name, module in block.named_modules() if isinstance(module, torch.nn.Linear)]
+    assert len(linear) == 3 * (2 * 4) + 1 + 2
+    positions = [name for name in started if name.endswith("attention.bias")]
+    weights = [started[name] for name in [f"{each}weight" for each in linear] + positions]
+    assert all(float(each.std()) == pytest.approx(0.02, rel=0.2) for each in weights if each.numel() > 150)
+    assert all(float(each.abs().max()) < 0.12 for each in weights)
+    assert not any(started[f"{each}bias"].any() for each in linear if f"{each}bias" in started)
+    assert set(block.state_dict()) == set(started)
+    assert any(name.endswith("mask") for name, _ in block.named_buffers())
+
+
 def test_a_constant_image_is_left_alone_and_not_divided_by_its_deviation():
     model, y = build(OPERATORS["ct"]())
     image = model(torch.zeros_like(y)).image
@@ -220,20 +274,3 @@ def test_sides_that_do_not_divide_are_refused_unless_they_are_padded(own, senten
 def test_layers_are_not_checkpointed_again():
     with pytest.raises(ValueError, match=r"no layers to checkpoint again inside a cascade; choose checkpoint alone$"):
         build(OPERATORS["ct"](), checkpoint=True, checkpoint_layers=4)
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"depths": (2,)}, r"depths and heads need an entry for each scale, got \(2,\) and \(3, 6, 12\)"),
-        ({"width": 65}, "width must be even, at least 2 and at most 4,096, got 65"),
-        ({"window": 0}, "window must be at least 1 and at most 64, got 0"),
-        ({"heads": (3, 5, 12)}, "heads must divide the channels of their scale, 132, got 5"),
-        ({"bottleneck_heads": 0}, "heads must divide the channels of their scale, 528, got 0"),
-        ({"mlp_ratio": 0.0}, r"mlp_ratio must be more than 0 and at most 64, got 0\.0"),
-        ({"depths": (2, 0, 2)}, r"depths must be at least 1 and at most 1,000, got \(2, 0, 2\), 2"),
-    ],
-)
-def test_bad_options(options, sentence):
-    with pytest.raises(ValueError, match=f"^{sentence}$"):
-        HUMUSOptions(**options)

@@ -80,6 +80,24 @@ def test_momentum_context_is_undone_by_an_exception():
     assert all(not torch.equal(value, before[name]) for name, value in network.named_buffers())
 
 
+@pytest.mark.parametrize("momentum", [None, 0.0, 0.5])
+def test_within_the_momentum_context_averages_move_by_so_much(momentum):
+    torch.manual_seed(0)
+    network = DnCNN(1, features=4, depth=4, momentum=1.0)
+    d, weights = torch.randn(2, 1, 8, 8), network.weights()
+    network(d, weights)
+    whole = [norm.running_mean.clone() for norm in network.modules() if isinstance(norm, layers.BatchNorm)]
+    for norm in network.modules():
+        if isinstance(norm, layers.BatchNorm):
+            norm.running_mean.zero_()
+    with network.momentum(momentum):
+        image = network(d, weights)
+    moved = [norm.running_mean.clone() for norm in network.modules() if isinstance(norm, layers.BatchNorm)]
+    torch.testing.assert_close(moved, [(momentum or 0.0) * each for each in whole])
+    torch.testing.assert_close(network(d, weights), image)
+    assert not torch.equal(network.eval()(d, weights), image)
+
+
 def test_without_normalisation_noise_keeps_its_size():
     """Each BatchNorm only scales and shifts, from layer to layer by what convolution and ReLU take away."""
     torch.manual_seed(0)
@@ -91,6 +109,10 @@ def test_without_normalisation_noise_keeps_its_size():
             x = layers.run([layer], x, layers.weights_of([layer]))
             sizes.append(float(x.square().mean()))
     assert max(sizes) < 10 * min(sizes)  # a billion times with scales of 1
+    for layer in network.layers[1:-2]:
+        expected = 128**0.5 / layer.conv.normalised_weight().norm()
+        torch.testing.assert_close(layer.norm.weight.detach(), expected.detach().expand(64), rtol=1e-5, atol=0)
+    assert network.layers[-2].norm.weight.unique().tolist() == [1.0]  # the residual's scale
     norm = network.layers[3].norm
     x = torch.randn(2, 64, 5, 4)
     expected = x * norm.weight[:, None, None] + 0.5

@@ -1,7 +1,8 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
-from bench.models.spectral import GRID, SpectralConv2d
+from bench.models.spectral import GRID, SpectralConv2d, held
 
 
 def test_sigma_is_the_largest_singular_value():
@@ -95,3 +96,47 @@ def test_adds_buffers_but_no_parameters_and_works_on_the_meta_device():
         conv = SpectralConv2d(3, 4, 3)
     assert conv(torch.empty(2, 3, 8, 8, device="meta")).shape == (2, 4, 8, 8)
     assert spectral(torch.zeros(2, 3, 8, 8)).shape == (2, 4, 8, 8)
+
+
+def test_what_is_held_does_not_move():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(SpectralConv2d(3, 4, 3), torch.nn.ReLU(), SpectralConv2d(4, 3, 3, norm="convolution"))
+    convs = [model[0], model[2]]
+
+    def moved():
+        """Which of the two singular vectors a pass moves that starts away from the leading ones."""
+        before = []
+        for conv in convs:
+            conv.u.copy_(torch.ones_like(conv.u) / conv.u.numel() ** 0.5)
+            before.append(conv.u.clone())
+        model(torch.zeros(1, 3, 8, 8))
+        return [not torch.equal(conv.u, u) for conv, u in zip(convs, before, strict=True)]
+
+    assert moved() == [True, True]
+    with held(model):
+        assert moved() == [False, False]
+    assert moved() == [True, True]
+    with pytest.raises(RuntimeError), held(model):
+        raise RuntimeError
+    assert moved() == [True, True]
+
+
+@pytest.mark.parametrize("norm", ["matrix", "convolution"])
+@pytest.mark.parametrize("kernel_size", [1, 3, 5, 7])
+def test_an_image_keeps_its_size(kernel_size, norm):
+    torch.manual_seed(0)
+    conv = SpectralConv2d(2, 3, kernel_size, norm=norm).eval()
+    x = torch.rand(2, 2, 9, 8)
+    assert conv(x).shape == (2, 3, 9, 8)
+    torch.testing.assert_close(conv(x), F.conv2d(x, conv.normalised_weight(), conv.bias, padding=kernel_size // 2))
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_singular_fields_without_values_have_their_sizes(kernel_size):
+    shapes = []
+    for device in ("cpu", "meta"):
+        with torch.device(device):
+            conv = SpectralConv2d(3, 5, kernel_size, norm="convolution")
+            conv(torch.zeros(2, 3, 8, 8))
+        shapes.append([(buffer.device.type, buffer.shape) for buffer in (conv.u, conv.v)])
+    assert shapes == [[(device, (1, 5, GRID, GRID)), (device, (1, 3, GRID, GRID))] for device in ("cpu", "meta")]

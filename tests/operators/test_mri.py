@@ -127,3 +127,56 @@ def test_an_exact_mask_has_as_many_columns_as_asked_for(acceleration):
     drawn = MRI((2, 1, 320), acceleration)
     assert drawn.acceleration == pytest.approx({4: 3.95, 8: 8.89}[acceleration], abs=0.005)
     assert drawn.acceleration == 320 / float(drawn.mask.sum())
+
+
+# A mask for each volume
+
+
+def per_volume(**options):
+    return MRI((2, 16, 24), acceleration=4, exact=True, masks="volume", dtype=torch.float64, **options)
+
+
+def test_each_volume_has_a_mask_of_its_own():
+    operator = per_volume()
+    masks = [operator.drawn(number).mask for number in range(20)]
+    assert all(mask.sum() == 6 and mask[12] == 1 for mask in masks)  # 24 / 4 columns, 2 in the centre
+    assert len({tuple(mask.tolist()) for mask in masks}) > 10
+    assert torch.equal(operator.drawn(3).mask, masks[3])
+    assert not torch.equal(per_volume(seed=1).drawn(3).mask, masks[3])
+
+
+def test_a_suite_has_one_mask():
+    operator = MRI((2, 16, 24))
+    measurement = torch.randn(2, 2, 16, 24)
+    assert operator.drawn(3) is operator and operator.seen_in(measurement) is operator
+    with pytest.raises(ValueError, match="expected one of suite, volume"):
+        MRI((2, 16, 24), masks="slice")
+
+
+def test_a_batch_of_volumes_goes_by_each_ones_mask():
+    """The same numbers as one operator per image, whose mask is the suite's, gives one by one; gradients too."""
+    operator = per_volume()
+    random = torch.Generator().manual_seed(0)
+    truth, image = torch.randn(2, 3, 2, 16, 24, generator=random, dtype=torch.float64)
+    image.requires_grad_()
+    alone = [operator.drawn(number) for number in range(3)]
+    measurement = torch.cat([each(x[None]) for each, x in zip(alone, truth, strict=True)])
+    seen = operator.seen_in(measurement)
+    assert torch.equal(seen.mask[:, 0], torch.stack([each.mask for each in alone]))
+    calls = operator.calls.adjoint
+    descent = operator.descent(image, measurement)
+    assert operator.calls.adjoint == calls + 1
+
+    def by_fft(x, mask):
+        """A^T A x by numpy."""
+        whole = np.fft.ifftshift(x[0] + 1j * x[1])
+        spectrum = np.fft.fftshift(np.fft.fft2(whole)) * mask
+        back = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(spectrum)))
+        return np.stack((back.real, back.imag))
+
+    difference = (truth - image).detach().numpy()
+    expected = np.stack([by_fft(x, each.mask.numpy()) for x, each in zip(difference, alone, strict=True)])
+    assert np.abs(descent.detach().numpy() - expected).max() < 1e-12
+    estimate = np.stack([by_fft(x, each.mask.numpy()) for x, each in zip(truth.numpy(), alone, strict=True)])
+    assert np.abs(operator.initial_estimate(measurement).numpy() - estimate).max() < 1e-12
+    assert torch.autograd.gradcheck(lambda x: operator.descent(x, measurement), (image,), fast_mode=True)

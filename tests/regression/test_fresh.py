@@ -1,6 +1,9 @@
 """Which cells are measured anew, on which cards, and which are explained at which batch; nothing is simulated here."""
 
+import contextlib
 import os
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -84,6 +87,35 @@ def test_a_measurement_is_composed_at_the_reference_batch_unless_it_fails(calls,
     assert fresh.measure_composed(CELLS[0]).composition.batch == REFERENCE_BATCH
     monkeypatch.setattr(fresh, "measure", lambda cell: fresh.planned(cell).model_copy(update={"failure": "broken"}))
     assert fresh.measure_composed(CELLS[0]) == PLANS[0].model_copy(update={"failure": "broken"})
+
+
+def test_a_measurement_is_what_is_kept_of_a_record_that_none_stores(monkeypatch):
+    monkeypatch.setattr(suite, "measure", lambda cell, *where: ("record", cell, *where))
+    monkeypatch.setattr(fresh, "reduced", lambda record: ("reduced", *record))
+    assert fresh.measure(CELLS[0]) == ("reduced", "record", CELLS[0], None, Path())
+
+
+def test_a_composition_is_of_the_recorded_step_at_a_batch(monkeypatch):
+    made = at_batch(PLANS[0], 7).composition
+    monkeypatch.setattr(fresh, "recorded", lambda cell: ("trace", cell))
+    monkeypatch.setattr(
+        fresh, "reference", lambda *asked: made if asked == (CELLS[0], ("trace", CELLS[0]), 7) else None
+    )
+    assert fresh.composed(CELLS[0], PLANS[0], 7) == at_batch(PLANS[0], 7)
+
+
+@pytest.mark.parametrize(("jobs", "arguments", "processes"), [(2, 5, 2), (5, 2, 2), (3, 3, 3)])
+def test_there_are_as_many_processes_as_jobs_and_no_more_than_arguments(monkeypatch, jobs, arguments, processes):
+    made = []
+
+    @contextlib.contextmanager
+    def pool(number):
+        made.append(number)
+        yield SimpleNamespace(map=map)
+
+    monkeypatch.setattr(fresh, "pool", pool)
+    assert fresh.side_by_side(abs, jobs, [-1] * arguments) == [1] * arguments
+    assert made == [processes]
 
 
 def test_a_step_that_cannot_be_recorded_has_no_composition(monkeypatch):

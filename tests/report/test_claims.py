@@ -6,7 +6,7 @@ from handmade import accuracy, diverged, memory, points, stored, timing, trainin
 from scipy import stats
 
 from bench.records import Solves
-from bench.report.claims import at_equal_cost, claims, paired
+from bench.report.claims import at_equal_cost, claims, paired, with_checkpoints
 from bench.units import MiB
 
 
@@ -59,6 +59,29 @@ def test_bytes_seconds_and_calls_count_from_five_percent_on():
     assert found("LUSER-SW trains faster than DEQ4IP, step by step.", *records)[0] == "holds"
     assert found("LUSER-SW evaluates faster than DEQ4IP.", *records)[0] == "not resolved"
     assert found("LUSER-DW evaluates faster than DEQ4IP.", *records) == ("not measured", [])
+
+
+def test_checkpoints_turn_memory_round():
+    """LUSER's claim holds of the plain network, not of the checkpointed one; other strategies have no row."""
+    records = [memory("LU-DnCNN", 300 * MiB), memory("LU-DnCNN + checkpoint", 50 * MiB), memory("LUSER-SW", 100 * MiB)]
+    assert with_checkpoints([records[0], records[2], memory("LUSER-SW + bf16", 60 * MiB)]) == []
+    records += [memory("LUSER-SW + recomputed", 20 * MiB), memory("LUSER-SW + bf16", 60 * MiB)]
+    assert found("LUSER-SW trains with less memory than LU-DnCNN.", *records)[0] == "holds"
+    assert found("LUSER-SW trains with less memory than LU-DnCNN + checkpoint.", *records) == (
+        "reversed",
+        [("ct", "reversed", "100 and 50 MiB per image")],
+    )
+    assert found("LUSER-SW + recomputed trains with less memory than LU-DnCNN + checkpoint.", *records)[0] == "holds"
+    rows = {row["method"]: row for row in with_checkpoints(records)}
+    assert list(rows) == ["LU-DnCNN", "LUSER-SW", "LU-DnCNN + checkpoint", "LUSER-SW + recomputed"]
+    edge = records[1].memory.cards[1].edges["high"].largest_batch
+    assert rows["LU-DnCNN + checkpoint"] == {
+        "task": "ct",
+        "method": "LU-DnCNN + checkpoint",
+        "MiB per image": "50",
+        "images, 8GB": str(records[1].memory.cards[0].edges["high"].largest_batch),
+        "images, 24GB": str(edge),
+    }
 
 
 def curve(*psnr_db):

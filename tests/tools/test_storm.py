@@ -189,5 +189,15 @@ def test_a_killed_command_ends_by_its_signal(tmp_path, monkeypatch):
     assert running.end(30).code == -9
 
 
+@pytest.mark.parametrize("is_new_process", [False, True])
+def test_what_has_ended_is_sent_no_signal(tmp_path, monkeypatch, is_new_process):
+    """The system gives its number to another process."""
+    running = Running(["--version"], tmp_path, os.environ, tmp_path / "logs", is_new_process=is_new_process)
+    assert running.wait(60) == 0
+    monkeypatch.setattr(os, "kill", lambda pid, number: pytest.fail(f"signal {number} is sent to {pid}"))
+    running.signal(signal.SIGTERM)
+    running.kill()
+
+
 def test_every_verb_has_its_exit_codes(tmp_path):
     assert set(rules.CODES) == set(Drawn(tmp_path).verbs)

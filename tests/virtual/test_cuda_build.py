@@ -17,9 +17,11 @@ PYTHON = os.environ.get("BENCH_CUDA_PYTHON", "")
 pytestmark = pytest.mark.skipif(not PYTHON, reason="BENCH_CUDA_PYTHON names no python with a CUDA build of PyTorch")
 
 STEPS = """
+import os
 import torch
 from torch import nn
 F = nn.functional
+PROCESS = os.getpid()
 
 def alone(size, device):
     '''A step that allocates what is asked for.'''
@@ -72,6 +74,41 @@ def graph(batch, device):
         with torch.cuda.graph(torch.cuda.CUDAGraph()):
             torch.ones(1, device=device)
     return step
+
+def loaded():
+    import sys
+    from pathlib import Path
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return {*sys.modules, *(line.split("/")[-1] for line in lines if ".so" in line)}
+
+def late(batch, device):
+    import gc
+    before, is_frozen = loaded(), gc.get_freeze_count() > 100_000
+    learn = small_net(batch, device)
+    def step():
+        learn()
+        torch.linalg.cholesky(torch.ones(8, 8, device=device))
+        new = sorted(name for name in loaded() - before if name.startswith("lib") or "gluon" in name)
+        raise ValueError(f"loaded {new}, {is_frozen}, {PROCESS == os.getpid()}")
+    return step
+
+def leaving(batch, device):
+    return lambda: os._exit(0)
+
+def stopping(batch, device):
+    return lambda: exit(3)
+
+def in_batches(batch, device):
+    a = torch.rand(batch, 32, 32, device=device)
+    def step():
+        b = torch.rand(batch, 32, 4, device=device)
+        torch.linalg.qr(a), torch.linalg.lstsq(a, b), torch.lu_solve(b, *torch.linalg.lu_factor(a))
+        torch.cuda.list_gpu_processes(), torch.cuda.utilization()
+        assert torch.cuda.clock_rate() == 1710, torch.cuda.clock_rate()
+    return step
+
+def on_another(batch, device):
+    return lambda: torch.ones(1, device="cuda:1")
 
 def wrong(batch, device):
     return lambda: torch.ones(2, device=device) + torch.ones(3, device=device)
@@ -184,6 +221,17 @@ def test_probes_know_nothing_of_each_other(asked):
     assert answer[0] == answer[2] == answer[4] < answer[3]
 
 
+def test_a_probe_finds_loaded_what_a_step_needs_but_for_the_users_own(asked):
+    """Parts of cuDNN, linear algebra, Triton; and the collector passes over what was there before."""
+    answer = asked("""
+        try:
+            VirtualEngine(steps.late, CARDS["RTX 3080"]).probe(1)
+        except ProbeFailedError as error:
+            answer = str(error)
+    """)
+    assert "ValueError: loaded [], True, True" in answer
+
+
 def test_a_convolution_takes_cudnns_workspaces_and_falls_back(asked):
     """The recording, which asks the same cuDNN, agrees to the byte, allocated and reserved."""
     answer = asked("""
@@ -260,6 +308,8 @@ WHAT_CANNOT_BE = {
         NOT_KNOWN,
     ),
     "wrong": ("RuntimeError: The size of tensor a (2) must match the size of tensor b (3)", "torch.ones(2", ")"),
+    "stopping": ("SystemExit: 3 (", "lambda: exit(3)", ")"),
+    "on_another": ("AcceleratorError: CUDA error: invalid device ordinal", "cuda:1", ")"),
     "by_length": ("RuntimeError: max(): Expected reduction dim to be specified", "torch.ones(batch, int", ZEROS),
 }
 
@@ -276,6 +326,22 @@ def test_what_cannot_be_is_said_by_name_and_line(asked, step):
     assert answer.startswith(f"the probe of batch 1 under RTX 3080 failed: {says}")
     assert f"(steps.py:{line_of(line)}, in " in answer
     assert answer.endswith(ends)
+
+
+def test_a_step_that_leaves_its_process_is_said_at_once(asked):
+    answer = asked("""
+        try:
+            VirtualEngine(steps.leaving, CARDS["RTX 3080"]).probe(1)
+        except ProbeFailedError as error:
+            answer = str(error)
+    """)
+    assert answer == "the probe of batch 1 under RTX 3080 failed: its process died (exit code 0)"
+
+
+def test_what_libraries_tell_the_host_beside_memory(asked):
+    """That arguments of batched solvers are right, and what else runs on the card: nothing."""
+    answer = asked("answer = VirtualEngine(steps.in_batches, CARDS['RTX 3080']).probe(2).fits")
+    assert answer
 
 
 @pytest.mark.parametrize("step", WHAT_CANNOT_BE)

@@ -1,7 +1,9 @@
 """The virtual engine and its process, with stand-ins for the card and for the process."""
 
+import gc
 import json
 import os
+import pickle
 import sys
 import textwrap
 import time
@@ -160,6 +162,23 @@ def test_the_process_ends_with_its_parent(process, tmp_path):
     assert not child.is_dir() or "zombie" in (child / "status").read_text()
 
 
+def test_modules_of_bench_that_a_task_names_are_loaded_once_and_no_others(monkeypatch, tmp_path):
+    from bench.virtual import worker
+
+    (tmp_path / "users_own.py").write_text("def make_step(batch, device): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import users_own
+
+    from bench import units
+
+    content = pickle.dumps([users_own.make_step, units.format_bytes, "bench.no.module"])
+    for name in ("users_own", "bench.units"):
+        monkeypatch.delitem(sys.modules, name)
+    worker._import_ours(content)
+    gc.unfreeze()
+    assert "bench.units" in sys.modules and "users_own" not in sys.modules
+
+
 def test_figures_are_those_that_cudnn_is_told():
     numbers, name, _ = figures(CARD)
     assert name == "NVIDIA GeForce RTX 3080"
@@ -280,8 +299,10 @@ def test_isolated_errors_are_not_answers():
     ("arguments", "says"),
     [
         ([], "expected a card and a script, such as: python -m bench.virtual 'RTX 3080' train.py"),
-        (["RTX 1", "train.py"], "unknown card"),
-        (["RTX 3080", "train.py"], "the virtual engine needs a CUDA build of PyTorch"),
+        (["RTX 3080", "nowhere.py"], "there is no file nowhere.py to run"),
+        (["RTX 3080", "."], "there is no file . to run"),
+        (["RTX 1", __file__], "unknown card"),
+        (["RTX 3080", __file__], "the virtual engine needs a CUDA build of PyTorch"),
     ],
 )
 def test_a_script_that_cannot_run_is_one_sentence(monkeypatch, capsys, arguments, says):

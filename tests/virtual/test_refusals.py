@@ -154,7 +154,9 @@ def test_each_command_says_it_and_ends_with_2(bench, refusal, tmp_path, command)
 
 
 def test_a_script_is_not_begun(refusal, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["bench.virtual", "RTX 3080", str(tmp_path / "nowhere.py")])
+    script = tmp_path / "train.py"
+    script.write_text("raise AssertionError")
+    monkeypatch.setattr(sys, "argv", ["bench.virtual", "RTX 3080", str(script)])
     with pytest.raises(SystemExit) as end:
         main()
     assert (end.value.code, capsys.readouterr().err) == (2, f"bench: {refusal}\n")

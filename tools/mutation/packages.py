@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 TESTS = {
     "bench/memory": ("tests/memory/", "tests/virtual/test_steps.py"),
     "bench/regression": ("tests/regression/", "tests/harness/test_check_command.py"),
-    "models": ("tests/models/",),
+    "models": ("tests/models/", "tests/strategies/test_gradients.py"),
     "operators": ("tests/operators/",),
 }
 

@@ -32,11 +32,12 @@ Accepted = dict[Survivor, str]
 
 
 def read(path: Path) -> Accepted:
-    """Accepted changes and reasons; a table `survivor` with several `changes` stands for several."""
+    """Accepted changes and reasons; a table `survivor` with several `changes`, or `lines`, stands for several."""
     accepted: Accepted = {}
     for table in tomllib.loads(path.read_text(encoding="utf-8")).get("survivor", []):
-        for change in table.get("changes", [None]):
-            accepted[Survivor(table["file"], table.get("line"), change)] = table["reason"]
+        for line, changes in table.get("lines", {table.get("line"): table.get("changes", [None])}).items():
+            for change in changes:
+                accepted[Survivor(table["file"], line, change)] = table["reason"]
     return accepted
 
 

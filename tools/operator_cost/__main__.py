@@ -175,7 +175,9 @@ def as_picture(found: list[Series]) -> bytes:
             axes.plot(TIMES, [each.line(k) for k in TIMES], color=look.color, linestyle=look.linestyle, marker="")
             axes.plot(TIMES, list(each.seconds.values()), **look.point, label=each.network)
         for axes in panels.values():
-            axes.set(xscale="log", yscale="log", xlabel="cost of A, relative (k)", ylabel="seconds")
+            axes.set(xlabel="cost of A, relative (k)", ylabel="seconds")
+            style.log_scale(axes, "both")
+            axes.set_xticks(TIMES)
         style.finish(figure)
         return style.as_files(figure, ["png"], "python -m tools.operator_cost")["png"]
 

@@ -138,14 +138,16 @@ class Running:
 
     def kill(self) -> None:
         """Kill it, and whatever else is in its session."""
-        for pid in [self.pid, *self.others()]:
+        others = self.others()
+        self.signal(signal.SIGKILL)
+        for pid in others:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.wait(10)
 
     def signal(self, number: int) -> None:
-        """Send it a signal, if it still runs."""
-        with contextlib.suppress(ProcessLookupError):
+        """Send it a signal, if it still runs: its number may be another process's once its end was seen."""
+        if self._code() is None:
             os.kill(self.pid, number)
 
     def others(self) -> list[int]:

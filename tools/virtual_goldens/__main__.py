@@ -22,7 +22,6 @@ from tools.virtual_goldens import calls, steps
 from tools.virtual_goldens.kinds import KINDS
 
 FOLDER = Path("tests/golden/virtual")
-CALLS = ("reductions", "kernels")
 SCRIPTS = {"snapshot": "{name}-{release}.pickle", "layers": "{name}-{release}.json.xz"}
 
 
@@ -30,7 +29,7 @@ def main() -> int:
     """Make the files and print what they have; 1 if a kept one has changed."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     release = ".".join(torch.__version__.split(".")[:2])
-    paths = {name: FOLDER / f"{name}-{release}.json.xz" for name in (*KINDS, *CALLS)}
+    paths = {name: FOLDER / f"{name}-{release}.json.xz" for name in (*KINDS, *calls.CALLS)}
     paths |= {name: FOLDER / file.format(name=name, release=release) for name, file in SCRIPTS.items()}
     kept = [name for name, path in paths.items() if path.exists()]
     changed, totals = [], dict.fromkeys(("files", "steps", "events", "calls"), 0)

@@ -1,4 +1,4 @@
-"""Single calls on several virtual cards (tests/fidelity/reductions.py, kernels.py): what is recorded otherwise."""
+"""Single calls on several virtual cards (calls of tests/fidelity, CALLS below): what is recorded otherwise."""
 
 from __future__ import annotations
 
@@ -7,38 +7,41 @@ import lzma
 from dataclasses import replace
 from pathlib import Path
 
-from bench.memory import CARDS, record
+from bench.memory import CARDS
 from bench.memory.measuring.cuda import Trial
-from bench.memory.trace import Workspace
 from bench.units import GiB
 from bench.virtual import VirtualDevice
 from bench.virtual.comparison import keyed
-from tests.fidelity import kernels, reductions
-from tests.fidelity.calls import AllCalls, by_call
+from tests.fidelity import attention_calls, kernel_limits, kernels, reductions
+from tests.fidelity.calls import AllCalls, agrees, by_call, recorded
 
-CALLS = {"reductions": reductions.CALLS, "kernels": kernels.CALLS}
 NAMES = ("RTX 3080", "H200", "T4")
+CALLS = {
+    "reductions": (reductions.CALLS, NAMES),
+    "kernels": (kernels.CALLS, NAMES),
+    "limits": (kernel_limits.CALLS, NAMES[:1]),
+    "attention-calls": (attention_calls.CALLS, attention_calls.CARDS),
+}
 TOTAL_BYTES = 10_000 * GiB  # no call is too large: nothing is stored
 
 
 def make(name: str, path: Path) -> dict[str, int]:
     """Run every call on every card, write the file; how many calls there were."""
-    calls = AllCalls(CALLS[name])
-    trace = record(calls, steps=2)
+    all_, names = CALLS[name]
+    calls = AllCalls(all_)
     answers = {}
-    for card_name in NAMES:
+    for card_name in names:
         card = replace(CARDS[card_name], total_bytes=TOTAL_BYTES)
         trial = Trial(calls, 1, 1, card.usable_bytes, 0, "", True, False, card.cublas_workspace_config, True)
         seen = VirtualDevice(card).measure(trial)
         answers[card_name] = by_call(keyed(seen.events))
-        recorded = by_call(trace.on(card).at(1, Workspace.LOW))[: len(calls.calls)]
         wrong = [
             (call, told, found)
-            for call, told, found in zip(calls.calls, recorded, answers[card_name], strict=True)
-            if told != found
+            for call, told, found in zip(calls.calls, recorded(all_, card), answers[card_name], strict=True)
+            if not agrees(told, found)
         ]
-        print(f"  {card_name}: {len(calls.calls) - len(wrong)} of {len(calls.calls)} recorded as they are", flush=True)
+        print(f"  {card_name}: {len(all_) - len(wrong)} of {len(all_)} recorded as they are", flush=True)
         for call, told, found in wrong:
             print("   ", call, "recorded", told, "on the card", found)
     path.write_bytes(lzma.compress(json.dumps(answers, separators=(",", ":")).encode(), preset=9))
-    return {"calls": len(calls.calls) * len(NAMES)}
+    return {"calls": len(all_) * len(names)}

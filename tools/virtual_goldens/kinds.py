@@ -11,11 +11,13 @@ from bench.memory import CARDS, Card, MakeStep, Trace, record
 from bench.memory.measuring.cuda import Trial
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
+from bench.memory.recording.values import Read, reads_noted
 from bench.memory.trace import constant
 from tests.fidelity import (
     attention,
     convolutions,
     emptying,
+    everyday,
     foreign,
     gradients,
     histories,
@@ -31,7 +33,8 @@ class Kind(NamedTuple):
     """Steps of a kind: how each is made, by name; the card, the batch, and how often each is called.
 
     `is_recorded` says that each can also be recorded without data, `is_on_cuda` that it says "cuda" itself: it is then
-    recorded at its one batch, since flash attention does something else at others.
+    recorded at its one batch, since flash attention does something else at others. The card of one `is_told` knows of
+    what the step reads as much as the recording does.
     """
 
     make_steps: Mapping[str, MakeStep]
@@ -40,6 +43,7 @@ class Kind(NamedTuple):
     steps: int = 2
     is_recorded: bool = True
     is_on_cuda: bool = False
+    is_told: bool = False
 
     def recorded(self, name: str) -> Trace:
         """The step without data, with the card's kernels."""
@@ -62,7 +66,13 @@ class Kind(NamedTuple):
             deterministic=False,
             cublas_workspace_config=self.card.cublas_workspace_config,
             with_events=True,
+            reads=self._reads(name) if self.is_told else None,
         )
+
+    def _reads(self, name: str) -> tuple[Read, ...]:
+        with reads_noted() as reads:
+            self.recorded(name)
+        return tuple(reads)
 
 
 def _cells() -> dict[str, MakeStep]:
@@ -82,6 +92,7 @@ KINDS = {
     "transfers": Kind(transfers.STEPS, _FUSED),
     "emptying": Kind(emptying.STEPS, _FUSED, batch=8),
     "unchanged": Kind(unchanged.STEPS, _FUSED, is_on_cuda=True),
+    "everyday": Kind(everyday.STEPS, _FUSED, batch=4, is_on_cuda=True, is_told=True),
     "speech": Kind(speech.STEPS, _FUSED, is_on_cuda=True),
     "attention": Kind(attention.STEPS, _FUSED, is_on_cuda=True),
     "attention-turing": Kind(attention.STEPS, _PAPERS, is_on_cuda=True),

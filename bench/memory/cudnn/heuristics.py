@@ -175,7 +175,7 @@ def workspaces(
     if card.refusal:
         raise UnknownCardError(card.refusal)
     version = cudnn_version or version_of_torch()
-    if version is None or card.compute_capability is None:
+    if version is None:
         return None
     asked = {"cudnn_version": version, "allow_tf32": allow_tf32, "deterministic": deterministic}
     return at_hand(_CachedThenLive, card, **asked) or at_hand(LiveCudnn, card, **asked)

@@ -109,7 +109,6 @@ def locate(make_step: MakeStep, trace: Trace, batch: int, steps: int = STEPS) ->
         for number in range(1, steps + 1):
             watch.step, watch.phase = number, Phase.INPUT
             step()
-        recorder.close()
     found = [event for event in recorder.events if event.size_bytes != FREE]
 
     trace = trace.of(batch)

@@ -189,13 +189,10 @@ def require_gpu(limit_bytes: int = 0, device_index: int = 0) -> str:
 def cap_fraction(limit_bytes: int, total_bytes: int) -> float:
     """The fraction whose cap, int(fraction * total) as PyTorch computes it, is exactly `limit_bytes`.
 
-    `limit / total * total` can round to one byte less and cost a segment.
+    `limit / total * total` can round to one byte less and cost a segment; half a byte more is beyond all rounding.
     """
-    for numerator in (limit_bytes, limit_bytes + 0.5, limit_bytes + 1):
-        fraction = numerator / total_bytes
-        if int(fraction * total_bytes) == limit_bytes:
-            return fraction
-    raise ValueError(f"no fraction of {total_bytes} bytes gives a cap of {limit_bytes} bytes")
+    fraction = limit_bytes / total_bytes
+    return fraction if int(fraction * total_bytes) == limit_bytes else (limit_bytes + 0.5) / total_bytes
 
 
 def measure_here(trial: Trial) -> Measurement:

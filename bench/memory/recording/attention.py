@@ -39,6 +39,8 @@ CUDNN, CUDNN_BACKWARD = aten._scaled_dot_product_cudnn_attention, aten._scaled_d
 FUSED = {each.default for each in (CUDNN, CUDNN_BACKWARD, FLASH, FLASH_BACKWARD, EFFICIENT, EFFICIENT_BACKWARD)}
 
 _GROUPED_SINCE = (2, 14)  # memory-efficient attention with fewer heads of keys than of queries
+_WITH_BLOCKS_OF_96 = ((8, 6), (8, 9))  # compute capabilities with a kernel of their own for so wide heads
+_SEEDS_SINCE = (2, 14)  # memory-efficient attention makes a seed and its place also where nothing is dropped
 _CUDNN_BYTES = 256  # of every workspace of cuDNN's attention
 
 
@@ -162,6 +164,7 @@ def chosen(
         and all(each.size(-2) > 0 for each in inputs)
         and query.size(-1) == key.size(-1)
         and _heads_agree(query, key, value, grouped)
+        and (mask is None or mask.stride(-1) == 1)  # the only fused kernels that take masks read rows
     )
     if not is_fusable:
         return "math"
@@ -188,11 +191,13 @@ def _cudnn_can(
     width, of_values = query.size(-1), value.size(-1)
     if capability[0] not in (9, 10) or query.dtype not in _HALF or width % 8 or of_values % 8:
         return False
-    if (mask is not None and mask.requires_grad) or (dropout * 16) % 1:
+    if mask is not None and (mask.requires_grad or mask.dim() not in (2, 4)):
+        return False
+    if (dropout * 16) % 1:
         return False
     if key.size(-2) == 1 or (dropout and query.size(-2) == 1):
         return False
-    if any(each.stride(-1) != 1 and each.size(-1) != 1 for each in (query, key, value)):
+    if any(each.stride(-1) != 1 for each in (query, key, value)):
         return False
     if not _trains(query, key, value):
         return max(width, of_values) <= 256
@@ -228,10 +233,8 @@ def _efficient_can(capability: tuple[int, int], query: Tensor, key: Tensor, valu
         return False
     if key.size(1) != query.size(1) and installed_release() < _GROUPED_SINCE:
         return False
-    half = query.dtype in _HALF
-    alignment = 4 if capability >= (8, 0) else 1
-    if half or capability >= (8, 0):  # tensor cores read 128 bits at a time
-        alignment = max(alignment, 8 if half else 4)
+    numbers_at_once = 4 if capability >= (8, 0) else 1  # tensor cores read 128 bits
+    alignment = 8 if query.dtype in _HALF else numbers_at_once
     return not (query.size(-1) % alignment or value.size(-1) % alignment)
 
 
@@ -276,21 +279,21 @@ def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Any]) -> Sequenc
 
 
 def _of_cudnn_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
-    gradient, query, key, value, output = args[:5]
+    gradient, query, key, value = args[:4]
     batch, heads, length, width = query.shape
     rows = batch * heads * length
     size_bytes = _CUDNN_BYTES + 4 * rows + 4 * rows * width
     if key.size(1) != heads:
         size_bytes += heads // key.size(1) * (_bytes(key) + _bytes(value))
     workspace = Take(0, size_bytes), Give(0)
-    if gradient.stride() == output.stride():
+    if gradient.stride(-1) == 1:
         return *outputs, *workspace
     return *outputs, Take(1, _bytes(gradient)), *workspace, Give(1)  # laid out as the result
 
 
 def _of_flash(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     query, key = args[:2]
-    dropout = args[3] if len(args) > 3 else 0.0
+    dropout = args[3]
     output, sums, *_, state, unused, _ = outputs
     if dropout:  # the state is made twice
         return output, sums, Take(0, _bytes(state)), unused, state, Give(0)
@@ -336,11 +339,11 @@ def _of_flash_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[
 
 def _of_efficient(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     query, _, value = args[:3]
-    dropout = args[5] if len(args) > 5 else 0.0
+    dropout = args[5]
     output, sums, seed, offset = outputs
     on_the_host = (Kept(seed, 0), Kept(offset, 0))
-    first = on_the_host if dropout else (seed, offset)
-    if query.dtype not in _HALF or value.size(-1) <= 128:
+    first = on_the_host if dropout or installed_release() < _SEEDS_SINCE else (seed, offset)
+    if query.dtype not in _HALF or max(query.size(-1), value.size(-1)) <= 128:
         return *first, output, sums
     return *first, output, sums, Take(0, 4 * output.numel()), Give(0)
 
@@ -390,7 +393,7 @@ def _blocks(half: bool, width: int, dropout: float) -> tuple[int, int, bool]:
         return 128, 64, True
     if is_large:
         return 128, 128, False
-    if capability < (8, 0) or (width <= 96 and not dropout):
+    if capability < (8, 0) or (capability in _WITH_BLOCKS_OF_96 and width <= 96 and not dropout):
         return 128, 64, False
     return 64, 64, True
 

@@ -11,6 +11,7 @@ Here such calls are told from all others, so that a recorder can run the one tha
 | zeros filled by scatter, scatter_add, index_put, put, index_fill | always | autograd/FunctionsManual.cpp |
 | x W + bias in linear | always | ATen/native/Linear.cpp |
 | the gradient of binary_cross_entropy_with_logits | grad mode is off | ATen/native/Loss.cpp |
+| gradients of the larger of two, maximum and minimum | grad mode is off | autograd/FunctionsManual.cpp |
 | which elements are the largest, in the gradient of max and min | grad mode is off | autograd/FunctionsManual.cpp |
 
 Who holds a tensor is asked, not guessed: a call of PyTorch's own C++ code leaves fewer references to its first argument
@@ -45,6 +46,7 @@ _STEPS = {
     aten.mul.Tensor: aten.mul_.Tensor,
     aten.add.Tensor: aten.add_.Tensor,
     aten.logical_and.default: aten.logical_and_.default,
+    aten.masked_fill.Scalar: aten.masked_fill_.Scalar,
 }
 CANDIDATES = frozenset(map(id, _FILLS | _STEPS))  # by id: an operation's own hash is slow Python
 
@@ -52,6 +54,8 @@ _WRITING_NODES = {
     "BinaryCrossEntropyWithLogitsBackward0": {aten.sub.Tensor, aten.mul.Tensor},
     "MaxBackward1": {aten.logical_and.default},
     "MinBackward1": {aten.logical_and.default},
+    "MaximumBackward0": {aten.masked_fill.Scalar},
+    "MinimumBackward0": {aten.masked_fill.Scalar},
 }
 
 

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from bench.memory.recording.composites import Give, Take
+from bench.memory.recording.reducing import norm
 
 aten = torch.ops.aten
 
 _POINTER_BYTES = 8
 _CHUNK = 65536  # numbers of a tensor that one block sums
 _FAST_NORMS = (1, 2, math.inf)
+_FEW_MATRICES, _LARGE = 8, 64
 
 
 def _with_pointers(*lists: int, least: int = 2) -> Callable[[Sequence[Any], Sequence[Tensor]], Sequence[Any]]:
@@ -44,15 +46,15 @@ def _with_pointers(*lists: int, least: int = 2) -> Callable[[Sequence[Any], Sequ
 def _of_cholesky_solve(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
     """Of one matrix cuSOLVER takes a copy, and says how it went in a number."""
     factor = args[1]
-    if factor.dim() > 2:
+    if math.prod(factor.shape[:-2]) != 1:
         return _TWO_SOLVES(args, outputs)
     return *outputs, Take(0, 4), Take(1, factor.numel() * factor.element_size()), Give(1), Give(0)
 
 
 def _of_foreach_norm(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
-    tensors, order = args[0], args[1] if len(args) > 1 else 2
-    if order not in _FAST_NORMS or not all(map(_is_dense, tensors)):
-        return outputs
+    tensors, order = args[:2]
+    if order not in _FAST_NORMS or not all(map(_is_dense, tensors)):  # one after the other
+        return [each for pair in zip(outputs, map(norm, tensors, outputs), strict=True) for each in pair]
     return Take(0, _chunks(tensors) * max(tensors[0].element_size(), 4)), *outputs, Give(0)
 
 
@@ -66,16 +68,22 @@ def _chunks(tensors: Sequence[Tensor]) -> int:
 
 
 def _is_dense(tensor: Tensor) -> bool:
-    return tensor.numel() == 0 or sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)) < (
-        tensor.numel()
-    )
+    return bool(aten.is_non_overlapping_and_dense(tensor))
 
 
+def _of_triangular_solve(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
+    """Few large matrices are solved one after the other (`triangular_solve_kernel`)."""
+    matrices = math.prod(outputs[0].shape[:-2])
+    is_looped = matrices <= _FEW_MATRICES and args[0].shape[-1] >= _LARGE
+    return outputs if is_looped else _ONE_SOLVE(args, outputs)
+
+
+_ONE_SOLVE = _with_pointers(2, least=1)
 _TWO_SOLVES = _with_pointers(2, 2, least=1)
 
 RULES = {
     aten.linalg_cholesky_ex.default: _with_pointers(1),
-    aten.linalg_solve_triangular.default: _with_pointers(2, least=1),
+    aten.linalg_solve_triangular.default: _of_triangular_solve,
     aten.cholesky_solve.default: _of_cholesky_solve,
     aten._foreach_norm.Scalar: _of_foreach_norm,
     aten._foreach_max.default: _of_foreach_max,

@@ -76,7 +76,7 @@ def _group(store: Any, rank: int, size: int, timeout: Any) -> Any:
         def getBackendName(self) -> str:  # noqa: N802 - as PyTorch calls it
             return BACKEND
 
-        def barrier(self, options: Any = None) -> Any:
+        def barrier(self, *options: Any, **named: Any) -> Any:
             return done(None)
 
         def allreduce(self, tensors: Sequence[Tensor], options: Any = None) -> Any:

@@ -7,25 +7,34 @@ sorted by it: ATen/native/cuda/Indexing.cu, EmbeddingBackwardKernel.cu.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench.memory.recording.composites import Give, Take
-from bench.memory.recording.device_sorting import INDEX_BYTES, radix_sort_bytes, scan_bytes, unique_bytes
+from bench.memory.recording.device_sorting import (
+    INDEX_BYTES,
+    SMALL_SORT,
+    flagging_bytes,
+    radix_sort_bytes,
+    scan_bytes,
+    unique_bytes,
+)
 
 aten = torch.ops.aten
 
 _FEW_INDICES = 3072  # that one kernel sums without sorting
 _ROWS_OF_A_THREAD = 10
-_FEW_ROWS = 128  # of a table, whose partial sums need no room
+_OF_THE_LARGEST = 2  # the mode of embedding_bag
+_FEW_ROWS = 272  # of a table, whose partial sums need no room: 4 for each multiprocessor of an RTX 3080
+_PARTS_OF_A_ROW = 4  # of which there are more, then, for each
 
 
 def _of_index(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
-    source, indices = args[:2]
-    copies = [each.numel() * each.element_size() for each in indices if _is_on_the_host(each, source)]
+    source, indices = args
+    copies = [each.numel() * INDEX_BYTES for each in indices if _is_copied(each, source)]
     takes = [Take(number, size) for number, size in enumerate(copies)]
     return *takes, *outputs, *(Give(take.number) for take in reversed(takes))
 
@@ -40,11 +49,9 @@ def _of_index_put(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[An
         return outputs
     size = places * INDEX_BYTES
     items: list[Any] = []
-    if not is_checked:
-        for number in range(20, 20 + 4 * len(given), 4):  # the largest and the smallest, held against the target
-            items += [Take(number, 8), Take(number + 1, 8), Take(number + 2, 1), Give(number + 2)]
-            items += [Take(number + 3, 1), Give(number + 3), Give(number), Give(number + 1)]
+    checks = [Take(20, 8), Take(21, 8), Take(22, 1), Give(22), Take(22, 1), Give(22), Give(20), Give(21)]
     for number, index in enumerate(given):
+        items += [] if is_checked else checks  # the largest and the smallest, held against the target
         items += [] if _is_on_the_host(index, target) else [Take(2 * number, size)]
         items.append(Take(2 * number + 1, size))
         items += [] if _is_on_the_host(index, target) else [Give(2 * number)]
@@ -62,27 +69,67 @@ def _row(target: Tensor, indices: Sequence[Tensor | None]) -> int:
     return max(1, math.prod(target.shape[last + 1 :]))
 
 
-def _is_on_the_host(index: Tensor | None, target: Tensor) -> bool:
-    return index is not None and index.device.type != target.device.type and index.dim() > 0
+def _is_copied(index: Tensor | None, source: Tensor) -> bool:
+    """Whether an index is brought to the card, or from 32 bits to 64."""
+    return index is not None and (_is_on_the_host(index, source) or index.dtype is torch.int32)
+
+
+def _is_on_the_host(index: Tensor, target: Tensor) -> bool:
+    return index.device.type != target.device.type
 
 
 def _of_embedding(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
     gradient, indices, rows, _, scales = args
-    (output,) = outputs
     copied = [each for each in (gradient, indices) if not each.is_contiguous()]
     copy = [Take(20 + number, each.numel() * each.element_size()) for number, each in enumerate(copied)]
     given_back = [Give(take.number) for take in copy]
+    if indices.numel() <= _FEW_INDICES and not scales:
+        return *copy, *outputs, *given_back
+    return *copy, *_sorted_sums(indices, rows, scales, outputs), *given_back
+
+
+def _of_bags(rows: int) -> Callable[[Sequence[Any], Sequence[Tensor]], Sequence[Any]]:
+    """A rule for the gradient of embedding_bag; the number of rows, scaling and mode begin at this argument.
+
+    Sums and means are made as of an embedding; where the largest is taken there is nothing but the result.
+    """
+
+    def rule(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
+        number, scales, mode = args[rows : rows + 3]
+        return outputs if mode == _OF_THE_LARGEST else _sorted_sums(args[1], number, scales, outputs)
+
+    return rule
+
+
+def _of_renorm(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
+    """Rows whose norm is bounded: each index once, by a sort (`embedding_renorm_cuda_` in Embedding.cu)."""
+    indices = args[1]
+    count, size = indices.numel(), indices.numel() * indices.element_size()
+    storage = Take(5, radix_sort_bytes(count, INDEX_BYTES, INDEX_BYTES, 64)), Give(5)
+    return (
+        *(Take(0, size), Take(1, size), Take(2, size), Take(3, size)),
+        *(storage if count > SMALL_SORT else ()),
+        *(Give(3), Give(2), Take(6, size), Take(7, 8), Take(8, flagging_bytes(count))),
+        *map(Give, (8, 7, 6, 1, 0)),
+    )
+
+
+def _sorted_sums(indices: Tensor, rows: int, scales: bool, outputs: Sequence[Tensor]) -> Sequence[Any]:
+    """The gradient of a table: indices are sorted, then gradients summed by parts of a row, then rows."""
+    (output,) = outputs
     count = indices.numel()
-    if count <= _FEW_INDICES or scales:
-        return *copy, output, *given_back
     index_bytes = indices.element_size()
     size = count * index_bytes
     several = min(count, rows)
     parts = count // _ROWS_OF_A_THREAD + several
     row_bytes = output.shape[-1] * max(output.element_size(), 4)
-    sums = parts * (index_bytes if rows < _FEW_ROWS else row_bytes)
+    is_small = rows < _FEW_ROWS and parts > _PARTS_OF_A_ROW * rows
+    sums = parts * (index_bytes if is_small else row_bytes)
     storage = radix_sort_bytes(count, index_bytes, index_bytes, rows.bit_length())
     sorted_by_place = [Take(1, size), Take(2, size), Take(3, size), Take(4, storage), Give(4), Give(3)]
+    if scales:  # how often each index is there: from its first to its last, and back
+        counted = unique_bytes(count)
+        sorted_by_place += [Take(16, size), Take(17, counted), Give(17), Take(18, counted), Give(18)]
     segments = [
         *(Take(5, size), Take(6, 8), Take(7, size), Take(8, unique_bytes(count)), Give(8), Give(7)),
         *(Take(9, several * index_bytes), Take(10, several * index_bytes)),
@@ -90,15 +137,18 @@ def _of_embedding(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[An
         *(Take(12, 8), Take(13, parts * index_bytes), Take(14, sums)),
     ]
     ends = [Give(number) for number in (14, 13, 12, 10, 9, 6, 5, 2, 1)]
-    if rows < _FEW_ROWS and output.element_size() < 4:
+    if is_small and output.element_size() < 4:
         segments.append(Take(15, rows * row_bytes))
         ends.insert(0, Give(15))
-    return *copy, *sorted_by_place, output, *segments, *ends, *given_back
+    return *sorted_by_place, output, *segments, *ends, *([Give(16)] if scales else [])
 
 
 RULES = {
     aten.index.Tensor: _of_index,
     aten._index_put_impl_.default: lambda args, outputs: _of_index_put((*args[:4], True), outputs),  # as autograd does
-    aten.index_put_.default: lambda args, outputs: _of_index_put((*args[:4], False), outputs),
+    aten.index_put_.default: lambda args, outputs: _of_index_put((*args, False), outputs),
     aten.embedding_dense_backward.default: _of_embedding,
+    aten.embedding_renorm_.default: _of_renorm,
+    aten._embedding_bag_dense_backward.default: _of_bags(5),
+    aten._embedding_bag_backward.default: _of_bags(6),
 }

@@ -28,10 +28,14 @@ oracle of each:
 | im2col, col2im (unfold, fold) | a block as large as the input, which stays if the output is not larger; output |
 | CTC loss, its backward | ctc.py |
 | logsumexp | the largest, twice; exponentials; output |
-| embedding | a copy of the indices where they are not contiguous; output |
+| embedding | a copy of the indices where they are not contiguous, nor one row; output |
+| nll_loss, its backward | results; a copy of labels that lie scattered |
+| multi_margin_loss, reduced | the number; the losses |
+| any and all of one number | output; the number as a boolean |
 | fused attention | attention.py |
 | copies from the host | transfers.py |
 | normalisation, indexing, lookups, sorting, scans | normalising.py, indexing.py, device_sorting.py |
+| cells of recurrent layers; roll, randperm, powers | cells.py, rearranging.py |
 | reductions (reducing.py) | output; the input in the type that is summed, if another; staging and semaphores |
 
 Beside these, cuBLAS keeps a workspace for the life of the process, taken from the caching allocator when a thread
@@ -50,12 +54,14 @@ from torch import Tensor
 from bench.memory.recording import (
     attention,
     batches,
+    cells,
     convolving,
     ctc,
+    cudnn_rnn,
     device_sorting,
     indexing,
     normalising,
-    recurrent,
+    rearranging,
     transfers,
 )
 from bench.memory.recording.composites import Composition, Give, Kept, Multiplies, Output, Take
@@ -64,6 +70,7 @@ from bench.memory.recording.layouts import suggested, without_data
 from bench.memory.recording.products import CUBLAS_OPS
 from bench.memory.recording.reducing import REDUCTIONS, of_dims, reduced, whole
 from bench.memory.reductions import Reduction
+from bench.memory.simulated import installed_release
 from bench.memory.staging import Part, Staged
 
 aten = torch.ops.aten
@@ -78,11 +85,14 @@ class Brackets(NamedTuple):
     staged: tuple[Staged, ...]
 
 
-Plan = tuple[Output | Temporary | Take | Give | Brackets | recurrent.StatesOfCard | Multiplies, ...]
+Plan = tuple[Output | Temporary | Take | Give | Brackets | cudnn_rnn.StatesOfCard | Multiplies, ...]
 """What a call allocates and frees, in order: a function of its arguments' metadata, without the tensors themselves."""
+
+_OUTER_SINCE = (2, 13)  # where it was seen; not in 2.11
 
 _LOSSES_BEHIND_A_BLOCK = {aten.mse_loss.default, aten.smooth_l1_loss.default}
 _LOSSES_KEPT = {aten.binary_cross_entropy.default, aten.soft_margin_loss.default}
+_REDUCTION_OF = {aten.binary_cross_entropy.default: 3}  # place of this argument; of other losses, 2
 _LOSSES = {*_LOSSES_BEHIND_A_BLOCK, *_LOSSES_KEPT, aten.huber_loss.default}
 _PRODUCTS = {
     aten.mm.default: (0, 1),
@@ -124,6 +134,7 @@ _COPY_OF_SOURCE = {
     aten.avg_pool3d.default,
     aten.adaptive_max_pool3d.default,
 }
+_WHETHER = {getattr(packet, each) for packet in (aten.any, aten.all) for each in ("default", "dim", "dims")}
 RULES = (
     _LOSSES
     | set(_PRODUCTS)
@@ -140,7 +151,8 @@ RULES = (
 )
 
 _OTHERS: dict[Any, Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]]
-_OTHERS = normalising.RULES | indexing.RULES | device_sorting.RULES | batches.RULES | recurrent.RULES | ctc.RULES
+_OTHERS = normalising.RULES | indexing.RULES | device_sorting.RULES | batches.RULES | cudnn_rnn.RULES | ctc.RULES
+_OTHERS |= cells.RULES | rearranging.RULES
 
 
 def plan(
@@ -153,10 +165,20 @@ def plan(
     """What a call allocates and frees, in order; `composition` tells it of an operation that is written by others."""
     items: Sequence[Any]
     if composition is None:
-        items = [_by_place(item, outputs) for item in allocations(op, args, kwargs, outputs) if item is not None]
+        items = [
+            _by_place(item, outputs)
+            for item in allocations(op, in_order(op, args, kwargs), outputs)
+            if item is not None
+        ]
     else:
         items = composition
-    return tuple(_with_cublas(items) if op in CUBLAS_OPS else items)
+    return tuple(_with_cublas(items) if op in CUBLAS_OPS and not _is_outer(op, args) else items)
+
+
+def in_order(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """All arguments of a call as the operation declares them, with its own values for those that were not given."""
+    others = op._schema.arguments[len(args) :]
+    return [*args, *(kwargs.get(argument.name, argument.default_value) for argument in others)]
 
 
 def _by_place(item: Any, outputs: Sequence[Tensor | None]) -> Any:
@@ -182,20 +204,31 @@ def _with_cublas(items: Sequence[Any]) -> Iterator[Any]:
     yield Multiplies()
 
 
-def allocations(
-    op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor | None]
-) -> Sequence[Item]:
-    """What a call allocates, in order: its outputs, and the temporaries that the tables above give it."""
+def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Sequence[Item]:
+    """What a call allocates, in order: its outputs, and the temporaries that the tables above give it.
+
+    Args:
+        op: The operation.
+        args: All of its arguments, as `in_order` has them.
+        outputs: Its results.
+    """
     if op in _OTHERS:
         return _OTHERS[op](args, outputs)
     if op in RULES:
-        return _exact(op, args, kwargs, outputs)
+        return _exact(op, args, outputs)
     if op in attention.FUSED:
         return attention.allocations(op, args, outputs)
-    if op is aten.embedding.default and not args[1].is_contiguous():
+    if op is aten.embedding.default and args[1].dim() != 1 and not args[1].is_contiguous():
         return Take(0, _bytes(args[1])), *outputs, Give(0)
+    if op is aten.nll_loss_forward.default and args[0].dim() == 2 and not args[1].is_contiguous():
+        return *outputs, Take(0, _bytes(args[1])), Give(0)
+    if op is aten.nll_loss_backward.default and args[1].dim() == 2 and not args[2].is_contiguous():
+        return *outputs, Take(0, _bytes(args[2])), Give(0)
+    if op is aten.multi_margin_loss.default and args[0].dim() == 2 and outputs[0] is not None and not outputs[0].dim():
+        losses = torch.empty(len(args[0]), dtype=args[0].dtype, device="meta")
+        return *outputs, Take(0, _bytes(losses)), whole(losses, outputs[0]), Give(0)
     if op in transfers.OPS:
-        return transfers.allocations(op, args, kwargs, outputs)
+        return transfers.allocations(op, args, outputs)
     if op in convolving.OPS:
         return convolving.allocations(op, args, outputs)
     if op in (aten._fft_c2c.default, aten._fft_r2c.default, aten._fft_c2r.default):
@@ -210,15 +243,19 @@ def allocations(
     return outputs
 
 
-def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Tensor | None]) -> Sequence[Item]:
+def _exact(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Sequence[Item]:
     """What an operation of RULES allocates and frees."""
+    gradient = args[0]
+    if op in _COPY_AFTER:
+        layout = suggested(args[1]) if op in _AS_THE_INPUT else torch.contiguous_format
+        if gradient.is_contiguous(memory_format=layout) or _reads_channels_last(op, args):
+            return outputs
+        return _around(outputs, [gradient])
     output = outputs[0]
-    if output is None:  # a gradient that nobody asks for
-        copies = [] if args[0].is_contiguous() else [args[0]]
-        return _around(outputs, copies)
+    assert output is not None
     if op in _LOSSES:
         image = torch.broadcast_shapes(args[0].shape, args[1].shape).numel() * args[0].element_size()
-        if output.shape == args[0].shape and output.dim():  # reduction "none"
+        if args[_REDUCTION_OF.get(op, 2)] == 0 or not image:  # 0: each for itself
             return outputs
         if op in _LOSSES_BEHIND_A_BLOCK:
             return Kept(output, image), Take(0, image), _of_losses(args[0], output), Give(0)
@@ -238,22 +275,24 @@ def _exact(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Seq
     if op is aten.logsumexp.default:
         return _logsumexp(args, output)
     if op in _PRODUCTS:
+        if _is_outer(op, args):
+            return outputs
         return _around(outputs, [args[place] for place in _PRODUCTS[op] if not _cublas_takes(args[place])])
+    if op in _WHETHER and args[0].numel() == 1:
+        return _as_boolean(args[0], output)
     if op in REDUCTIONS:
-        call = reduced(op, args, kwargs, output)
+        call = reduced(op, args, output)
         if call is None:
             return outputs
         if not call.copy_bytes:
             return *outputs, call.reduction
         return *outputs, Take(0, call.copy_bytes), call.reduction, Give(0)
-    if op in _COPY_OF_SOURCE:
-        return _around(outputs, [] if args[0].is_contiguous() else [args[0]])
-    gradient = args[0]
-    layout = suggested(args[1]) if op in _AS_THE_INPUT else torch.contiguous_format
-    if gradient.is_contiguous(memory_format=layout) or _reads_channels_last(op, args):
-        return outputs
-    copy = Take(0, _bytes(gradient)), Give(0)
-    return output, *copy, *outputs[1:]
+    return _around(outputs, [] if args[0].is_contiguous() else [args[0]])  # _COPY_OF_SOURCE
+
+
+def _as_boolean(number: Tensor, output: Tensor) -> Sequence[Item]:
+    """A single number is copied (`allany_impl` in ATen/native/ReduceOps.cpp)."""
+    return (output,) if number.dtype is torch.bool else (output, Take(0, 1), Give(0))
 
 
 def _resized(source: Tensor, output: Tensor) -> Sequence[Item]:
@@ -268,6 +307,8 @@ def _resized(source: Tensor, output: Tensor) -> Sequence[Item]:
 def _reads_channels_last(op: Any, args: Sequence[Any]) -> bool:
     """Whether a backward pass has a kernel for the layout of its gradient, or of its input."""
     place = _READ_CHANNELS_LAST.get(op)
+    if op is aten.upsample_bilinear2d_backward.default and list(args[1]) == list(args[2][-2:]):
+        return True  # nothing is scaled: a copy
     return place is not None and args[place].is_contiguous(memory_format=torch.channels_last)
 
 
@@ -295,6 +336,11 @@ def _around(outputs: Sequence[Tensor | None], copied: Sequence[Tensor]) -> Seque
     return *outputs, *takes, *(Give(take.number) for take in reversed(takes))
 
 
+def _is_outer(op: Any, args: Sequence[Any]) -> bool:
+    """Whether columns are multiplied by rows, number by number, without cuBLAS."""
+    return op is aten.bmm.default and args[0].shape[-1] == 1 and installed_release() >= _OUTER_SINCE
+
+
 def _cublas_takes(matrix: Tensor) -> bool:
     """Whether cuBLAS reads a matrix, or a batch of them, where it is: a last stride is 1, the other spans.
 
@@ -302,7 +348,7 @@ def _cublas_takes(matrix: Tensor) -> bool:
     """
     rows, columns = matrix.shape[-2:]
     down, across = matrix.stride()[-2:]
-    if not matrix.numel() or (matrix.dim() == 2 and matrix.is_contiguous()):
+    if not matrix.numel() or (matrix.is_contiguous() and (matrix.dim() == 2 or (down and across))):
         return True
     return (across == 1 and down >= max(1, columns)) or (down == 1 and across >= max(1, rows))
 

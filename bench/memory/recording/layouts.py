@@ -30,8 +30,9 @@ def called(func: Any, args: Any, kwargs: Any) -> Any:
     result = func(*args, **kwargs)
     if func is aten.log_sigmoid_forward.default:
         return result[0], result[1].new_empty(0)
-    if func is aten.native_batch_norm_backward.default and result[0] is not None:
-        return empty(result[0], suggested(args[1])), *result[1:]
+    if func is aten.native_batch_norm_backward.default:
+        wants_image = args[9][0]  # which PyTorch's formula gives in any case
+        return empty(result[0], suggested(args[1])) if wants_image else None, *result[1:]
     if func in _CONVOLUTIONS:
         return _of_convolution(func, args, result)
     return _laid_out(func, args, kwargs, result) if func in _ARITHMETIC else result

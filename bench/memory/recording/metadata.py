@@ -62,13 +62,13 @@ class OutputCache:
         if effect is Effect.VIEWS:
             return func(*args, **kwargs), (), ()
         if effect is Effect.UNKNOWN:
-            return run_now(func, args, kwargs)
+            return _run_on_meta(func, args, kwargs)
         key: list[Any] = [id(func)]
         try:
             for value in args:
                 if isinstance(value, Tensor):  # as in `_describe`, without a call for each
                     if not value.is_meta or value.is_conj() or value.is_neg():
-                        return run_now(func, args, kwargs)
+                        return _run_on_meta(func, args, kwargs)
                     key.append((value.shape, value.stride(), value.dtype, value.storage_offset()))
                 elif type(value) in _SIMPLE:
                     key.append((type(value), value))
@@ -77,18 +77,28 @@ class OutputCache:
             if kwargs:
                 key += [(name, _describe(value)) for name, value in kwargs.items()]
         except _NotDescribedError:
-            return run_now(func, args, kwargs)
+            return _run_on_meta(func, args, kwargs)
         which = tuple(key)
         known = self._results.get(which)
         if known is None:
             known = self._results[which] = _try(func, args, kwargs, effect)
-        return run_now(func, args, kwargs) if known is _ELSE else known.repeat(args, kwargs)
+        return _run_on_meta(func, args, kwargs) if known is _ELSE else known.repeat(args, kwargs)
 
 
 def run_now(func: Any, args: Any, kwargs: Any) -> Called:
     """Call `func` as it is."""
     result = func(*args, **kwargs)
     outputs = _flat(result)
+    return result, outputs, kernels.plan(func, args, kwargs, outputs)
+
+
+def _run_on_meta(func: Any, args: Any, kwargs: Any) -> Called:
+    """Call `func` as it is; what it makes on the host takes nothing of the card."""
+    result = func(*args, **kwargs)
+    outputs = _flat(result)
+    made = [output for output in outputs if output is not None]
+    if made and not any(output.is_meta for output in made):
+        return result, (), ()
     return result, outputs, kernels.plan(func, args, kwargs, outputs)
 
 

@@ -77,9 +77,10 @@ def _of_layer_norm_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequ
 
 def _of_batch_norm(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     source, weight, bias, _, _, is_training = args[:6]
-    if uses_cudnn(source, weight) and not is_training:  # which keeps nothing for a backward pass
+    is_of_cudnn = uses_cudnn(source, weight, bias)
+    if is_of_cudnn and not is_training:  # which keeps nothing for a backward pass
         return outputs[0], *(Kept(output, 0) for output in outputs[1:])
-    if not source.numel() or uses_cudnn(source, weight) or _is_dense(source):
+    if not source.numel() or is_of_cudnn or _is_dense(source):
         return outputs
     scalars = [max(source.element_size(), 4)] * 2
     missing = [size for size, given in zip(scalars, (weight, bias), strict=True) if given is None]
@@ -91,9 +92,12 @@ def _of_batch_norm(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]
     return *outputs, *take, reduction, *give, *_nested(missing)
 
 
-def uses_cudnn(source: Tensor, weight: Tensor | None) -> bool:
-    """Whether cuDNN normalises a batch, in training with its gradients (_select_batch_norm_backend)."""
-    if weight is None or source.dim() < 3 or not source.numel():
+def uses_cudnn(source: Tensor, weight: Tensor | None, *bias: Tensor | None) -> bool:
+    """Whether cuDNN normalises a batch, in training with its gradients (_select_batch_norm_backend).
+
+    The backward pass is not told whether there was a bias: it is taken to be one where there is a weight.
+    """
+    if weight is None or any(each is None for each in bias) or source.dim() < 3 or not source.numel():
         return False
     return source.dtype in (torch.float32, torch.float64) or (source.dtype, weight.dtype) == (torch.half, torch.float32)
 
@@ -105,7 +109,8 @@ def _of_batch_norm_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequ
     if is_training and uses_cudnn(source, weight):  # which gives all three gradients
         layout = suggested(source)
         copy = [] if gradient.is_contiguous(memory_format=layout) else [_bytes(gradient)]
-        sizes = {number: _sums_bytes(source) for number in (1, 2) if outputs[number] is None}
+        of_each = _bytes(source), _sums_bytes(source), _sums_bytes(source)
+        sizes = {number: of_each[number] for number, output in enumerate(outputs) if output is None}
         takes = _nested(copy, 10)
         return *takes[: len(copy)], *_or_taken(outputs, sizes), *map(Give, sizes), *takes[len(copy) :]
     wants_sums = is_training or outputs[1] is not None or outputs[2] is not None
@@ -118,7 +123,7 @@ def _of_batch_norm_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequ
     gives_all = wants_sums and is_last and weight is not None
     unwanted = [number for number in (1, 2) if gives_all and outputs[number] is None]
     sizes = {number: weight.shape[0] * weight.element_size() for number in unwanted}
-    sums = _nested([_sums_bytes(source)] * 2 if wants_sums and outputs[0] is not None else [], 10)
+    sums = _nested([_sums_bytes(source)] * 2 if wants_sums and (is_last or outputs[0] is not None) else [], 10)
     needs_scalar = weight is None and is_training and not (is_last and _is_dense(source))
     scalar = _nested([max(source.element_size(), 4)] if needs_scalar else [], 20)
     half, end = len(sums) // 2, len(scalar) // 2

@@ -30,6 +30,7 @@ from bench.memory.gpus import Card
 from bench.memory.recording.attention import Attention, Choice, Kernels, attention_of, with_kernels
 from bench.memory.recording.autocast import casts_of_a_gpu
 from bench.memory.recording.distributed import ranks_alone
+from bench.memory.recording.outside import nothing_outside
 from bench.memory.recording.torch_cuda import CUDA, Machine, machine_with, torch_cuda
 
 META = torch.device("meta")
@@ -86,6 +87,7 @@ def on_cuda(card: Card | None = None) -> Iterator[Asked]:
             _default_devices(),
             _saved_on_the_host(),
             ranks_alone(),
+            nothing_outside(),
             casts_of_a_gpu(),
             attention_of(kernels) as attention,
             _redirections(),
@@ -140,6 +142,7 @@ def _redirections() -> Iterator[None]:
             patch.object(_BaseDataLoaderIter, "__init__", _without_pinning(_BaseDataLoaderIter.__init__))
         )
         patches.enter_context(patch.object(torch, "load", _while_on_cuda(torch.load, _loaded)))
+        patches.enter_context(patch.object(torch.nn.Module, "to", _while_on_cuda(torch.nn.Module.to, _module_to)))
         lazy = UninitializedTensorMixin  # which knows by name what may be called before a lazy layer has its shape
         allowed = [*lazy._allowed_methods, *(getattr(Tensor, name) for name in ("to", "cuda", "get_device"))]
         patches.enter_context(patch.object(lazy, "_allowed_methods", allowed))
@@ -165,6 +168,7 @@ def _where_it_says(func: Callable[..., Any]) -> Callable[..., Any]:
             if "device" in kwargs:
                 kwargs["device"] = redirected(kwargs["device"])
             kwargs.pop("generator", None)  # of the GPU, on which there is none
+            kwargs.pop("pin_memory", None)  # of the host, for a GPU
         return func(*args, **kwargs)
 
     return make
@@ -185,6 +189,13 @@ def _to(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     return func(args[0], *where, *args[2:], **options)
 
 
+def _module_to(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    """torch.nn.Module.to(device, ...), where a rank's number may name the device."""
+    module, *where = (CUDA if type(value) is int else value for value in args)
+    options = {name: CUDA if name == "device" and type(value) is int else value for name, value in kwargs.items()}
+    return func(module, *where, **options)
+
+
 def _cuda(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     """Tensor.cuda(device, non_blocking, memory_format)."""
     return args[0].to(META, memory_format=kwargs.get("memory_format", torch.preserve_format))
@@ -193,7 +204,7 @@ def _cuda(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
 def _made_of_numbers(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     """torch.tensor and torch.as_tensor: on a GPU a tensor of the host's, copied."""
     device = kwargs.get("device")
-    if redirected(device) is not META or device is META:
+    if redirected(device) != META:  # PyTorch itself names the device that tensors have
         return func(*args, **kwargs)
     made = func(*args, **{**kwargs, "device": None})
     moved = made if _is_meta(made) else made.detach().to(META)
@@ -216,7 +227,35 @@ def _formatted(func: Any, args: Any, kwargs: Mapping[str, Any]) -> str:
     return format(tensor.item(), form) if _is_meta(tensor) and not tensor.dim() else func(tensor, form)
 
 
+def _assigned(func: Any, args: Any, kwargs: Mapping[str, Any]) -> None:
+    """x[...] = 1: on a card the number stays on the host."""
+    tensor, where, value = args
+    if isinstance(value, (bool, int, float)) and _is_meta(tensor):
+        value = torch.scalar_tensor(value, dtype=tensor.dtype, device="cpu")
+    func(tensor, where, value)
+
+
+def _deep_copied(func: Any, args: Any, kwargs: Any) -> Any:
+    """copy.deepcopy of a buffer: all of its storage, and a number that is there for a moment."""
+    tensor, memo = args
+    is_buffer = type(tensor) is Tensor and tensor.layout is torch.strided and not tensor.requires_grad
+    if not is_buffer or not _is_meta(tensor) or vars(tensor) or id(tensor) in memo:
+        return func(*args, **kwargs)
+    with torch.no_grad():
+        storage = tensor.untyped_storage()
+        key = storage._cdata, "copied"
+        if key not in memo:
+            whole = tensor.detach().as_strided((storage.nbytes() // tensor.element_size(),), (1,), 0)
+            memo[key] = whole.clone()
+        tensor.new_empty(())
+        copied = memo[key].as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+    memo[id(tensor)] = copied
+    return copied
+
+
 _OTHERS: dict[str, Callable[..., Any]] = {
+    "__deepcopy__": _deep_copied,
+    "__setitem__": _assigned,
     "to": _to,
     "cuda": _cuda,
     "tensor": _made_of_numbers,

@@ -63,7 +63,7 @@ def _composites_of_a_gpu() -> Iterator[None]:
 
     def batch_norm(image: torch.Tensor, weight: Any, bias: Any, mean: Any, var: Any, train: bool, *others: Any) -> Any:
         """Where cuDNN normalises, it keeps a contiguous copy for the backward pass (ATen/native/Normalization.cpp)."""
-        if normalising.uses_cudnn(image, weight):
+        if normalising.uses_cudnn(image, weight, bias):
             image = image.contiguous(memory_format=suggested(image))
         return aten.batch_norm.default._op_dk(_COMPOSITE, image, weight, bias, mean, var, train, *others)
 
@@ -109,9 +109,11 @@ def _kernels_of_their_own() -> Iterator[None]:
 
     def one_hot(classes: torch.Tensor, number: int = -1) -> torch.Tensor:
         """As on a card (ATen/native/Onehot.cpp), where it is no comparison."""
-        if number <= 0 or not classes.numel():
-            unchanged: torch.Tensor = torch.ops.aten.one_hot.default._op_dk(_COMPOSITE, classes, number)
-            return unchanged
+        if number == -1 and classes.numel():
+            number = int(classes.max()) + 1
+        if number <= 0:  # which is refused
+            refused: torch.Tensor = torch.ops.aten.one_hot.default._op_dk(_COMPOSITE, classes, number)
+            return refused
         return classes.new_zeros((*classes.shape, number)).scatter_(-1, classes.unsqueeze(-1), 1)
 
     library = torch.library.Library("aten", "IMPL")

@@ -19,6 +19,13 @@ _PACKAGES = re.compile(r".*[/\\](site|dist)-packages[/\\]")
 _OURS = str(Path(__file__).parents[2]) + os.sep
 _TORCH = str(Path(torch.__file__).parent) + os.sep
 _NOT_OF_A_STEP = (_OURS, _TORCH)
+_OF_TORCHRUN = re.compile(
+    r"'(RANK|LOCAL_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|MASTER_ADDR|MASTER_PORT)'$|.*environment variable \w+ expected"
+)
+_ASK_AS_ONE_RANK = (
+    ", which torchrun sets: ask with RANK=0 LOCAL_RANK=0 WORLD_SIZE=1 MASTER_ADDR=localhost MASTER_PORT=29500 before "
+    "the command"
+)
 _MOST_CHARACTERS = 100  # of a source line
 
 
@@ -37,7 +44,8 @@ def sentence(error: BaseException) -> str:
 def told(error: BaseException) -> str:
     """The error in one sentence, with its type: "ValueError: no such mode"."""
     message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+    said = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return said + _ASK_AS_ONE_RANK if _OF_TORCHRUN.match(message) else said
 
 
 def place(error: BaseException) -> str:

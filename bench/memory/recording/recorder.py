@@ -9,6 +9,7 @@ special care, because storages live exactly as long as on a GPU.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,20 +25,22 @@ from bench.memory.gpus import cublas_workspace_bytes
 from bench.memory.recording.autograd import CANDIDATES, Maker, in_place, maker, references_of_a_formula
 from bench.memory.recording.composites import Give, Output, Take
 from bench.memory.recording.convolving import Temporary
+from bench.memory.recording.cudnn_rnn import StatesOfCard
 from bench.memory.recording.initial_values import NotDrawn
 from bench.memory.recording.kernels import Brackets, Plan
 from bench.memory.recording.metadata import Effect, OutputCache, run_now
 from bench.memory.recording.on_cuda import as_told, is_on_cuda, redirected
-from bench.memory.recording.recurrent import StatesOfCard
 from bench.memory.recording.refusals import (
     DependsOnBatchError,
     FailsAtBatchError,
     NotRecordableError,
     autocast_refused,
     is_of_missing_data,
+    without_data,
 )
 from bench.memory.recording.selecting import instead, places_of, selects
 from bench.memory.recording.surroundings import as_on_a_card
+from bench.memory.recording.updates import updates_noted
 from bench.memory.recording.values import Values
 from bench.memory.staging import DropoutStates, OnCard
 from bench.memory.trace import EMPTYING, Event, Trace, agrees, constant, fitted, freed, same_sequence
@@ -139,9 +142,7 @@ def events_of(make_step: MakeStep, batch: int, steps: int, cache: OutputCache | 
     except (NotImplementedError, RuntimeError) as error:
         if not is_of_missing_data(error):
             raise
-        raise NotRecordableError(
-            f"the step needs the value of a tensor, or what tensors without data cannot do: {error}"
-        ) from error
+        raise NotRecordableError(without_data(error)) from error
 
 
 def events_beside(make_step: MakeStep, batch: int, steps: int, cache: OutputCache | None = None) -> list[Event]:
@@ -177,13 +178,15 @@ def record_events(
     device: torch.device,
     steps: int = STEPS,
     cache: OutputCache | None = None,
+    locate: Callable[[], Any] | None = None,
 ) -> list[Event]:
     """Build the step at one batch size and record its construction and `steps` calls.
 
-    On a real `device` this observes a real run with the same hook: the oracle of recordings without data.
+    On a real `device` this observes a real run with the same hook: the oracle of recordings without data. `locate` as
+    of `Recorder`.
     """
-    recorder = Recorder(device, cache)
-    with as_on_a_card(recorder):
+    recorder = Recorder(device, cache, locate)
+    with updates_noted() if steps >= STEPS else contextlib.nullcontext(), as_on_a_card(recorder):
         step = make_step(batch, as_told(device))
         if not callable(step):
             raise NotRecordableError(f"make_step must return a function that runs one training step, got {step!r}")
@@ -248,8 +251,9 @@ class Recorder(TorchDispatchMode):
         else:
             known_storages = self._known
             for value in args:  # torch.tensor(...) bypasses dispatch: its storage appears at first use
-                if isinstance(value, Tensor) and value.untyped_storage()._cdata not in known_storages:
-                    self._note(value, func)
+                for each in value if type(value) is list else (value,):
+                    if isinstance(each, Tensor) and each.untyped_storage()._cdata not in known_storages:
+                        self._note(each, func)
             result, outputs, plan = self._cache.call(func, args, kwargs)
             if self._values is not None and self._cache.effect(func) is not Effect.VIEWS:
                 self._values.follow(func, args, kwargs, result)

@@ -20,7 +20,7 @@ What a call takes is in bench.memory.reductions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -86,6 +86,7 @@ _LARGEST = _Kernel(None, _itself, lays_out=Tensor.contiguous)
 _PLACED = _Kernel(None, _placed, keeps_in_result=False)
 _MOMENTS = _Kernel(None, _moments, vector=2, keeps_in_result=False)
 _BOOLEAN = _Kernel(None, _boolean)
+_NORM = _Kernel(2, _real, casts=True)
 
 _KERNELS = {
     aten.sum.default: _SUM,
@@ -95,12 +96,12 @@ _KERNELS = {
     aten.mean.dim: _SUM._replace(dims=1),
     aten.prod.default: _SUM,
     aten.prod.dim_int: _SUM._replace(dims=1),
-    aten.linalg_vector_norm.default: _Kernel(2, _real, casts=True),
+    aten.linalg_vector_norm.default: _NORM,
     aten.amax.default: _Kernel(1, _itself),
     aten.amin.default: _Kernel(1, _itself),
     aten.max.default: _LARGEST,
     aten.min.default: _LARGEST,
-    aten.aminmax.default: _Kernel(None, _twice, lays_out=Tensor.contiguous, keeps_in_result=False),
+    aten.aminmax.default: _Kernel(1, _twice, lays_out=Tensor.contiguous, keeps_in_result=False),
     aten.max.dim: _PLACED._replace(dims=1),
     aten.min.dim: _PLACED._replace(dims=1),
     aten.argmax.default: _PLACED._replace(dims=1, lays_out=_flattened),
@@ -126,13 +127,13 @@ class Reduced(NamedTuple):
     reduction: Reduction
 
 
-def reduced(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Tensor) -> Reduced | None:
+def reduced(op: Any, args: Sequence[Any], result: Tensor) -> Reduced | None:
     """How an operation of REDUCTIONS reduces its first argument; None where it has no kernel to run."""
     kernel = _KERNELS[op]
     given: Tensor = args[0]
     if not given.numel():
         return None
-    dims = args[kernel.dims] if kernel.dims is not None and len(args) > kernel.dims else kwargs.get("dim")
+    dims = None if kernel.dims is None else args[kernel.dims]
     source = given
     if kernel.casts:
         source = source.to(_read_as(source.dtype, result.dtype))
@@ -157,6 +158,11 @@ def of_dims(packet: Any, source: Tensor, dims: Any, result: Tensor) -> Reduction
     """How `aten.sum` or `aten.amax` reduces some dimensions of a tensor of the result's type."""
     kernel = _KERNELS[packet.dim_IntList if packet is aten.sum else packet.default]
     return _reduction(kernel, source, _reduces(dims, source.dim()), result)
+
+
+def norm(source: Tensor, result: Tensor) -> Reduction:
+    """The norm of all elements of a tensor."""
+    return _reduction(_NORM, source, (True,) * source.dim(), result)
 
 
 def moments(source: Tensor, dims: Sequence[int], result: Tensor) -> Reduction:

@@ -37,9 +37,25 @@ _MISSING_DATA = re.compile(
 )
 
 
+_MIXTURE = re.compile(r"Tensor on device|Expected all tensors to be on the same device")
+_NO_FORMULA = re.compile(r"(\S+): attempted to run this operator with Meta tensors")
+
+
 def is_of_missing_data(error: Exception) -> bool:
     """Whether PyTorch itself says that tensors without data cannot do this, and not the user's program."""
     return type(error) in (NotImplementedError, RuntimeError) and _MISSING_DATA.match(str(error)) is not None
+
+
+def without_data(error: Exception) -> str:
+    """What cannot be recorded, and what to do, of an error for which `is_of_missing_data` holds."""
+    if _MIXTURE.match(str(error)):
+        return f"the step uses tensors of the card and of the host together, of which some were not moved: {error}"
+    if found := _NO_FORMULA.match(str(error)):
+        return (
+            f"the step needs the value of a tensor: how large the result of {found[1]} is, nobody knows without "
+            "data; leave it out of the step, or ask a virtual card (--engine virtual)"
+        )
+    return f"the step needs the value of a tensor, or what tensors without data cannot do: {error}"
 
 
 @contextlib.contextmanager

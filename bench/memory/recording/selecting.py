@@ -73,7 +73,7 @@ def places_of(mask: Tensor, values: Values) -> Selected:
 def instead(func: Any, args: Sequence[Any], places: Callable[[Tensor], Tensor]) -> Instead:
     """The call with indices in place of masks; `places` finds those of one mask."""
     if func is aten.masked_select.default:
-        source, mask = torch.broadcast_tensors(*args[:2])
+        source, mask = torch.broadcast_tensors(*args)
         func, args = aten.index.Tensor, (source, [mask])
     indices: list[Tensor | None] = []
     for index in args[1]:
@@ -89,8 +89,12 @@ def _is_mask(index: Any) -> bool:
 
 
 def _fills(func: Any, args: Sequence[Any]) -> bool:
-    """Whether one number is written where a mask holds, which a card does without looking for the places."""
+    """Whether a number of the program is written where a mask holds, which a card does without looking for the places.
+
+    A tensor of one number on the card is not: without data, one without dimensions is taken for the program's.
+    """
     if func not in (aten.index_put_.default, aten.index_put.default):
         return False
     accumulates = len(args) > 3 and args[3]
-    return not accumulates and args[2].numel() == 1 and sum(map(_is_mask, args[1])) == 1
+    are_masks = [_is_mask(index) for index in args[1] if index is not None]
+    return not accumulates and args[2].dim() == 0 and are_masks == [True]

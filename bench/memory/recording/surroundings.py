@@ -6,11 +6,17 @@ import contextlib
 import gc
 from collections.abc import Iterator
 from typing import Any, Protocol
+from unittest.mock import patch
+
+import torch
 
 from bench.memory.recording.allocator_told import allocator_heard
+from bench.memory.recording.cells import cells_of_a_card
 from bench.memory.recording.ctc import ctc_without_data
 from bench.memory.recording.emptying import Hearer, emptying_noted
 from bench.memory.recording.initial_values import nothing_rejected
+from bench.memory.recording.inspections import inspected
+from bench.memory.recording.missing import nothing_missing
 from bench.memory.recording.moving import parameters_kept
 from bench.memory.recording.not_recorded import compilation_said
 from bench.memory.recording.on_cuda import is_on_cuda
@@ -40,6 +46,10 @@ def as_on_a_card(recorder: SeesOperations) -> Iterator[None]:
         no_garbage_collection(),
         kernels_of_a_gpu(),
         ctc_without_data(),
+        cells_of_a_card(),
+        inspected(),
+        nothing_missing(),
+        no_inference_tensors(),
         parameters_kept(),
         nothing_rejected(is_on_cuda),
         compilation_said(),
@@ -48,6 +58,21 @@ def as_on_a_card(recorder: SeesOperations) -> Iterator[None]:
         allocator_heard(recorder.note_told),
         recorder,
     ):
+        yield
+
+
+@contextlib.contextmanager
+def no_inference_tensors() -> Iterator[None]:
+    """Within this context torch.inference_mode does what torch.no_grad does, which takes the same memory.
+
+    Under inference mode a recorder would see whole layers as one operation, in place of the kernels that a card runs.
+    """
+
+    def enter(mode: torch.inference_mode) -> None:
+        mode._inference_mode_context = torch.set_grad_enabled(not mode.mode)  # type: ignore[assignment]
+        mode._inference_mode_context.__enter__()
+
+    with patch.object(torch.inference_mode, "__enter__", enter):
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -106,8 +107,18 @@ def _zero(*args: Any, **kwargs: Any) -> int:
     return 0
 
 
+def _of_one_card(parallel: Any, *args: Any, **kwargs: Any) -> Any:
+    """torch.nn.DataParallel's forward pass on one card: its module's."""
+    return parallel.module(*args, **kwargs)
+
+
+def _no_graph(*args: Any, **kwargs: Any) -> Any:
+    raise RuntimeError("CUDA graphs are not recorded: give the step that the graph is captured of")
+
+
 _SILENT = ("synchronize", "set_device", "manual_seed", "manual_seed_all", "init", "ipc_collect")
 _SILENT_TOO = ("reset_peak_memory_stats", "reset_max_memory_allocated", "_lazy_init")
+_GRAPHS = ("CUDAGraph", "graph", "make_graphed_callables")
 _ZERO = ("memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved", "current_device")
 _HANDLES = ("Stream", "Event", "ExternalStream", "device", "device_of", "StreamContext")
 
@@ -132,8 +143,10 @@ def torch_cuda() -> Iterator[None]:
         "current_stream": _Nothing,
         "default_stream": _Nothing,
         "stream": _Nothing,
+        **dict.fromkeys(_GRAPHS, _no_graph),
         "mem_get_info": _memory,
-        "memory_stats": lambda device=None: {},
+        "memory_stats": lambda device=None: defaultdict(int),
+        "memory_summary": lambda device=None, abbreviated=False: "",
         "get_rng_state": lambda device=None: torch.zeros(16, dtype=torch.uint8),
         "set_rng_state": _nothing,
     }
@@ -153,6 +166,7 @@ def torch_cuda() -> Iterator[None]:
         for name, answer in _ACCELERATOR.items():
             if hasattr(torch.accelerator, name):
                 patches.enter_context(patch.object(torch.accelerator, name, answer))
+        patches.enter_context(patch.object(torch.nn.DataParallel, "forward", _of_one_card))
         for name in ("range_push", "range_pop", "mark", "range_start", "range_end"):
             patches.enter_context(patch.object(torch.cuda.nvtx, name, _nothing))
         for module, name, answer in ANSWERS:

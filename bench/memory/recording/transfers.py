@@ -7,7 +7,7 @@ aten/src/ATen/native/cuda/Copy.cu).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,14 +21,13 @@ aten = torch.ops.aten
 OPS = {aten._to_copy.default, aten.copy_.default}
 
 
-def allocations(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], outputs: Sequence[Any]) -> Sequence[Any]:
+def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     """What a copy allocates, in order."""
     if op is aten.copy_.default:
-        target, source = args[:2]
-        waits = not (args[2] if len(args) > 2 else kwargs.get("non_blocking"))
+        target, source, runs_on = args
     else:
-        (source,), (target,) = args, outputs
-        waits = not kwargs.get("non_blocking")
+        (source, *_, runs_on, _), (target,) = args, outputs
+    waits = not runs_on
     if is_lazy(source) or source.device.type != "cpu" or not target.is_meta or _lie_alike(source, target):
         return outputs
     bytes_each = target.element_size() if waits else source.element_size()

@@ -4,18 +4,22 @@ A storage whose content follows from the program alone, as of ones, arange, a co
 copied from the host, has a twin with data on the host, and every operation on such tensors is carried out on their
 twins as well. What the program reads of them is then exact. Drawn at random, or computed from what was, nothing is
 known: 0 is taken for it, as on the virtual card, and said in an AssumedValue with the line that reads it. Only that
-such numbers are finite is taken to be true.
+such numbers are finite, and that a library's checks of what it is given hold (torch._is_all_true, as in
+torch.distributions), is taken to be true.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +28,8 @@ from torch import Tensor
 from bench.memory.recording import places
 
 aten = torch.ops.aten
+
+_HERE, _DISTRIBUTIONS = (str(Path(file).parent) + os.sep for file in (__file__, torch.distributions.__file__))
 
 MOST_BYTES = 2**28  # of integers and booleans
 MOST_NUMBERS = 2**12  # of floating-point numbers
@@ -94,7 +100,7 @@ class Values:
     def answer(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any] | None:
         """What a call that brings values to the host gives, in a tuple; None if `func` is no such call on these."""
         if func in _READS:
-            metas = [value for value in args[:2] if _is_meta(value)]
+            metas = [value for value in args if _is_meta(value)]
             known = [self.of(value) if _is_meta(value) else value for value in args]
             if not metas:
                 return None
@@ -102,7 +108,8 @@ class Values:
                 number = func(*known)
                 self._note_number(func, args, number)
                 return (number,)
-            number = _assumed_number(func, metas[0], metas[0].untyped_storage()._cdata in self._finite)
+            is_finite = metas[0].untyped_storage()._cdata in self._finite
+            number = _assumed_number(func, metas[0], is_finite)
             self._note_number(func, args, number or None)
             return (number,)
         if func is aten._to_copy.default:
@@ -133,6 +140,8 @@ class Values:
 
     def of(self, tensor: Tensor) -> Tensor | None:
         """The tensor with its data, if that is known: a view of its storage's twin."""
+        if not tensor.numel():
+            return torch.empty(tensor.shape, dtype=tensor.dtype)
         twin = self._twins.get(tensor.untyped_storage()._cdata)
         if twin is None or twin.dtype is not tensor.dtype:
             return None
@@ -167,6 +176,8 @@ class Values:
 
     def _says_finite(self, func: Any, args: Sequence[Any]) -> bool:
         """Whether a call asks if numbers are finite, as torch.isfinite does, or goes on with the answer."""
+        if func is aten._is_all_true.default:  # a library's check of what it is given, as in torch.distributions
+            return self.of(args[0]) is None
         if func is aten.eq.Tensor:
             return args[0] is args[1] and self.of(args[0]) is None
         if func is aten.ne.Scalar:
@@ -206,9 +217,8 @@ class Values:
 
     def _keep(self, tensor: Tensor, twin: Tensor) -> None:
         storage = tensor.untyped_storage()
-        size_bytes = storage.nbytes()
-        if size_bytes and size_bytes % tensor.element_size() == 0 and _fills(tensor):
-            whole = torch.empty(size_bytes // tensor.element_size(), dtype=tensor.dtype)
+        if _fills(tensor):
+            whole = torch.empty(tensor.numel(), dtype=tensor.dtype)
             whole.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).copy_(twin)
             self._twins[storage._cdata] = whole
 
@@ -251,12 +261,20 @@ def _fills(tensor: Tensor) -> bool:
 
 
 def _assumed_number(func: Any, tensor: Tensor, is_finite: bool) -> Any:
-    if is_finite:
+    if is_finite or _asked_of_a_distribution():
         value: Any = True
     else:
         value = False if func is not aten._local_scalar_dense.default else torch.zeros((), dtype=tensor.dtype).item()
     warnings.warn(AssumedValue(f"a value that the step reads is taken as {value}", place()), stacklevel=2)
     return value
+
+
+def _asked_of_a_distribution() -> bool:
+    """Whether torch.distributions asks if numbers are in their domain, which nobody's are out of."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame and frame.f_code.co_filename.startswith(_HERE):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.startswith(_DISTRIBUTIONS)
 
 
 def _zeros(tensor: Tensor) -> Tensor:

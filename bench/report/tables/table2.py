@@ -190,6 +190,8 @@ def _images(of_task: pd.DataFrame) -> str:
     window = ", SSIM with a uniform window" if row.ssim_window == "uniform" else ""
     other = ", ".join(f"{name} {value}" for name, value in (row.measured_by or {}).items())
     crime = f", measured with {other}" if other else ", measured with the operator that reconstructs"
+    if row.measurements == "own":
+        crime = ", with the measurements that the images come with"
     measured = "" if pd.isna(row.acceleration) else f", {row.acceleration:.2f}x accelerated"
     return (
         f"{row.task}: {row['name']}, {row.image_shape}, trained on {_count(row.train_images, row.train_subjects)}, "

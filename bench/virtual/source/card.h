@@ -23,7 +23,7 @@ extern struct card { FIGURES(FIELD) char name[256]; char cudnn_json[4096]; } car
 #undef FIELD
 
 enum { CUDA_VERSION = 13000 };
-enum { OUT_OF_MEMORY = 2, NOT_FOUND = 500, NOT_SUPPORTED = 801 }; /* cudaError_t and CUresult alike */
+enum { OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, NOT_FOUND = 500, NOT_SUPPORTED = 801 }; /* cudaError_t and CUresult alike */
 
 void *new_handle(void);
 void *device_address(size_t bytes);

@@ -102,17 +102,21 @@ int cudaDeviceGetAttribute(int *value, int attribute, int device) {
 
 int cudaGetDeviceCount(int *count) { *count = card.total_bytes > 0; return 0; }
 int cudaGetDevice(int *device) { *device = 0; return 0; }
-int cudaSetDevice(int device) { return device ? 101 : 0; } /* cudaErrorInvalidDevice */
+int cudaSetDevice(int device) { return device ? INVALID_DEVICE : 0; }
 int cudaDeviceCanAccessPeer(int *can, int device, int peer) { *can = 0; return 0; }
 int cudaDeviceGetPCIBusId(char *text, int room, int device) { snprintf(text, room, "0000:01:00.0"); return 0; }
 int cudaDriverGetVersion(int *version) { *version = CUDA_VERSION; return 0; }
 int cudaRuntimeGetVersion(int *version) { *version = CUDA_VERSION; return 0; }
 int cudaGetLastError(void) { return 0; }
 int cudaPeekAtLastError(void) { return 0; }
-const char *cudaGetErrorName(int status) { return status == OUT_OF_MEMORY ? "cudaErrorMemoryAllocation" : "virtual"; }
+const char *cudaGetErrorName(int status) {
+    return status == OUT_OF_MEMORY ? "cudaErrorMemoryAllocation" : status == INVALID_DEVICE ? "cudaErrorInvalidDevice" : "virtual";
+}
 
 const char *cudaGetErrorString(int status) {
-    return status == OUT_OF_MEMORY ? "out of memory" : "not supported by the virtual card";
+    return status == OUT_OF_MEMORY    ? "out of memory"
+           : status == INVALID_DEVICE ? "invalid device ordinal"
+                                      : "not supported by the virtual card";
 }
 
 /* Streams and events: everything is done at once; time is the host's. */

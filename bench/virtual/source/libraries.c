@@ -18,6 +18,18 @@ int cublasLtMatmulAlgoGetHeuristic(void *handle, void *operation, void *a, void 
     return 0;
 }
 
+/* What is solved in batches tells the host in `info` which argument is wrong: none. */
+#define SOLVES_IN_BATCHES(type) \
+    int cublas##type##geqrfBatched(void *handle, int m, int n, void *a, int lda, void *tau, int *info, int batch) \
+    { content_is_computed(); *info = 0; return 0; } \
+    int cublas##type##getrsBatched(void *handle, int transposed, int n, int count, void *a, int lda, void *pivots, void *b, \
+                                   int ldb, int *info, int batch) \
+    { content_is_computed(); *info = 0; return 0; } \
+    int cublas##type##gelsBatched(void *handle, int transposed, int m, int n, int count, void *a, int lda, void *c, int ldc, \
+                                  int *info, void *infos, int batch) \
+    { content_is_computed(); *info = 0; return 0; }
+SOLVES_IN_BATCHES(S) SOLVES_IN_BATCHES(D) SOLVES_IN_BATCHES(C) SOLVES_IN_BATCHES(Z)
+
 /* cuFFT. The work area of a plan depends on kernels that cannot be asked without a device: it is as often as the caller
  * says the larger of input and output, of which the complex one has half of the last dimension where the other is real. */
 
@@ -103,7 +115,13 @@ int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *total_free_used) {
     return 0;
 }
 
-int nvmlDeviceGetComputeRunningProcesses(void *device, unsigned *count, void *processes) { *count = 0; return 0; }
-int nvmlDeviceGetNvLinkRemoteDeviceType(void) { return 3; } /* NVML_ERROR_NOT_SUPPORTED */
+#define NO_PROCESSES(name) int name(void *device, unsigned *count, void *processes) { *count = 0; return 0; }
+NO_PROCESSES(nvmlDeviceGetComputeRunningProcesses) NO_PROCESSES(nvmlDeviceGetComputeRunningProcesses_v2)
+NO_PROCESSES(nvmlDeviceGetComputeRunningProcesses_v3)
+int nvmlDeviceGetUtilizationRates(void *device, unsigned *kernels_memory) { kernels_memory[0] = kernels_memory[1] = 0; return 0; }
+int nvmlDeviceGetClockInfo(void *device, int kind, unsigned *mhz) { *mhz = card.clock_khz / 1000; return 0; }
+int nvmlDeviceGetTemperature(void *device, int sensor, unsigned *celsius) { return 3; } /* NVML_ERROR_NOT_SUPPORTED */
+int nvmlDeviceGetPowerUsage(void *device, unsigned *milliwatts) { return 3; }
+int nvmlDeviceGetNvLinkRemoteDeviceType(void) { return 3; }
 int nvmlDeviceGetNvLinkRemotePciInfo_v2(void) { return 3; }
 int nvmlDeviceGetGpuFabricInfoV(void) { return 3; }

@@ -78,6 +78,18 @@ def test_the_last_of_several_settings_is_shown():
     assert [row["ct"] for row in rows[::2]] == ["20.00 ± 0.00 / 30.59"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"measurements": "own"}, "data range 1, with the measurements that the images come with. "),
+        ({"measured_by": {"image_size": 96}}, "data range 1, measured with image_size 96. "),
+    ],
+)
+def test_the_caption_says_what_measured(changes, says):
+    caption = table2.caption(table2.tidy([accuracy("LU-DnCNN", training(), data=DATA.model_copy(update=changes))]))
+    assert says in caption
+
+
 def test_the_caption_says_images_subjects_data_range_and_sizes():
     data = DATA.model_copy(update={"train_subjects": 40, "test_subjects": 1, "metric": "magnitude"})
     assert table2.caption(table2.tidy([accuracy("LU-DnCNN", training(), data=data)])) == (

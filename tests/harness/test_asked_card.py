@@ -1,10 +1,12 @@
 """Steps that ask which card there is, and do something else on another."""
 
+import inspect
+
 import pytest
 import torch
 from torch import nn
 
-from bench.fitting import Recorded
+from bench.fitting import Recorded, recorded_step
 from bench.memory import CARDS, card_of_capacity
 from bench.memory.by_card import StepByCard
 from bench.memory.forms import as_make_step
@@ -70,6 +72,23 @@ def test_a_capacity_has_its_own_memory():
 
     Recorded(as_make_step(make_step)).largest(card_of_capacity("6GB"))
     assert {told[0], told[-1]} == {CARDS["RTX 3080"].total_bytes, 6 * 2**30}
+
+
+def test_a_file_that_asks_when_it_is_imported(tmp_path):
+    lines = inspect.getsource(trained).splitlines()
+    asks = "DTYPE = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None"
+    source = [
+        "import torch",
+        "from torch import nn",
+        asks,
+        *lines,
+        "def make_step(batch):",
+        "    return trained(batch, DTYPE)",
+    ]
+    (tmp_path / "train.py").write_text("\n".join(source))
+    recorded = recorded_step(f"{tmp_path / 'train.py'}:make_step")
+    for name, (batch, *_) in IN_BF16.items():
+        assert recorded.largest(CARDS[name]).batch == batch
 
 
 def test_a_step_that_does_not_ask_is_recorded_once():

@@ -1,0 +1,69 @@
+"""What attention takes on cards of six kinds, at the limits of its kernels, as the virtual cards answered."""
+
+import json
+import lzma
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.memory import CARDS
+from bench.memory.recording import attention
+from bench.memory.recording.composites import Give, Take
+from bench.memory.simulated import installed_release
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fidelity import attention_calls
+from fidelity.attention_calls import CALLS
+from fidelity.calls import agrees, recorded
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "virtual" / "attention-calls-2.14.json.xz"
+ANSWERS = json.loads(lzma.decompress(GOLDEN.read_bytes()))
+
+
+def test_every_card_has_answered_every_call():
+    assert {card: len(answers) for card, answers in ANSWERS.items()} == dict.fromkeys(attention_calls.CARDS, len(CALLS))
+
+
+@pytest.mark.parametrize("name", attention_calls.CARDS)
+def test_every_call_takes_what_it_takes_on_the_virtual_card(name, monkeypatch):
+    before = installed_release() < (2, 14)  # without data, its gradients of grouped heads have other shapes
+    kept = [place for place, call in enumerate(CALLS) if not (before and "enable_gqa=True" in call)]
+    monkeypatch.setattr(attention, "installed_release", lambda: (2, 14))
+    calls = [CALLS[place] for place in kept]
+    told, answers = recorded(calls, CARDS[name]), [ANSWERS[name][place] for place in kept]
+    found = zip(calls, told, answers, strict=True)
+    assert [each for each in found if not agrees(*each[1:])] == []
+
+
+@pytest.mark.parametrize(
+    ("op", "card", "dtype"),
+    [
+        (attention.FLASH_BACKWARD, "RTX 3080", torch.float16),
+        (attention.EFFICIENT_BACKWARD, "T4", torch.float16),
+        (attention.EFFICIENT_BACKWARD, "RTX 3080", torch.float32),
+        (attention.CUDNN_BACKWARD, "H100 SXM", torch.float16),
+    ],
+)
+@pytest.mark.parametrize("of_keys", [1, 2])
+def test_gradients_of_grouped_heads_take_room_for_each_head(op, card, dtype, of_keys):
+    """Of every release, as the rule has them; the card was asked by the call with these shapes."""
+    query, gradient = (torch.empty(2, 4, 64, 64, dtype=dtype, device="meta") for _ in range(2))
+    key, value = (torch.empty(2, of_keys, 64, 64, dtype=dtype, device="meta") for _ in range(2))
+    outputs = [torch.empty_like(each) for each in (query, key, value)]
+    with attention.attention_of(attention.Kernels.of(CARDS[card])):
+        items = attention.allocations(op.default, [gradient, query, key, value, gradient, *[0.0] * 5], outputs)
+    taken = [item for item in items if not isinstance(item, Give)]
+    sizes = [item.size_bytes if isinstance(item, Take) else item.numel() * item.element_size() for item in taken]
+    takes, gives = ([item.number for item in items if isinstance(item, kind)] for kind in (Take, Give))
+    assert sorted(takes) == sorted(gives) == sorted(set(takes))
+    shapes = [f"numbers(2, {heads}, 64, 64, dtype={dtype})" for heads in (4, of_keys)]
+    (place,) = (
+        place
+        for place, call in enumerate(CALLS)
+        if call.startswith(f"q = {shapes[0]}\nk = {shapes[1]}\n") and "None, 0.0, False" in call and "autograd" in call
+        if "transpose" not in call
+    )
+    assert sizes == [event for event in ANSWERS[card][place] if event > 0]

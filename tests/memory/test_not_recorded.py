@@ -1,0 +1,63 @@
+"""What torch.compile compiles runs as it is in a recording, which says so; PyTorch's own is there again after it."""
+
+import sys
+import warnings
+
+import pytest
+import torch
+
+from bench.memory.recording.not_recorded import NotRecordedWarning, compilation_said
+
+
+def heard(run):
+    """What a program gives within the context, and how often it is said that it compiles."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with compilation_said():
+            found = run()
+    return found, sum(each.category is NotRecordedWarning for each in caught)
+
+
+@pytest.fixture
+def compiler(monkeypatch):
+    """PyTorch's compiler, imported, whose choice of a callback is "chosen"."""
+    import torch._dynamo.eval_frame as compiler
+
+    monkeypatch.setattr(compiler, "_callback_from_stance", lambda callback: "chosen")
+    return compiler
+
+
+def test_nothing_is_said_of_a_program_that_compiles_nothing():
+    assert heard(lambda: 5) == (5, 0)
+
+
+def test_what_is_compiled_within_runs_as_it_is():
+    compile_ = torch.compile
+
+    def run():
+        assert torch.compile is not compile_
+        return torch.compile(lambda x: x + 1, backend="eager")(torch.ones(2)).tolist()
+
+    assert heard(run) == ([2.0, 2.0], 1)
+    assert torch.compile is compile_
+
+
+@pytest.mark.parametrize(
+    ("callback", "told", "times"), [(None, None, 0), (False, False, 0), (lambda *_: None, None, 1)]
+)
+def test_what_was_compiled_before_has_no_callback(compiler, callback, told, times):
+    choose = compiler._callback_from_stance
+    assert heard(lambda: compiler._callback_from_stance(callback)) == (told, times)
+    assert compiler._callback_from_stance is choose
+
+
+def test_one_of_several_is_said_once(compiler):
+    def run():
+        return [compiler._callback_from_stance(each) for each in (None, lambda: None, False)]
+
+    assert heard(run) == ([None, None, False], 1)
+
+
+def test_without_a_compiler_nothing_is_chosen(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch._dynamo.eval_frame", None)
+    assert heard(lambda: 5) == (5, 0)

@@ -1,0 +1,127 @@
+"""Steps of every kind that people write, recorded, against what the virtual card did (tests/fidelity/everyday)."""
+
+import copy
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.memory.recording.on_cuda import on_cuda
+from bench.memory.recording.recorder import events_of
+from bench.memory.recording.refusals import NotRecordableError
+from bench.memory.recording.values import AssumedValue
+from bench.memory.simulated import installed_release
+from bench.memory.trace import Workspace
+from bench.virtual.comparison import compare
+from bench.virtual.goldens import read
+from tests.fidelity import everyday
+from tools.virtual_goldens.kinds import KINDS
+
+RELEASES = ("2.13", "2.14")
+FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
+GOLDENS = {release: read(FOLDER / f"everyday-{release}.json.xz") for release in RELEASES}
+
+# What differs today: temporaries of the card, by bytes; other allocations of the card alone, of the recording alone.
+DIFFERENCES = {
+    # The order in which a gradient's gradients are computed: a card's thread numbers what it makes by itself.
+    "critic_with_gradient_penalty": ({}, {16384: 1, 49152: 1}, {49152: 1, 16384: 1}),
+    "critic_with_gradient_penalty 2.13": ({}, {16384: 2}, {16384: 2}),
+    "inner_steps": ({}, {3584: 10, 512: 1}, {3584: 10, 512: 1}),
+    "differential_equation": (
+        *({}, {2048: 2, 512: 12, 6656: 4, 32256: 6}),
+        {32256: 6, 512: 12, 2048: 2, 6656: 4},
+    ),
+    "along_a_flow": (
+        *({}, {1024: 28, 4096: 8, 512: 16, 10240: 10, 2560: 2}),
+        {1024: 28, 512: 16, 10240: 10, 2560: 2, 4096: 8},
+    ),
+    # cuFFT's, in the low bound nothing.
+    "phases": ({32768: 5}, {32768: 3}, {}),
+    # cuDNN's workspace where a width is no multiple of 16.
+    "tagger_with_transitions": ({16992256: 4}, {16992256: 2}, {16992768: 6}),
+    # Of scattered means backward.
+    "messages_along_edges": ({}, {25600: 2, 512: 2}, {25600: 2}),
+    # LU factors, orthogonal weights, quantiles, nn.Bilinear.
+    "coupled_layers": ({512: 40}, {}, {}),
+    "normalised_weights": ({512: 16, 4096: 2, 16384: 4, 32768: 2}, {512: 4, 4096: 4, 16384: 4}, {8192: 2}),
+    "counted_and_sorted": ({512: 4}, {}, {4096: 2, 1536: 2}),
+    "counted_and_sorted 2.13": ({512: 2}, {}, {4096: 2}),
+    "lazily_shaped": ({}, {512: 1, 8519680: 1, 4096: 1}, {8519680: 1}),
+}
+RELEASE = "2.13" if installed_release() < (2, 14) else "2.14"
+
+
+def test_there_is_an_answer_for_every_step():
+    for goldens in GOLDENS.values():
+        assert list(goldens.cells) == list(everyday.STEPS)
+        assert goldens.card == KINDS["everyday"].card.name
+
+
+@pytest.mark.parametrize("name", everyday.STEPS)
+def test_the_recording_allocates_what_a_card_does(name):
+    """Temporaries are counted where there are no convolutions, whose workspaces the low bound has not."""
+    golden = GOLDENS[RELEASE].cells[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AssumedValue)
+        trace = KINDS["everyday"].recorded(name)
+    found = compare(trace.at(golden.batch, Workspace.LOW), golden.events)
+    temporaries, on_card, recorded = DIFFERENCES.get(f"{name} {RELEASE}", DIFFERENCES.get(name, ({}, {}, {})))
+    assert (found.on_card, found.recorded) == (on_card, recorded)
+    assert trace.convolutions or found.temporaries == temporaries
+
+
+@pytest.mark.parametrize("name", everyday.REFUSED[:2])  # the third only before PyTorch has its rules of jvp
+def test_what_a_recording_cannot_do_is_refused(name):
+    with on_cuda(), pytest.raises((NotRecordableError, NotImplementedError)):
+        events_of(everyday.ALL[name], 4, 1)
+
+
+def test_numbers_made_on_the_host_take_nothing_of_the_card():
+    """Products, permutations and sums of a spectral norm, a loader or a log, before anything is moved."""
+
+    def make_step(batch, device):
+        matrix = torch.ones(64, 64)
+        return lambda: (torch.mv(matrix, matrix[0]), torch.randperm(10_000), matrix.sum(), matrix.sort())
+
+    with on_cuda():
+        assert events_of(make_step, 2, 2) == []
+
+
+def test_a_copied_buffer_has_all_of_its_storage_and_shares_it():
+    """Tensor.__deepcopy__ on a card: the storage as it is, and one number for a moment."""
+
+    def make_step(batch, device):
+        rows = torch.rand(10, 100, device=device)
+
+        def step():
+            whole, row = copy.deepcopy([rows, rows[2]])
+            assert whole.shape == (10, 100) and row.storage_offset() == 200
+            assert whole.untyped_storage()._cdata == row.untyped_storage()._cdata
+
+        return step
+
+    with on_cuda():
+        sizes = [event.size_bytes for event in events_of(make_step, 2, 1)]
+    assert [size for size in sizes if size > 0] == [4000, 4000, 4, 4]
+
+
+def test_inference_mode_takes_what_no_grad_takes():
+    layers = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Dropout(), torch.nn.ReLU())
+
+    def under(mode):
+        def make_step(batch, device):
+            net = layers.to(device).eval()
+
+            def step():
+                with mode():
+                    return net(torch.rand(batch, 3, 16, 16, device=device)).softmax(1).max().item()
+
+            return step
+
+        with on_cuda(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", AssumedValue)
+            return events_of(make_step, 2, 2)
+
+    assert len(under(torch.no_grad)) > 10
+    assert under(torch.inference_mode) == under(torch.no_grad)
