@@ -79,11 +79,10 @@ def test_options_that_came_later_and_say_nothing_new_are_not_told():
 
 
 @pytest.fixture
-def anew():
-    """The class of all options is made again, and once more for the tests that follow."""
-    models._options.cache_clear()
-    yield
-    models._options.cache_clear()
+def anew(monkeypatch):
+    """The class of all options is made again, for one test."""
+    made = models._options.__wrapped__()
+    monkeypatch.setattr(models, "_options", lambda: made)
 
 
 def test_an_architectures_own_options_decide_its_cells_alone(anew):
