@@ -62,9 +62,8 @@ def test_every_operator_that_is_not_linear_is_in_the_matrix():
 def jacobian(operator, x: Tensor) -> Tensor:
     """Of one image, by forward differences of nothing: PyTorch's forward mode, which takes no backward pass."""
     columns = torch.eye(x.numel(), dtype=torch.float64).view(-1, *x.shape)
-    return torch.stack(
-        [torch.func.jvp(operator._apply_forward, (x,), (column,))[1].flatten() for column in columns], dim=1
-    )
+    pushed = torch.func.vmap(lambda column: torch.func.jvp(operator._apply_forward, (x,), (column,))[1])(columns)
+    return pushed.flatten(1).t()
 
 
 @pytest.mark.parametrize("name", ONCE)
@@ -73,7 +72,7 @@ def test_vjp_is_the_transposed_jacobian_of_forward_mode(name):
     x, v = image_of(operator, 1), random(operator.measurement_shape, 1)
     J = jacobian(operator, x)
     torch.testing.assert_close(operator.vjp(x, v).flatten(), J.t() @ v.flatten(), rtol=1e-11, atol=1e-12)
-    assert operator.norm_at(x, 300) == pytest.approx(torch.linalg.svdvals(J)[0].item(), rel=1e-6)
+    assert operator.norm_at(x, 60) == pytest.approx(torch.linalg.svdvals(J)[0].item(), rel=1e-6)
 
 
 def test_dot_products_agree(operator):
