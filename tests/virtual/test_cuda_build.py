@@ -159,6 +159,7 @@ def of_two_ranks(batch, device):
     from torch import distributed
     store = distributed.HashStore()
     distributed.init_process_group("nccl", store=store, rank=0, world_size=2, device_id=torch.device("cuda:0"))
+    return lambda: None
 
 def by_length(batch, device):
     def step():
