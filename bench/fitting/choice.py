@@ -42,7 +42,7 @@ def engine_of(step: Step, name: str, cards: Sequence[Card], steps: int = STEPS) 
     if name == "auto":
         name = "virtual" if sent and _can_be_virtual(cards) else "simulated"
     if name == "simulated":
-        return recorded_step(step, steps)
+        return recorded_step(step, steps, cards[0])
     if sent is None:
         raise UsageError(
             f"the {name} engine runs steps in another process, which has to import them: write it in a file"
@@ -56,7 +56,7 @@ def engine_of(step: Step, name: str, cards: Sequence[Card], steps: int = STEPS) 
     except (NoGpuError, NoVirtualCardError) as error:
         raise UsageError(str(error)) from error
     engine = CudaEngine if name == "cuda" else VirtualEngine
-    recorded = _recorded_if_it_can(step, steps)
+    recorded = _recorded_if_it_can(step, steps, cards[0])
     process = recorded.process if recorded else process_here()
     return OnDevice(engine, sent, steps, process, recorded)
 
@@ -71,8 +71,8 @@ def _can_be_virtual(cards: Sequence[Card]) -> bool:
     return True
 
 
-def recorded_step(step: Step, steps: int = STEPS) -> Recorded:
-    """A step given as such or by its name, recorded.
+def recorded_step(step: Step, steps: int = STEPS, first: Card | None = None) -> Recorded:
+    """A step given as such or by its name, recorded; `first` as of `Recorded`.
 
     Raises:
         NotRecordableError: it cannot be recorded.
@@ -82,17 +82,17 @@ def recorded_step(step: Step, steps: int = STEPS) -> Recorded:
     said: list[str] = []
     with on_cuda(), in_silence(), allocator_heard(said.append):
         make_step = load_make_step(step) if isinstance(step, str) else as_make_step(step)
-    return Recorded(make_step, steps, process_here(said))
+    return Recorded(make_step, steps, process_here(said), first)
 
 
-def _recorded_if_it_can(step: Step, steps: int) -> Recorded | None:
+def _recorded_if_it_can(step: Step, steps: int, first: Card) -> Recorded | None:
     """The recording, for where a search starts and what a peak is made of; None where the step cannot be recorded.
 
     Raises:
         WrongFormError: it is no step, on whatever engine.
     """
     try:
-        return recorded_step(step, steps)
+        return recorded_step(step, steps, first)
     except WrongFormError:
         raise
     except (Exception, SystemExit):  # noqa: BLE001 - whatever it raises, the engine that was asked for raises it too

@@ -27,21 +27,25 @@ from bench.streams import in_silence
 class Recorded:
     """A step recorded on tensors without data, replayed through PyTorch's allocator.
 
+    `first` is the card that is asked about first.
+
     Raises:
         NotRecordableError: it cannot be recorded, or does not do the same each time.
     """
 
     name = "simulated"
 
-    def __init__(self, make_step: MakeStep, steps: int = STEPS, process: Process | None = None) -> None:
+    def __init__(
+        self, make_step: MakeStep, steps: int = STEPS, process: Process | None = None, first: Card | None = None
+    ) -> None:
         self._make_step = make_step
         self._steps = steps
         self.process = process or Process()
         self._said: list[Assumption] = []
         self._not_known: list[str] = []  # cards, some of whose workspaces are bounds
         self._reads_at_small: list[tuple[Read, ...] | None] = []
-        with self._listening(None):
-            self._recorded = StepByCard(make_step, steps)
+        with self._listening(first):
+            self._recorded = StepByCard(make_step, steps, first)
 
     def seen(self, card: Card) -> Card:
         """A card, as far as the process and the step may take it."""

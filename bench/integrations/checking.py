@@ -101,7 +101,7 @@ def check(step: TrainersStep, gpu: str | None, cap: str | None, name: str) -> An
         ValueError: not one card.
     """
     card, batch = chosen_card(cap, gpu), step.batch
-    answer = fit(name, Recorded(lambda batch, device: step(batch)), [card], batch)
+    answer = fit(name, Recorded(lambda batch, device: step(batch), first=card), [card], batch)
     (on_card,) = answer.cards
     assert on_card.asked
     if not on_card.asked.fits:

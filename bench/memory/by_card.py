@@ -15,18 +15,20 @@ from bench.memory.recording.recorder import STEPS, MakeStep
 class StepByCard:
     """A step, as each kind of card runs it; what is asked of it has to be asked within `on_cuda(card)`.
 
+    It is recorded with the kernels of `first` at once; None: with an ordinary card's.
+
     Raises:
         NotRecordableError: as from `CheckedStep`.
         ValueError: less than two steps.
     """
 
-    def __init__(self, make_step: MakeStep, steps: int = STEPS) -> None:
+    def __init__(self, make_step: MakeStep, steps: int = STEPS, first: Card | None = None) -> None:
         self._make_step = make_step
         self._steps = steps
         self._recorded: dict[Kernels | Card, CheckedStep] = {}
         self.has_attention = False
         self._is_by_card = False
-        self.on(None)
+        self.on(first)
 
     def on(self, card: Card | None) -> CheckedStep:
         """The step with a card's kernels; None: with an ordinary card's."""

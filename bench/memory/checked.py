@@ -43,13 +43,14 @@ class CheckedStep:
     def __init__(self, make_step: MakeStep, steps: int = STEPS) -> None:
         self._make_step = make_step
         self._steps = steps
+        self._cache = OutputCache()
         self._checked: set[int] = set()
         self._others: set[int] = set()  # batches at which the fit does not hold
         try:
-            self.trace = record(make_step, steps)
+            self.trace = record(make_step, steps, self._cache)
             self.is_fitted = True
         except DependsOnBatchError:
-            self.trace = constant(events_of(make_step, BATCH, steps))
+            self.trace = constant(events_of(make_step, BATCH, steps, self._cache))
             self.is_fitted = False
         self._refuse_growth()
         if not self.trace.grows and self.holds_at(_LARGE_BATCH):
@@ -67,7 +68,7 @@ class CheckedStep:
         if batch in self.trace.impossible:
             raise FailsAtBatchError(self.trace.impossible[batch])
         if batch not in self._checked:
-            events = events_beside(self._make_step, batch, self._steps)
+            events = events_beside(self._make_step, batch, self._steps, self._cache)
             if not (agrees(self.trace, batch, events) and len(events) == len(self.trace.of(batch))):
                 self.trace.exceptions[batch] = constant(events)
                 self._others.add(batch)
@@ -108,7 +109,7 @@ class CheckedStep:
 
     def _refuse_growth(self) -> None:
         """Record twice as many steps: the first half must be as before, and the second must keep nothing more."""
-        events = events_of(self._make_step, BATCH, 2 * self._steps)
+        events = events_of(self._make_step, BATCH, 2 * self._steps, self._cache)
         middle = len(self.trace)
         if not agrees(self.trace, BATCH, events[:middle]):
             other = _first_other(self.trace, BATCH, self._with_lines())

@@ -48,6 +48,15 @@ def test_a_step_with_attention_is_recorded_once_for_each_kind_of_card():
     assert make_step.made == made
 
 
+def test_the_card_that_is_asked_about_first_is_recorded_first():
+    make_step = Counted(lambda x: scaled_dot_product_attention(x, x, x))
+    with on_cuda(TURING):
+        step = StepByCard(make_step, first=TURING)
+        made = make_step.made
+        assert step.on(TURING).trace.at(3) == StepByCard(make_step).on(TURING).trace.at(3)
+    assert make_step.made == 3 * made  # that card's, an ordinary one's, and again that card's
+
+
 @pytest.mark.parametrize("steps", [1, 0])
 def test_less_than_two_steps_are_refused(steps):
     with pytest.raises(ValueError, match=f"steps is {steps}, expected at least 2"):

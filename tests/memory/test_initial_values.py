@@ -1,5 +1,10 @@
 """Large tensors on the host are not drawn in a recording; what is small, or comes from elsewhere, is as ever."""
 
+import copy
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -88,3 +93,60 @@ def test_outside_a_recording_for_a_gpu_values_are_drawn():
 
     events_of(make_step, 2, 1)
     assert (drawn[0] < 1).all()
+
+
+@pytest.mark.parametrize("begin", [0, 1, 1000, 1024])
+@pytest.mark.parametrize("numbers", [4097, 8192, 10_000])
+def test_what_is_not_drawn_is_zeros_and_what_stands_beside_it_is_left(begin, numbers):
+    """Whole pages go back to the system, and none that is another's."""
+    memory = np.full(20_000, 7, np.float32)
+    built(lambda: torch.from_numpy(memory[begin : begin + numbers]).normal_())
+    assert not memory[begin : begin + numbers].any()
+    assert (np.delete(memory, slice(begin, begin + numbers)) == 7).all()
+
+
+def test_memory_that_processes_share_is_written():
+    shared = sevens(*LARGE).share_memory_()
+    built(shared.normal_)
+    assert not shared.any()
+
+
+COPIES = {
+    "clone": torch.clone,
+    "bfloat16": lambda tensor: tensor.to(torch.bfloat16),
+    "float64": torch.Tensor.double,
+    "deepcopy": lambda tensor: copy.deepcopy(nn.Parameter(tensor)).data,
+    "other layout": lambda tensor: tensor.clone(memory_format=torch.channels_last),
+}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+def test_a_copy_of_what_is_not_drawn_is_zeros_of_its_own(copied):
+    def build():
+        tensor = sevens(4, 8, 16, 16).normal_()
+        copied(sevens(4, 8, 16, 16))  # memory that is used again
+        return tensor, copied(tensor), copied(torch.ones(4, 8, 16, 16))
+
+    tensor, copy_, ones = built(build)
+    assert not copy_.any()
+    assert (ones == 1).all()
+    assert copy_.data_ptr() != tensor.data_ptr()
+    assert (copy_.dtype, copy_.shape, copy_.stride()) == (ones.dtype, ones.shape, ones.stride())
+
+
+def test_a_copy_for_the_card_is_there():
+    (copied,) = built(lambda: [sevens(*LARGE).normal_().to("cuda")])
+    assert copied.is_meta
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the memory that it provides")
+def test_a_model_in_half_of_its_precision_takes_no_memory_of_the_host():
+    def provided_bytes():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    def build():
+        before = provided_bytes()
+        layers = nn.Sequential(*(nn.Linear(2048, 2048, bias=False) for _ in range(16))).to(torch.bfloat16)
+        return layers, provided_bytes() - before
+
+    assert built(build)[1] < 2**24  # of 256 MiB, and half as much again

@@ -353,3 +353,54 @@ def test_tensors_with_data_say_where_they_are():
     assert told == (False, False, "cpu", -1, False)
     without_data = torch.zeros(3, device="meta")
     assert (without_data.is_cuda, without_data.is_meta, str(without_data.device)) == (False, True, "meta")
+
+
+def test_a_class_stays_one():
+    """So that programs can subclass it, ask for its instances, and name it in annotations."""
+    modules = (torch, torch.cuda, torch.cuda.amp, torch.amp, torch.nn, torch.jit, torch.utils.data)
+    classes = {(each, name) for each in modules for name, value in vars(each).items() if isinstance(value, type)}
+    with on_cuda():
+        assert not [name for module, name in classes if not isinstance(getattr(module, name), type)]
+        assert torch.cuda.CUDAGraph | None
+        assert isinstance(torch.default_generator, torch.Generator)
+        assert isinstance(torch.Generator("cuda"), torch.Generator)
+        assert not isinstance(5, torch.Generator)
+
+
+def scripted(x):
+    return torch.zeros(3, 5, device=x.device) + x
+
+
+def example():
+    return torch.rand(3, 5, device="cuda")
+
+
+def linear():
+    return nn.Linear(5, 5).cuda()
+
+
+SCRIPTED = {  # and what of it is recorded
+    "a function": (lambda: torch.jit.script(scripted), lambda: scripted),
+    "a traced one": (lambda: torch.jit.trace(scripted, example()), lambda: example() is None or scripted),
+    "a module": (lambda: torch.jit.script(linear()), linear),
+}
+
+
+@pytest.mark.parametrize(("script", "plain"), SCRIPTED.values(), ids=SCRIPTED)
+def test_what_is_scripted_is_recorded_as_python_runs_it(script, plain):
+    def steps_of(build):
+        def make_step(batch, device):
+            run, x = build(), torch.ones(3, 5, device=device)
+            return lambda: run(x)
+
+        return make_step
+
+    with on_cuda(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        events = events_of(steps_of(script), 2, 2)
+    with on_cuda():
+        assert events == events_of(steps_of(plain), 2, 2)
+    (said,) = (str(each.message) for each in caught if each.category is NotRecordedWarning)
+    assert said.startswith("TorchScript is not recorded")
+    assert torch.jit.script(scripted)(torch.ones(3, 5)).sum() == 15  # and afterwards it is there again
+    assert isinstance(torch.jit.script(scripted), torch.jit.ScriptFunction)

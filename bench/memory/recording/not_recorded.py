@@ -1,4 +1,4 @@
-"""What a recording leaves out of a step, and says so: compilation."""
+"""What a recording leaves out of a step, and says so: compilation, by torch.compile and TorchScript."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.jit import _state as torch_script
 
 
 class NotRecordedWarning(UserWarning):
@@ -20,7 +21,8 @@ def compilation_said() -> Iterator[None]:
     """Run as it is what torch.compile compiles, or has compiled, and warn of it."""
     compiler = sys.modules.get("torch._dynamo.eval_frame")
     compile_, choose = torch.compile, getattr(compiler, "_callback_from_stance", None)
-    found = []
+    found: list[bool] = []
+    scripted: list[bool] = []
 
     def compile_nothing(*args: Any, **kwargs: Any) -> Any:
         found.append(True)
@@ -31,6 +33,15 @@ def compilation_said() -> Iterator[None]:
         found.append(callback not in (None, False))
         return callback if callback is False else None
 
+    def script_nothing(func: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            scripted.append(not torch_script._enabled)
+            return func(*args, **kwargs)
+
+        return call
+
+    script, trace = torch.jit.script, torch.jit.trace
+    torch.jit.script, torch.jit.trace = script_nothing(script), script_nothing(trace)
     torch.compile = compile_nothing
     if choose is not None:
         compiler._callback_from_stance = run_as_it_is  # type: ignore[union-attr]
@@ -38,6 +49,7 @@ def compilation_said() -> Iterator[None]:
         yield
     finally:
         torch.compile = compile_
+        torch.jit.script, torch.jit.trace = script, trace
         if choose is not None:
             compiler._callback_from_stance = choose  # type: ignore[union-attr]
         if any(found):
@@ -48,3 +60,25 @@ def compilation_said() -> Iterator[None]:
                 ),
                 stacklevel=2,
             )
+        if any(scripted):
+            warnings.warn(
+                NotRecordedWarning(
+                    "TorchScript is not recorded: what is scripted or traced is recorded as Python runs it"
+                ),
+                stacklevel=2,
+            )
+
+
+@contextlib.contextmanager
+def scripts_left() -> Iterator[None]:
+    """Leave functions and modules that are scripted or traced as they are: what PYTORCH_JIT=0 does.
+
+    TorchScript takes a function of PyTorch for its own operation only where it is the one that PyTorch has.
+    """
+    was_enabled = bool(torch_script._enabled)
+    torch_script.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            torch_script.enable()

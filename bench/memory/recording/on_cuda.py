@@ -30,6 +30,7 @@ from bench.memory.gpus import Card
 from bench.memory.recording.attention import Attention, Choice, Kernels, attention_of, with_kernels
 from bench.memory.recording.autocast import casts_of_a_gpu
 from bench.memory.recording.distributed import ranks_alone
+from bench.memory.recording.not_recorded import scripts_left
 from bench.memory.recording.outside import nothing_outside
 from bench.memory.recording.torch_cuda import CUDA, Machine, machine_with, torch_cuda
 
@@ -88,6 +89,7 @@ def on_cuda(card: Card | None = None) -> Iterator[Asked]:
             _saved_on_the_host(),
             ranks_alone(),
             nothing_outside(),
+            scripts_left(),
             casts_of_a_gpu(),
             attention_of(kernels) as attention,
             _redirections(),
@@ -365,7 +367,17 @@ class _Away(NamedTuple):
     dtype: torch.dtype
 
 
-class _Generator(torch.Generator):
+_ITS_GENERATOR = torch.Generator
+
+
+class _AnyGenerator(type(_ITS_GENERATOR)):  # type: ignore[misc]
+    """So that those that PyTorch itself made are instances."""
+
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, _ITS_GENERATOR)
+
+
+class _Generator(torch.Generator, metaclass=_AnyGenerator):
     """A generator of the GPU, of which nothing is drawn; the host's, made anew."""
 
     def __new__(cls, device: Any = "cpu") -> _Generator:

@@ -112,8 +112,11 @@ def _of_one_card(parallel: Any, *args: Any, **kwargs: Any) -> Any:
     return parallel.module(*args, **kwargs)
 
 
-def _no_graph(*args: Any, **kwargs: Any) -> Any:
-    raise RuntimeError("CUDA graphs are not recorded: give the step that the graph is captured of")
+class _NoGraph:
+    """A class that can be named, in annotations and isinstance, and not made."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("CUDA graphs are not recorded: give the step that the graph is captured of")
 
 
 _SILENT = ("synchronize", "set_device", "manual_seed", "manual_seed_all", "init", "ipc_collect")
@@ -143,7 +146,7 @@ def torch_cuda() -> Iterator[None]:
         "current_stream": _Nothing,
         "default_stream": _Nothing,
         "stream": _Nothing,
-        **dict.fromkeys(_GRAPHS, _no_graph),
+        **dict.fromkeys(_GRAPHS, _NoGraph),
         "mem_get_info": _memory,
         "memory_stats": lambda device=None: defaultdict(int),
         "memory_summary": lambda device=None, abbreviated=False: "",
