@@ -7,6 +7,7 @@ has all of it.
 import pytest
 import torch
 
+from tools.any_step import real_steps
 from tools.any_step.real_steps import KNOWN, MOST, Answered, Found, asked, names, short, table
 
 NAMES = names()
@@ -38,6 +39,13 @@ def test_the_table_has_peaks_refusals_and_what_differs():
     assert "* c:d: recording: no" in text
     assert f"* monai:unet_2d: {KNOWN['monai:unet_2d']}" in text
     assert "* a:b" not in text
+
+
+def test_a_step_that_takes_too_long_is_a_row_like_any_other(monkeypatch):
+    monkeypatch.setattr(real_steps, "SECONDS", 0.01)
+    found = real_steps.asked(NAMES[0])
+    assert f"| {short(NAMES[0])} | refused | refused |" in table([found])
+    assert "no answer within 0.01 s" in table([found])
 
 
 @pytest.mark.slow

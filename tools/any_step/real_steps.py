@@ -129,17 +129,18 @@ def _told(step: str, function: Callable[[], T]) -> T | str:
 
 
 def asked(step: str) -> Found:
-    """Ask about a step in a process of its own.
+    """Ask about a step in a process of its own; one that takes too long is refused by both engines.
 
     Raises:
         ModuleNotFoundError: the package that it needs is not installed.
-        RuntimeError: the process failed, or took too long.
+        RuntimeError: the process failed.
     """
     arguments = [sys.executable, "-W", "ignore", "-m", "tools.any_step.real_steps", step]
     try:
         done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=SECONDS)
     except subprocess.TimeoutExpired:
-        raise RuntimeError(f"{step}: no answer within {SECONDS} s") from None
+        late = Answered(refusal=f"no answer within {SECONDS} s")
+        return Found(step, 0, late, late)
     if done.returncode:
         raise RuntimeError(f"{step}: {done.stderr.strip()[-2000:]}")
     found = read(json.loads(done.stdout.splitlines()[-1]))

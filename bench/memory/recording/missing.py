@@ -30,6 +30,7 @@ def nothing_missing() -> Iterator[None]:
             library.impl(name, _like(place), "Meta")
     for name in _WITH_A_MASK:
         library.impl(name, _and_a_mask, "Meta")
+    library.impl("_grouped_mm", _grouped_mm, "Meta", allow_override=True)
     try:
         yield
     finally:
@@ -42,6 +43,30 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 def _like(place: int) -> Any:
     return lambda *args, **kwargs: torch.empty_like(args[place])
+
+
+def _grouped_mm(
+    one: Tensor,
+    other: Tensor,
+    offs: Tensor | None = None,
+    bias: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Products of groups of rows with a matrix each; cards have them of every type, their rows begin at 16 bytes.
+
+    Where both have two dimensions, groups are of columns of the first and rows of the other.
+    """
+    for each in (one, other):
+        if 1 not in each.stride()[-2:]:
+            raise RuntimeError(f"Invalid strides/sizes, got {each.stride()} for strides and {each.shape} for sizes.")
+    groups = (
+        [] if one.dim() != other.dim() else [one.size(0)] if one.dim() == 3 else [0 if offs is None else offs.size(0)]
+    )
+    dtype = out_dtype or one.dtype
+    columns = other.size(-1)
+    row = -(-columns * dtype.itemsize // 16) * 16 // dtype.itemsize
+    rows = one.size(-2)
+    return one.new_empty_strided((*groups, rows, columns), (*(rows * row for _ in groups), row, 1), dtype=dtype)
 
 
 def _and_a_mask(values: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
