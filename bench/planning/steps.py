@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain, combinations, product
 
 from bench.choices import refusal
@@ -33,8 +34,9 @@ def plan_step(
 ) -> Plan:
     """Try every combination of what needs no change of a step's network and leaves its gradient as it is.
 
-    `engine` and `steps` as of `bench.fitting.engine_of`; `more` are strategies to try beside those whose gradient is
-    exact: "bf16", and "micro-batches" where batch normalisation makes them inexact.
+    `engine` and `steps` as of `bench.fitting.engine_of`: all are simulated; the virtual card or a GPU is asked about the
+    front, which is then the plan. `more` are strategies to try beside those whose gradient is exact: "bf16", and
+    "micro-batches" where batch normalisation makes them inexact.
 
     Raises:
         UsageError: a strategy is unknown, or the step cannot be run with it.
@@ -53,13 +55,13 @@ def plan_step(
     def tried(way: Way) -> Choice | None:
         if way not in choices:
             try:
-                peak_bytes, fits = trials.changed(way)
+                taken = trials.simulated(way)
             except FailsAtBatchError as error:
                 remarks.append(f"{way.name} is left out: {places.told(error.__cause__ or error)}")
                 return None
             is_unknown = "channels-last" in way.names or ("bf16" in way.names and not has_bfloat16(card))
             work = None if is_unknown else trials.seconds(way) / trials.seconds(Way())
-            choices[way] = Choice(way.name, work, peak_bytes, fits)
+            choices[way] = Choice(way.name, work, *taken)
         return choices[way]
 
     names = []
@@ -74,7 +76,7 @@ def plan_step(
     for chosen, parts in product(subsets, (1, *counts)):
         if tried(Way(chosen, parts)) and trials.can_expand():
             tried(Way(chosen, parts, True))
-    return Plan(
+    made = Plan(
         {"step": name, "engine": trials.engine},
         name,
         MEASURE,
@@ -84,6 +86,12 @@ def plan_step(
         tuple(remarks),
         trials.assumed,
     )
+    if trials.engine == "simulated":
+        return made
+    ways = {choice.strategy: way for way, choice in choices.items()}
+    asked = [replace(each, **trials.on_device(ways[each.strategy])._asdict()) for each in made.front]
+    remarks.append(f"of {len(choices)} combinations simulated, these were run: engine {trials.engine}")
+    return replace(made, choices=tuple(asked), remarks=tuple(remarks), assumed=trials.assumed)
 
 
 def _names(step: str, observed: Observed, more: Sequence[str]) -> list[str]:

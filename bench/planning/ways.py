@@ -39,6 +39,13 @@ class Way(NamedTuple):
         return "+".join([*self.names, *parts, *([EXPANDABLE] if self.is_expandable else [])]) or PLAIN
 
 
+class Taken(NamedTuple):
+    """What the batch reserves where memory has no limit, and whether it fits the card."""
+
+    peak_reserved_bytes: int
+    fits: bool
+
+
 class Trials:
     """A step asked at one batch on one card, by an engine; recorded beside it whatever the engine.
 
@@ -72,22 +79,43 @@ class Trials:
         """What was taken to be so."""
         return self._fit.assumed([self._card])
 
-    def plain(self) -> tuple[int, bool]:
-        """What the step as it is reserves where memory has no limit, and whether it fits; asked as `bench fit` asks."""
+    def plain(self) -> Taken:
+        """What the step as it is takes, asked as `bench fit` asks."""
         needed = self._fit.needed(self._card, self._batch)
-        return needed.peak_reserved_bytes, self._fit.probe(self._card, self._batch).fits
+        return Taken(needed.peak_reserved_bytes, self._fit.probe(self._card, self._batch).fits)
 
-    def changed(self, way: Way) -> tuple[int, bool]:
-        """The same of another way.
+    def simulated(self, way: Way) -> Taken:
+        """What another way takes, by its recording.
 
         Raises:
             FailsAtBatchError: the step does not run so.
-            ProbeFailedError: nor on the device.
         """
+        engine = self._recording(way).engine(self._process(way))
+        return self._told(way, engine.without_limit().probe, engine.probe)
+
+    def on_device(self, way: Way) -> Taken:
+        """The same, by the engine's device, where it has one.
+
+        Raises:
+            ProbeFailedError: it gave no answer.
+        """
+        sent = named(self._step)
+        if self._device is None or sent is None:
+            return self.simulated(way)
         process = self._process(way)
-        probe = self._on_device(way, process) if self._device else self._simulated(way, process)
-        needed_bytes = probe(True).peak_reserved_bytes
-        return needed_bytes, needed_bytes <= self.card.usable_bytes or probe(False).fits
+        options: dict[str, Any] = {"steps": self._steps, "alloc_conf": process.alloc_conf}
+        is_virtual = self._device is VirtualEngine
+        if is_virtual:
+            reads = self._recording(way).reads
+            options["reads_at"] = lambda batch: reads
+        engine: Callable[[Card], CudaEngine] = partial(self._device, Changed(sent, way.names, way.parts), **options)
+        card = process.on(self._card)
+        return self._told(way, engine(card.without_limit() if is_virtual else card).probe, engine(card).probe)
+
+    def _told(self, way: Way, needed: Callable[[int], Probe], on_card: Callable[[int], Probe]) -> Taken:
+        samples = self._batch // way.parts
+        needed_bytes = needed(samples).peak_reserved_bytes
+        return Taken(needed_bytes, needed_bytes <= self.card.usable_bytes or on_card(samples).fits)
 
     def can_expand(self) -> bool:
         """Whether the process can be told expandable_segments:True, and was not yet."""
@@ -132,25 +160,3 @@ class Trials:
             step = Changed(self._recorded.make_step, way.names, min(way.parts, _RECORDED_PARTS))
             self._recordings[way] = OneBatch(step, self._batch // way.parts, self._card, self._steps)
         return self._recordings[way]
-
-    def _simulated(self, way: Way, process: Process) -> Callable[[bool], Probe]:
-        engine = self._recording(way).engine(process)
-        samples = self._batch // way.parts
-        return lambda is_endless: (engine.without_limit() if is_endless else engine).probe(samples)
-
-    def _on_device(self, way: Way, process: Process) -> Callable[[bool], Probe]:
-        sent = named(self._step)
-        assert sent and self._device
-        options: dict[str, Any] = {"steps": self._steps, "alloc_conf": process.alloc_conf}
-        is_virtual = self._device is VirtualEngine
-        if is_virtual:
-            reads = self._recording(way).reads
-            options["reads_at"] = lambda batch: reads
-        engine: Callable[[Card], CudaEngine] = partial(self._device, Changed(sent, way.names, way.parts), **options)
-
-        def probe(is_endless: bool) -> Probe:
-            card = process.on(self._card)
-            endless = card.without_limit() if is_endless and is_virtual else card
-            return engine(endless).probe(self._batch // way.parts)
-
-        return probe

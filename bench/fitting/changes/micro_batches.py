@@ -50,7 +50,7 @@ class Parts:
         if self._count == 1:
             yield
             return
-        kinds: list[type[Any]] = [Optimizer, *_kinds_of(Optimizer)]
+        kinds: list[Any] = [Optimizer, *_kinds_of(Optimizer)]
         with contextlib.ExitStack() as patches:
             patches.enter_context(patch.object(torch.autograd, "backward", self._divided(torch.autograd.backward)))
             for kind in kinds:

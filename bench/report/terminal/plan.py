@@ -50,7 +50,8 @@ def sentence(plan: Plan) -> str:
     """Which to choose, or by how much the nearest misses the card."""
     what = f"{plan.name}, batch {plan.batch}, {plan.card.name}"
     measure, meaning = plan.measure
-    tried = f"{len(plan.choices)} combinations simulated; {measure}: {meaning}."
+    how = "simulated" if plan.what.get("engine", "simulated") == "simulated" else "run"
+    tried = f"{len(plan.choices)} combinations {how}; {measure}: {meaning}."
     if (best := plan.cheapest) is not None:
         times = "" if best.work is None else f", with {best.work:.2f} times the {measure} of plain"
         return f"{what}: {best.strategy} fits{times}. {tried}"
