@@ -34,7 +34,7 @@ def plan_step(
 ) -> Plan:
     """Try every combination of what needs no change of a step's network and leaves its gradient as it is.
 
-    `engine` and `steps` as of `bench.fitting.engine_of`: all are simulated; the virtual card or a GPU is asked about the
+    `engine` and `steps` as of `bench.fitting.engine_of`: all are simulated; a virtual card or a GPU is asked about the
     front, which is then the plan. `more` are strategies to try beside those whose gradient is exact: "bf16", and
     "micro-batches" where batch normalisation makes them inexact.
 
