@@ -34,7 +34,7 @@ class OnDevice:
     ) -> None:
         self.name = engine.name
         self._is_virtual = issubclass(engine, VirtualEngine)
-        self._recorded = recorded
+        self.recorded = recorded
         self._seen: list[CudaEngine] = []
         self._process = process or Process()
         self._of: Callable[..., CudaEngine] = partial(
@@ -43,12 +43,12 @@ class OnDevice:
 
     def seen(self, card: Card) -> Card:
         """A card, as far as the process and, where it is recorded, the step may take it."""
-        return self._recorded.seen(card) if self._recorded else self._process.on(card)
+        return self.recorded.seen(card) if self.recorded else self._process.on(card)
 
     def largest(self, card: Card) -> Boundary:
         """The largest batch, every probe of which is a run; where the recording says the same, two runs show it."""
         guess = self._guess(card)
-        is_others = self._recorded is not None and self.name != CudaEngine.name
+        is_others = self.recorded is not None and self.name != CudaEngine.name
         return largest_batch(self._engine(card, guess), trusted=guess if is_others else None)
 
     def probe(self, card: Card, batch: int) -> Probe:
@@ -63,7 +63,7 @@ class OnDevice:
 
     def made_of(self, card: Card, batch: int) -> Explanation | None:
         """What the recording says of it, where there is one."""
-        return self._recorded.made_of(card, batch) if self._recorded else None
+        return self.recorded.made_of(card, batch) if self.recorded else None
 
     def explained(self, card: Card, batch: int) -> Explanation | None:
         """What the virtual card's own peak of a batch is made of, with the recording's names and lines.
@@ -75,7 +75,7 @@ class OnDevice:
             TooDifferentError: the recording and the card have too little in common.
         """
         engine = self._engine(card)
-        located = self._recorded.located(card, batch) if self._recorded else None
+        located = self.recorded.located(card, batch) if self.recorded else None
         if located is None or not isinstance(engine, VirtualEngine):
             return None
         return explain_on_card(engine, located[0], batch, located[1])
@@ -84,7 +84,7 @@ class OnDevice:
         """The values that the step read or selected by, sizes that are not known, and what stands for what."""
         seen = [each for engine in self._seen for each in engine.measurements.values()]
         virtual = [each for each in seen if isinstance(each, VirtualMeasurement)]
-        as_recorded = [each for each in virtual if self._recorded and not each.strays]
+        as_recorded = [each for each in virtual if self.recorded and not each.strays]
         alone = [each for each in virtual if each not in as_recorded]
         read = max((each.values_read for each in alone), default=0)
         selections = max((each.selections for each in alone), default=0)
@@ -92,8 +92,8 @@ class OnDevice:
         if self._is_virtual:
             capacities = [card for card in cards if card.compute_capability is None]
             assumed += [Assumption(f"{card.name} has the kernels of an {kernels_of(card).name}") for card in capacities]
-        if as_recorded and self._recorded:
-            assumed += [each for each in self._recorded.said if each.is_value]
+        if as_recorded and self.recorded:
+            assumed += [each for each in self.recorded.said if each.is_value]
         if read:
             what = f"the {read} values that the step reads back from the card are taken as 0"
             assumed.append(Assumption(what, is_value=True))
@@ -109,13 +109,13 @@ class OnDevice:
         return tuple(assumed)
 
     def _engine(self, card: Card, guess: int = 1) -> CudaEngine:
-        reads = {"reads_at": partial(self._recorded.reads, card)} if self._recorded and self._is_virtual else {}
+        reads = {"reads_at": partial(self.recorded.reads, card)} if self.recorded and self._is_virtual else {}
         self._seen.append(self._of(self._process.on(card), first_guess=guess, **reads))
         return self._seen[-1]
 
     def _guess(self, card: Card) -> int:
-        if self._recorded:
-            return self._recorded.largest(card).batch
+        if self.recorded:
+            return self.recorded.largest(card).batch
         if self.name == CudaEngine.name:
             return 1
         endless = self._engine(card.without_limit())

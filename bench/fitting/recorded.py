@@ -38,7 +38,7 @@ class Recorded:
     def __init__(
         self, make_step: MakeStep, steps: int = STEPS, process: Process | None = None, first: Card | None = None
     ) -> None:
-        self._make_step = make_step
+        self.make_step = make_step
         self._steps = steps
         self.process = process or Process()
         self._said: list[Assumption] = []
@@ -90,7 +90,7 @@ class Recorded:
             step = self._recorded.on(card)
             if not step.runs_at(batch):
                 return None
-            return self._engine(card, step.trace), locate(self._make_step, step.trace, batch, self._steps)
+            return self._engine(card, step.trace), locate(self.make_step, step.trace, batch, self._steps)
 
     def reads(self, card: Card, batch: int) -> tuple[Read, ...] | None:
         """What the step brings to the host at a batch, known or assumed; None if it does not run there."""
@@ -125,7 +125,7 @@ class Recorded:
     def _reads_of(self, card: Card, batch: int) -> tuple[Read, ...] | None:
         with self._listening(card), reads_noted() as reads:
             try:
-                events_beside(self._make_step, batch, self._steps)
+                events_beside(self.make_step, batch, self._steps)
             except FailsAtBatchError:
                 return None
         return tuple(reads)

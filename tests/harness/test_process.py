@@ -94,7 +94,7 @@ def test_the_card_that_is_answered_for_is_the_part_that_may_be_taken(written):
 
 
 def test_a_fraction_holds_in_tests_of_memory_too(written):
-    step = recorded_step(written(in_the_step=TOLD["half"][0]))._make_step
+    step = recorded_step(written(in_the_step=TOLD["half"][0])).make_step
     assert StepMemory(step).largest_batch(gpu="RTX 3080") == HALF[0]
 
 

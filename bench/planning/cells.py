@@ -1,9 +1,9 @@
-"""A plan: by which strategies a batch fits on a card, and the cheapest of them, by simulation."""
+"""A plan for a cell: every combination of strategies that its architecture can take, simulated."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 
 from bench import models, strategies
@@ -12,6 +12,7 @@ from bench.config import Config
 from bench.memory import Card, record
 from bench.memory.recording.metadata import OutputCache
 from bench.memory.trace import Trace, Workspace
+from bench.planning.choices import Choice, Plan
 from bench.stages.memory import bounded_engine, recording_of
 from bench.work import step_multiplications
 
@@ -23,51 +24,7 @@ EXACT = (
 """Strategies whose gradient is exact, by kind: a combination has at most one of each."""
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A combination, and what it takes for the batch that is planned.
-
-    Attributes:
-        strategy: its name.
-        work: multiplications of a step's convolutions, relative to plain.
-        peak_reserved_bytes: on a card without a limit.
-        fits: on the card.
-    """
-
-    strategy: str
-    work: float
-    peak_reserved_bytes: int
-    fits: bool
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All combinations that an architecture can take, cheapest first."""
-
-    architecture: str
-    task: str
-    card: Card
-    batch: int
-    choices: tuple[Choice, ...]
-
-    @property
-    def front(self) -> list[Choice]:
-        """Those of which none takes both no more work and no more memory, the cheapest first."""
-        front: list[Choice] = []
-        for choice in self.choices:
-            if not front or choice.peak_reserved_bytes < front[-1].peak_reserved_bytes:
-                front.append(choice)
-        return front
-
-    @property
-    def cheapest(self) -> Choice | None:
-        """The first that fits, if any does."""
-        return next((choice for choice in self.choices if choice.fits), None)
-
-    @property
-    def missing_bytes(self) -> int:
-        """By how much the one that takes least misses the card."""
-        return min(choice.peak_reserved_bytes for choice in self.choices) - self.card.usable_bytes
+MEASURE = ("work", "convolutions of a step, relative to plain")
 
 
 def plan(
@@ -106,8 +63,9 @@ def plan(
                 engine.probe(units).fits,
             )
         )
-    ordered = sorted(choices, key=lambda choice: (choice.work, choice.peak_reserved_bytes))
-    return Plan(architecture, task, card, batch, tuple(ordered))
+    ordered = tuple(sorted(choices, key=lambda choice: choice.order))
+    what = {"architecture": architecture, "task": task}
+    return Plan(what, f"{architecture} on {task}", MEASURE, card, batch, ordered)
 
 
 def _combinations(
