@@ -166,6 +166,17 @@ def test_only_all_of_a_storage_is_told():
     assert values.of(whole.view(torch.int32)) is None
 
 
+def test_a_storage_of_another_size_is_another_storage():
+    """As a lazy module's is, once it has its shape, or one whose address another had."""
+    values = Values()
+    for before, after in ((0, 8), (8, 4), (4, 16)):
+        x = torch.empty(before, device="meta")
+        values.tell(x, torch.ones(before))
+        x.resize_(after)
+        x.untyped_storage().resize_(4 * after)
+        assert values.of(x) is None
+
+
 def test_reads_are_noted_within_their_context_alone():
     outside = Values()
     with reads_noted() as noted:

@@ -142,9 +142,10 @@ class Values:
         """The tensor with its data, if that is known: a view of its storage's twin."""
         if not tensor.numel():
             return torch.empty(tensor.shape, dtype=tensor.dtype)
-        twin = self._twins.get(tensor.untyped_storage()._cdata)
-        if twin is None or twin.dtype is not tensor.dtype:
-            return None
+        storage = tensor.untyped_storage()
+        twin = self._twins.get(storage._cdata)
+        if twin is None or twin.dtype is not tensor.dtype or twin.nbytes != storage.nbytes():
+            return None  # not known, as other numbers, or before the storage had another size
         return twin.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
     def tell(self, tensor: Tensor, known: Tensor | None) -> None:
