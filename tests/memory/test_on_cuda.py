@@ -353,3 +353,17 @@ def test_tensors_with_data_say_where_they_are():
     assert told == (False, False, "cpu", -1, False)
     without_data = torch.zeros(3, device="meta")
     assert (without_data.is_cuda, without_data.is_meta, str(without_data.device)) == (False, True, "meta")
+
+
+@pytest.mark.parametrize("module", [torch, torch.cuda, torch.amp, torch.accelerator, torch.nn, torch.distributed])
+def test_what_is_a_class_stays_one(module):
+    """A library that is imported within a step may name it in an annotation: `torch.cuda.CUDAGraph | None`."""
+    classes = [name for name in dir(module) if isinstance(getattr(module, name, None), type)]
+    with on_cuda():
+        assert [name for name in classes if not isinstance(getattr(module, name), type)] == []
+
+
+def test_a_graph_is_refused_where_it_is_made():
+    for made in (torch.cuda.CUDAGraph, torch.cuda.graph, torch.cuda.make_graphed_callables):
+        with on_cuda(), pytest.raises(RuntimeError, match=r"^CUDA graphs are not recorded"):
+            getattr(torch.cuda, made.__name__)(None)
