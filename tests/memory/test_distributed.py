@@ -194,3 +194,10 @@ def test_numbers_of_ranks_are_this_ones():
     with on_cuda():
         sizes = [event.size_bytes for event in events_of(make_step, 2, 1) if event.size_bytes > 0]
     assert sizes == [12, 12, 12, 24]
+
+
+def test_a_mesh_of_devices_is_made_of_the_group():
+    with distributed.ranks_alone():
+        dist.init_process_group("nccl", rank=0, world_size=2)
+        mesh = dist.init_device_mesh("cuda", (2,))
+        assert mesh.get_group() is dist.group.WORLD and mesh.size() == 2

@@ -89,6 +89,10 @@ def _group(store: Any, rank: int, size: int, timeout: Any) -> Any:
         def getBackendName(self) -> str:  # noqa: N802 - as PyTorch calls it
             return BACKEND
 
+        @property
+        def group_name(self) -> str:  # a mesh of devices asks for it
+            return str(dist.distributed_c10d._world.pg_names[self])
+
         def barrier(self, *options: Any, **named: Any) -> Any:
             return done(None)
 
