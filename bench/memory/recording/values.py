@@ -192,7 +192,7 @@ class Values:
         """The results of a call on twins; None if something in it is not known."""
         if func in _UNWRITTEN or torch.Tag.nondeterministic_seeded in func.tags:
             return None
-        if func in _OVERWRITES and _is_meta(args[0]) and self.of(args[0]) is None and _fills(args[0]):
+        if self._overwrites(func, args) and _is_meta(args[0]) and self.of(args[0]) is None and _fills(args[0]):
             self._keep(args[0], torch.zeros(args[0].shape, dtype=args[0].dtype))
         if func in _WHATEVER_IT_IS_LIKE:
             args = (torch.empty_strided(args[0].shape, args[0].stride(), dtype=args[0].dtype), *args[1:])
@@ -203,6 +203,13 @@ class Values:
         except (_UnknownError, NotImplementedError, RuntimeError, IndexError):
             return None
         return result if isinstance(result, (list, tuple)) else (result,)
+
+    def _overwrites(self, func: Any, args: Any) -> bool:
+        """Whether nothing is left of what was there, as where a permutation is turned round."""
+        if func is not aten.scatter_.src:
+            return func in _OVERWRITES
+        places = self.of(args[2]) if _is_meta(args[2]) else None
+        return args[0].dim() == 1 and places is not None and len(places.unique()) == len(args[0])
 
     def _known(self, value: Any) -> Any:
         if isinstance(value, Tensor):
