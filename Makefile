@@ -33,10 +33,15 @@ slow: $(VENV)/installed-dev
 	$(BIN)/pytest -m slow
 
 # An environment of its own for each release, with the CUDA build that PyPI has for Linux: 6 GB. Ends with how much the
-# virtual card answered, and fails if it answers anything else than what is kept.
-virtual: $(VIRTUAL_VENV)/installed $(VENV)/installed-dev
-	$(VIRTUAL_VENV)/bin/python -m tools.virtual_goldens
-	BENCH_CUDA_PYTHON=$(VIRTUAL_VENV)/bin/python $(BIN)/pytest tests/virtual
+# virtual card answered, and fails if it answers anything else than what is kept. Environments that there are already,
+# whose pythons are given, stay as they are: make virtual VIRTUAL_PYTHON=... TEST_PYTHON=...
+VIRTUAL_PYTHON ?= $(VIRTUAL_VENV)/bin/python
+TEST_PYTHON    ?= $(BIN)/python
+
+virtual: $(if $(filter $(VIRTUAL_VENV)/%,$(VIRTUAL_PYTHON)),$(VIRTUAL_VENV)/installed)
+virtual: $(if $(filter $(BIN)/%,$(TEST_PYTHON)),$(VENV)/installed-dev)
+	PYTHONPATH=$(CURDIR) $(VIRTUAL_PYTHON) -m tools.virtual_goldens
+	PYTHONPATH=$(CURDIR) BENCH_CUDA_PYTHON=$(VIRTUAL_PYTHON) $(TEST_PYTHON) -m pytest tests/virtual
 
 $(VIRTUAL_VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VIRTUAL_VENV)

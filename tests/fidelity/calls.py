@@ -62,11 +62,11 @@ def agrees(told, took):
     given back by then, the recording has, and nothing twice.
     """
     frees, on_card = ([event for event in answer if event < 0] for answer in (told, took))
-    return _settled(told) == _settled(took) and set(on_card) <= set(frees) and len(set(frees)) == len(frees)
+    return settled(told) == settled(took) and set(on_card) <= set(frees) and len(set(frees)) == len(frees)
 
 
-def _settled(answer):
-    """Allocations in order, and what was freed before each."""
+def settled(answer):
+    """Allocations in order, and what was freed before each: frees after the last may come after the call as well."""
     events, frees = [], []
     for event in answer:
         if event < 0:

@@ -178,8 +178,8 @@ def test_last_resort_takes_no_workspace():
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ({"allow_tf32": True, "deterministic": False}, (30, 20, 10, 0)),
-        ({"allow_tf32": False, "deterministic": False}, (20, 10, 0)),
+        ({"allow_tf32": True, "deterministic": False}, (30, 20, 10, 20, 0)),
+        ({"allow_tf32": False, "deterministic": False}, (20, 10, 20, 0)),
         ({"allow_tf32": True, "deterministic": True}, (30, 10, 0)),
         ({"allow_tf32": False, "deterministic": True}, (10, 0)),
     ],
@@ -349,7 +349,7 @@ def test_the_library_is_asked_for_what_the_file_lacks_alone(monkeypatch):
 
 
 def test_the_library_is_asked_once_about_each_call(monkeypatch):
-    """Each answer once, up to the first that takes nothing and that no setting passes over; a refusal is none."""
+    """As many plans as PyTorch tries, up to the first that takes nothing and that no setting passes over."""
     first, certain = Configuration(512, True, False), Configuration(0, False, False)
     asked = []
 
@@ -367,7 +367,7 @@ def test_the_library_is_asked_once_about_each_call(monkeypatch):
     monkeypatch.setattr(backend, "Device", Device)
     source = LiveCudnn(CARDS["RTX 3080"])
     for _ in range(2):
-        assert source.configurations(conv()) == (first, Configuration(0, True, False), certain)
+        assert source.configurations(conv()) == (first, Configuration(0, True, False), first, certain)
         assert source.configurations(conv(dtype="complex64")) is None
     assert asked == [conv(), conv(dtype="complex64")]
     with pytest.raises(

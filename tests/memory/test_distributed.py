@@ -112,6 +112,7 @@ COLLECTIVES = {
 
 @pytest.mark.parametrize("name", COLLECTIVES)
 def test_a_collective_waits_for_nobody_and_takes_nothing(name):
+    """But for the tensor in which a gathered list is received; what is sent by all to all, the program copies."""
     sizes = []
 
     def make_step(batch, device):
@@ -124,7 +125,7 @@ def test_a_collective_waits_for_nobody_and_takes_nothing(name):
         events = events_of(make_step, 1, 1)
     assert len(sizes) == 1
     found = [event.size_bytes for event in events if event.size_bytes > 0]
-    assert found == [4000, 8000, *[8000] * (name == "all_to_all_single")]
+    assert found == [4000, 8000, *[8000] * (name in ("all_gather", "all_to_all_single"))]
 
 
 def test_parameters_on_the_host_are_verified_by_pytorch():
@@ -143,3 +144,60 @@ def test_parameters_on_the_host_are_verified_by_pytorch():
         events_of(lambda batch, device: lambda: read(group, [meta]), 1, 1)
     assert verified == [(group, [host, host], "logger"), (group, [], "logger")]
     assert [each.size_bytes for each in reads] == [8, 16]
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_objects_of_ranks_are_this_ones(ranks):
+    """With NCCL they go by the card: the size, the content and the size once more are read for each rank."""
+    received = []
+
+    def make_step(batch, device):
+        dist.init_process_group("nccl", rank=0, world_size=ranks)
+
+        def step():
+            gathered = [None] * ranks
+            dist.all_gather_object(gathered, {"lost": 1.5})
+            received.append(gathered)
+
+        return step
+
+    with on_cuda(), reads_noted() as reads:
+        events_of(make_step, 2, 1)
+    assert received[-1] == [{"lost": 1.5}] * ranks
+    (size_bytes,) = {read.size_bytes for read in reads} - {1, 8}  # sizes, and which is the largest
+    assert [read.size_bytes for read in reads[-2:]] == [size_bytes, 8]
+    assert all(read.content is not None for read in reads)
+
+
+@pytest.mark.parametrize(("backend", "expected"), [("nccl", "cuda"), ("gloo", "cpu"), (None, "cpu")])
+def test_objects_go_as_the_program_asked(backend, expected):
+    with distributed.ranks_alone():
+        dist.init_process_group(backend, rank=0, world_size=1)
+        assert dist.distributed_c10d._get_object_coll_device() == expected
+        assert dist.distributed_c10d._get_object_coll_device(dist.new_group()) == "cpu"
+
+
+def test_numbers_of_ranks_are_this_ones():
+    """In a tensor for all of them first (ProcessGroupNCCL::allgather)."""
+
+    def make_step(batch, device):
+        dist.init_process_group("nccl", rank=0, world_size=2)
+
+        def step():
+            mine = torch.full((3,), 7.0, device="cuda")
+            both = [torch.zeros(3, device="cuda") for _ in range(2)]
+            dist.all_gather(both, mine)
+            assert [each.tolist() for each in both] == [[7.0] * 3] * 2
+
+        return step
+
+    with on_cuda():
+        sizes = [event.size_bytes for event in events_of(make_step, 2, 1) if event.size_bytes > 0]
+    assert sizes == [12, 12, 12, 24]
+
+
+def test_a_mesh_of_devices_is_made_of_the_group():
+    with distributed.ranks_alone():
+        dist.init_process_group("nccl", rank=0, world_size=2)
+        mesh = dist.init_device_mesh("cuda", (2,))
+        assert mesh.get_group() is dist.group.WORLD and mesh.size() == 2

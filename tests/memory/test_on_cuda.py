@@ -355,13 +355,22 @@ def test_tensors_with_data_say_where_they_are():
     assert (without_data.is_cuda, without_data.is_meta, str(without_data.device)) == (False, True, "meta")
 
 
-def test_a_class_stays_one():
-    """So that programs can subclass it, ask for its instances, and name it in annotations."""
-    modules = (torch, torch.cuda, torch.cuda.amp, torch.amp, torch.nn, torch.jit, torch.utils.data)
-    classes = {(each, name) for each in modules for name, value in vars(each).items() if isinstance(value, type)}
+@pytest.mark.parametrize("module", [torch, torch.cuda, torch.amp, torch.accelerator, torch.nn, torch.distributed])
+def test_what_is_a_class_stays_one(module):
+    """A library that is imported within a step may name it in an annotation: `torch.cuda.CUDAGraph | None`."""
+    classes = [name for name in dir(module) if isinstance(getattr(module, name, None), type)]
     with on_cuda():
-        assert not [name for module, name in classes if not isinstance(getattr(module, name), type)]
-        assert torch.cuda.CUDAGraph | None
+        assert [name for name in classes if not isinstance(getattr(module, name), type)] == []
+
+
+def test_a_graph_is_refused_where_it_is_made():
+    for made in (torch.cuda.CUDAGraph, torch.cuda.graph, torch.cuda.make_graphed_callables):
+        with on_cuda(), pytest.raises(RuntimeError, match=r"^CUDA graphs are not recorded"):
+            getattr(torch.cuda, made.__name__)(None)
+
+
+def test_generators_of_pytorchs_own_are_generators():
+    with on_cuda():
         assert isinstance(torch.default_generator, torch.Generator)
         assert isinstance(torch.Generator("cuda"), torch.Generator)
         assert not isinstance(5, torch.Generator)

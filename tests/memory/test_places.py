@@ -7,6 +7,7 @@ import sysconfig
 import traceback
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,16 @@ def error_of(function):
 def test_an_error_is_told_with_its_type():
     assert told(ValueError("no\n  such mode")) == "ValueError: no such mode"
     assert told(KeyError()) == "KeyError"
+
+
+def test_a_message_is_one_sentence_without_numbers_of_tensors():
+    where = torch.distributions.Normal
+    told_by_torch = told(error_of(lambda: where(torch.zeros(2), -torch.ones(2))))
+    assert told_by_torch.endswith("to satisfy the constraint GreaterThan(lower_bound=0.0)")
+    checked = 'end INTERNAL ASSERT FAILED at "/src/Mode.cu":80, please report a bug to PyTorch. it is gone'
+    assert told(RuntimeError(checked)) == "RuntimeError: end fails (Mode.cu:80) it is gone"
+    assert told(RuntimeError("x" * 300)) == "RuntimeError: " + "x" * 300
+    assert told(RuntimeError("x" * 301)) == "RuntimeError: " + "x" * 300 + " ..."
 
 
 def test_the_place_is_the_users_line_and_that_of_the_library():

@@ -44,6 +44,10 @@ KNOWN = (
     "read = torch.equal(torch.ones(3, device=d), torch.ones(4, device=d))",
     "read = bool(torch.arange(4, device=d)[3] == 3)",
     "x = torch.empty(5, device=d); x.zero_(); read = x.tolist()",
+    "p = torch.tensor([2, 0, 1], device=d); x = torch.empty_like(p); x.scatter_(0, p, torch.arange(3, device=d)); "
+    "read = x.tolist()",
+    "p = torch.nn.utils.rnn.pack_padded_sequence(torch.ones(3, 4, 2, device=d), torch.tensor([2, 4, 1]), True, False); "
+    "read = torch.nn.utils.rnn.pad_packed_sequence(p)[1].tolist()",
     "x = torch.empty(5, device=d); x.fill_(2.5); read = x.tolist()",
     "x = torch.empty(2, 3, device=d).t(); x.fill_(7); read = x.tolist()",
     "x = torch.empty(5, device=d); x.copy_(torch.arange(5.0)); read = x.tolist()",
@@ -164,6 +168,17 @@ def test_only_all_of_a_storage_is_told():
     values.tell(whole, torch.arange(6.0).view(3, 2))
     assert torch.equal(values.of(whole), torch.arange(6.0).view(3, 2))
     assert values.of(whole.view(torch.int32)) is None
+
+
+def test_a_storage_of_another_size_is_another_storage():
+    """As a lazy module's is, once it has its shape, or one whose address another had."""
+    values = Values()
+    for before, after in ((0, 8), (8, 4), (4, 16)):
+        x = torch.empty(before, device="meta")
+        values.tell(x, torch.ones(before))
+        x.resize_(after)
+        x.untyped_storage().resize_(4 * after)
+        assert values.of(x) is None
 
 
 def test_reads_are_noted_within_their_context_alone():

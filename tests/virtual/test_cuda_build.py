@@ -36,6 +36,10 @@ def small_net(batch, device):
         optimizer.step()
     return step
 
+def narrow(batch, device):
+    weight, x = (torch.rand(count, 128, size, size, device=device) for count, size in ((128, 3), (batch, 64)))
+    return lambda: F.conv2d(x, weight, padding=1)
+
 def amp(batch, device):
     net = nn.TransformerEncoderLayer(256, 4, 1024, batch_first=True).to(device)
     optimizer = torch.optim.AdamW(net.parameters())
@@ -63,6 +67,24 @@ def by_mask(batch, device):
         mask = (torch.arange(64, device="cuda") % 4 > 0).expand(batch, 64)
         if torch.ones(5, device="cuda").all():
             (rows * weight)[mask].square().mean().backward()
+    return step
+
+def by_counts(batch, device):
+    rows = torch.rand(batch, 2048, device="cuda", requires_grad=True)
+    def step():
+        counts = torch.arange(batch, device="cuda") % 3 + 1
+        rows.repeat_interleave(counts, dim=0).square().mean().backward()
+        rows.repeat_interleave(torch.randint(1, 9, (batch,), device="cuda"), dim=0).square().mean().backward()
+    return step
+
+def of_objects(batch, device):
+    from torch import distributed
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl", store=distributed.HashStore(), rank=0, world_size=1)
+    def step():
+        gathered = [None]
+        distributed.all_gather_object(gathered, {"lost": 1.5, "rows": batch})
+        torch.rand(gathered[0]["rows"], 2**20, device="cuda").square().mean()
     return step
 
 def reduction(batch, device):
@@ -246,6 +268,24 @@ def test_a_convolution_takes_cudnns_workspaces_and_falls_back(asked):
     assert virtual == recorded
 
 
+def test_plans_that_do_not_fit_are_counted_as_pytorch_counts_them(asked):
+    """cuDNN has several plans of the same size, and PyTorch tries, and counts, every one."""
+    answer = asked("""
+        from bench.memory.cudnn.heuristics import workspaces
+        of_chip = CARDS["RTX 3080"]
+        trace, known = record(steps.narrow), workspaces(of_chip)
+        ((_, (call,)), counts) = trace.with_calls(8), []
+        for mib in (36, 52, 80):
+            card = dataclasses.replace(of_chip, total_bytes=of_chip.context_bytes + mib * 2**20)
+            engines = VirtualEngine(steps.narrow, card), SimulatedEngine(trace, card, workspaces=known)
+            counts.append([(probe.retries, probe.fallbacks) for probe in (engine.probe(8) for engine in engines)])
+        answer = counts, len(set(known.candidates(call)))
+    """)
+    (tight, narrow, wide), sizes = answer
+    assert [on_card for on_card, _ in (tight, narrow, wide)] == [recorded for _, recorded in (tight, narrow, wide)]
+    assert tight[0][1] > sizes > 1 and wide == [[0, 0], [0, 0]]
+
+
 def test_a_step_under_amp_runs_as_it_is(asked):
     answer = asked("""
         engine = VirtualEngine(steps.amp, CARDS["H200"])
@@ -290,6 +330,21 @@ def test_the_card_is_told_what_a_recording_knows(asked):
     """)
     assert answer[0] == answer[1]
     assert answer[1][0] - answer[2][0] > 300 * 48 * 256 * 4
+
+
+@pytest.mark.parametrize("step", ["by_counts", "of_objects"])
+def test_the_card_repeats_and_gathers_what_a_recording_knows(asked, step):
+    answer = asked(f"""
+        from bench.fitting import OnDevice, Recorded
+        from bench.fitting.named_step import NamedStep
+        from bench.fitting.user_step import load_make_step
+        recorded, card = Recorded(load_make_step("steps.py:{step}")), CARDS["RTX 3080"]
+        told = OnDevice(VirtualEngine, NamedStep("steps.py:{step}"), recorded=recorded)
+        probes = [engine.probe(card, 300) for engine in (recorded, told)]
+        answer = [(probe.peak_allocated_bytes, probe.peak_reserved_bytes) for probe in probes]
+    """)
+    recorded, told = answer
+    assert recorded == told
 
 
 def line_of(text):

@@ -17,6 +17,7 @@ from bench.memory.trace import Workspace
 from bench.virtual.comparison import compare, keyed
 from bench.virtual.goldens import Golden, Goldens, read, same, same_step, write
 from tests.fidelity import gradients, modules, recurrent
+from tools.virtual_goldens import calls
 
 FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
 RELEASES = ["2.11", "2.13", "2.14", "2.15"]
@@ -164,3 +165,12 @@ def test_the_order_of_frees_alone_makes_no_difference():
         with_events(*events).cells.values() for events in ((4, 8, -1, -2), (4, 8, -2, -1), (4, 8, -2))
     )
     assert same_step(one, other) and not same_step(one, else_) and not same_step(None, one)
+
+
+def test_what_a_call_frees_last_makes_no_difference():
+    """A gradient's thread lets go of it after the call, or just before its end."""
+    kept = {"T4": [[4, 8, -1, -2], [4, -1, 8, -1]]}
+    assert calls.same(kept, {"T4": [[4, 8, -2], [4, -1, 8]]})
+    assert not calls.same(kept, {"T4": [[4, 8, -2], [4, 8, -1, -2]]})
+    assert not calls.same(kept, {"T4": [[4, 8, 4], [4, -1, 8]]})
+    assert not calls.same(kept, {"L4": kept["T4"]}) and not calls.same(kept, {"T4": kept["T4"][:1]})

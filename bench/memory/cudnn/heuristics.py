@@ -15,9 +15,9 @@ How PyTorch runs a convolution on cuDNN (aten/src/ATen/native/cudnn/Conv_v8.cpp,
 4. If none ran: 2 and 3 again with cuDNN's fallback configurations. If none of those ran: RuntimeError, "GET was
    unable to find an engine to execute this computation", which is no OutOfMemoryError.
 
-The workspace is allocated after the output and freed when the call returns; one of 0 bytes is no allocation. What did
-not fit does not fit the second time, and 0 bytes always do, so `candidates` gives each size once, in order, up to the
-first 0. PyTorch's counters of failed allocations can stand higher than a replay's; memory is the same.
+The workspace is allocated after the output and freed when the call returns; one of 0 bytes is no allocation and always
+fits, so `candidates` ends with the first 0. Plans of the same size are tried one by one: what did not fit does not fit
+the second time either, but PyTorch counts it (num_ooms, num_alloc_retries).
 
 Answers are those of one version of cuDNN for one card. They come from a file that travels with the package
 (cache.py) and, for what is not in it, from the library, if it is installed: pip install 'bench-inverse[cudnn]'.
@@ -184,13 +184,13 @@ def workspaces(
 def tried(
     configurations: Iterable[Configuration], dtype: str, *, allow_tf32: bool, deterministic: bool
 ) -> tuple[int, ...]:
-    """Bytes of the workspaces that PyTorch tries: filtered, each size once, up to the first 0."""
+    """Bytes of the workspaces that PyTorch tries: filtered, one for each plan, up to the first 0."""
     no_tensor_cores = dtype == "float32" and not allow_tf32
-    sizes: dict[int, None] = {}
+    sizes: list[int] = []
     for workspace_bytes, tensor_core, nondeterministic in configurations:
         if (tensor_core and no_tensor_cores) or (nondeterministic and deterministic):
             continue
-        sizes[workspace_bytes] = None
+        sizes.append(workspace_bytes)
         if workspace_bytes == 0:
             break
     return tuple(sizes)
@@ -217,10 +217,10 @@ def at_hand(kind: type[Source], card: Card, **asked: Any) -> Source | None:
 
 
 def _up_to_certain(configurations: Iterable[Configuration]) -> tuple[Configuration, ...]:
-    """The different ones up to the first that takes no workspace and that no filter drops."""
-    found: dict[Configuration, None] = {}
+    """Those up to the first that takes no workspace and that no filter drops."""
+    found: list[Configuration] = []
     for configuration in configurations:
-        found[configuration] = None
+        found.append(configuration)
         if configuration == (0, False, False):
             break
     return tuple(found)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest.mock import patch
@@ -21,6 +22,10 @@ dist: Any = torch.distributed
 META = torch.device("meta")
 BACKEND = "alone"
 
+_on_cards_alone: weakref.WeakSet[Any] = (
+    weakref.WeakSet()
+)  # groups for which the program asked for NCCL and nothing else
+
 
 @contextlib.contextmanager
 def ranks_alone() -> Iterator[None]:
@@ -30,8 +35,9 @@ def ranks_alone() -> Iterator[None]:
         return
     from torch.distributed import distributed_c10d as c10d
 
-    begin = c10d.init_process_group
+    begin, objects_go_by = c10d.init_process_group, c10d._get_object_coll_device
     with (
+        patch.object(c10d, "_get_object_coll_device", lambda group=None: _objects_on(group) or objects_go_by(group)),
         patch.object(c10d, "init_process_group", _alone(begin)),
         patch.object(dist, "init_process_group", _alone(begin)),
         patch.object(dist, "_verify_params_across_processes", _read_parameters(dist._verify_params_across_processes)),
@@ -41,14 +47,21 @@ def ranks_alone() -> Iterator[None]:
 
 
 def _alone(begin: Any) -> Any:
-    def init(*args: Any, rank: int = -1, world_size: int = -1, **kwargs: Any) -> None:
+    def init(backend: Any = None, *args: Any, rank: int = -1, world_size: int = -1, **kwargs: Any) -> None:
         if BACKEND not in dist.Backend.backend_list:
             dist.Backend.register_backend(BACKEND, _group, devices=["cpu", "cuda", "meta"])
         rank = int(os.environ.get("RANK", 0)) if rank < 0 else rank
         world_size = int(os.environ.get("WORLD_SIZE", rank + 1)) if world_size < 0 else world_size
         begin(BACKEND, rank=rank, world_size=world_size, store=dist.HashStore())
+        if backend == dist.Backend.NCCL:
+            _on_cards_alone.add(dist.group.WORLD)
 
     return init
+
+
+def _objects_on(group: Any) -> str | None:
+    """Where objects are sent: by the card, in a group that has no other way; None if PyTorch is to say it."""
+    return "cuda" if (group or dist.group.WORLD) in _on_cards_alone else None
 
 
 def _group(store: Any, rank: int, size: int, timeout: Any) -> Any:
@@ -76,6 +89,10 @@ def _group(store: Any, rank: int, size: int, timeout: Any) -> Any:
         def getBackendName(self) -> str:  # noqa: N802 - as PyTorch calls it
             return BACKEND
 
+        @property
+        def group_name(self) -> str:  # a mesh of devices asks for it
+            return str(dist.distributed_c10d._world.pg_names[self])
+
         def barrier(self, *options: Any, **named: Any) -> Any:
             return done(None)
 
@@ -93,11 +110,18 @@ def _group(store: Any, rank: int, size: int, timeout: Any) -> Any:
         reduce = broadcast
 
         def allgather(self, outputs: Any, inputs: Any, options: Any = None) -> Any:
+            for received, sent in zip(outputs, inputs, strict=False):
+                _receive(received, sent)
             return done(outputs)
 
-        allgather_coalesced = gather = scatter = reduce_scatter = alltoall = allgather
-        _allgather_base = _reduce_scatter_base = allgather
-        allgather_into_tensor_coalesced = reduce_scatter_tensor_coalesced = allgather
+        gather = allgather
+
+        def scatter(self, outputs: Any, inputs: Any, options: Any = None) -> Any:
+            return done(outputs)
+
+        allgather_coalesced = reduce_scatter = alltoall = scatter
+        _allgather_base = _reduce_scatter_base = scatter
+        allgather_into_tensor_coalesced = reduce_scatter_tensor_coalesced = scatter
 
         def alltoall_base(self, output: Tensor, *others: Any) -> Any:
             return done(output)
@@ -108,6 +132,21 @@ def _group(store: Any, rank: int, size: int, timeout: Any) -> Any:
         recv = send
 
     return Alone(rank, size)
+
+
+def _receive(received: Sequence[Tensor], sent: Tensor) -> None:
+    """What ranks send is taken to be what this one does, as where they gather their numbers or objects.
+
+    A card receives it in one tensor, from which it is copied (ProcessGroupNCCL::allgather).
+    """
+    together = sent.new_empty((len(received), *sent.shape))
+    together.copy_(sent.expand_as(together))
+    whole = received[0]._base
+    if whole is not None and whole.numel() == together.numel():  # then all of it is known, or nothing
+        whole.view(-1).copy_(together.view(-1))
+        return
+    for each, part in zip(received, together, strict=True):
+        each.copy_(part)
 
 
 def _read_parameters(verify: Any) -> Any:

@@ -27,6 +27,11 @@ _ASK_AS_ONE_RANK = (
     "the command"
 )
 _MOST_CHARACTERS = 100  # of a source line
+_MOST_OF_A_MESSAGE = 300
+_NUMBERS = re.compile(r", but found invalid values: tensor\(.*")
+_PYTORCHS_OWN_CHECK = re.compile(
+    r'INTERNAL ASSERT FAILED at "(?:[^"]*/)?([^"/]*)":(\d+), please report a bug to PyTorch\.'
+)
 
 
 class SaidError(Exception):
@@ -43,7 +48,8 @@ def sentence(error: BaseException) -> str:
 
 def told(error: BaseException) -> str:
     """The error in one sentence, with its type: "ValueError: no such mode"."""
-    message = " ".join(str(error).split())
+    message = _NUMBERS.sub("", " ".join(str(error).split()))
+    message = _shortened(_PYTORCHS_OWN_CHECK.sub(r"fails (\1:\2)", message), _MOST_OF_A_MESSAGE)
     said = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return said + _ASK_AS_ONE_RANK if _OF_TORCHRUN.match(message) else said
 
@@ -100,7 +106,9 @@ def _is_pythons(file: str) -> bool:
 
 def _line(file: str, number: int | None, function: str | None, text: str | None) -> str:
     where = f"{short(file)}:{number}" + (f", in {function}" if function and function != "<module>" else "")
-    source = " ".join((text or "").split())
-    if len(source) > _MOST_CHARACTERS:
-        source = source[:_MOST_CHARACTERS].rstrip() + " ..."
+    source = _shortened(" ".join((text or "").split()), _MOST_CHARACTERS)
     return f"{where}: `{source}`" if source else where
+
+
+def _shortened(text: str, most_characters: int) -> str:
+    return text if len(text) <= most_characters else text[:most_characters].rstrip() + " ..."

@@ -39,7 +39,7 @@ from bench.memory.recording.refusals import (
     is_of_missing_data,
     without_data,
 )
-from bench.memory.recording.selecting import instead, places_of, selects
+from bench.memory.recording.selecting import instead, places_of, repeated, selects
 from bench.memory.recording.surroundings import as_on_a_card
 from bench.memory.recording.updates import updates_noted
 from bench.memory.recording.values import Values
@@ -268,16 +268,20 @@ class Recorder(TorchDispatchMode):
 
     def _select(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Find the places that a call selects, then carry it out at these."""
+        values = self._values
+        assert values
 
         def places(mask: Tensor) -> Tensor:
-            assert self._values
-            found = places_of(mask, self._values)
+            found = places_of(mask, values)
             if self._open:
                 self._carry_out(found.plan, [found.places], func)
             return found.places
 
         if func is aten.nonzero.default:
             return places(args[0])
+        if func is aten.repeat_interleave.Tensor:
+            with self:
+                return repeated(args[0], values, **kwargs)
         func, args = instead(func, args, places)
         return self.__torch_dispatch__(func, (), args, kwargs)
 

@@ -1,12 +1,14 @@
-"""Elements that are selected by value: nonzero, x[mask], masked_select, whose results are as large as values say.
+"""Elements that are selected or repeated by value, so that results are as large as values say.
 
-How many they are follows from a mask that is known (values.py). Of any other it is taken to be all of them, the most
-that there can be, and said. On a card each mask becomes the places where it holds (ATen/native/cuda/Nonzero.cu): they
+How many nonzero, x[mask] and masked_select give follows from a mask that is known (values.py). Of any other it is taken
+to be all of them, the most that there can be, and said; that repeat_interleave repeats each once, where its counts are
+not known. On a card each mask becomes the places where it holds (ATen/native/cuda/Nonzero.cu): they
 are counted, then written; x[mask] reads at these places, and so does its gradient.
 """
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -24,6 +26,7 @@ aten = torch.ops.aten
 COUNT_BYTES = 4  # of the number of places, which the host reads
 
 _MASKS = (torch.bool, torch.uint8)
+_BY_VALUE = {aten.nonzero.default, aten.masked_select.default, aten.repeat_interleave.Tensor}
 _INDEXES = {
     *(aten.index.Tensor, aten._unsafe_index.Tensor),
     *(aten.index_put_.default, aten._index_put_impl_.default, aten.index_put.default),
@@ -46,7 +49,7 @@ class Instead(NamedTuple):
 
 def selects(func: Any, args: Sequence[Any]) -> bool:
     """Whether the size of what a call gives, or reads, depends on values."""
-    if func is aten.nonzero.default or func is aten.masked_select.default:
+    if func in _BY_VALUE:
         return bool(args[0].is_meta)
     return func in _INDEXES and any(_is_mask(each) for each in args[1]) and not _fills(func, args)
 
@@ -68,6 +71,35 @@ def places_of(mask: Tensor, values: Values) -> Selected:
     counts = Take(0, 4), Take(1, counting_bytes(mask.numel())), Give(1)
     ends = Take(2, flagging_bytes(mask.numel())), Give(2), Give(0)
     return Selected(made, (*copy, *counts, Output(0), *ends, *(Give(take.number) for take in copy)))
+
+
+def repeated(counts: Tensor, values: Values, output_size: int | None = None) -> Tensor:
+    """Each element's place as often as its count says, by the calls that a card carries out (ATen/native/Repeat.h).
+
+    Args:
+        counts: [elements], integers.
+        values: what is known of them.
+        output_size: their sum, if the program tells it: it is not read then.
+
+    Raises:
+        RuntimeError: a count is below zero, or their sum is not `output_size`, as PyTorch says it.
+    """
+    known = values.of(counts)
+    if known is None and output_size is None:
+        warnings.warn(AssumedValue("what the step repeats by value is taken once", place()), stacklevel=2)
+        known = torch.ones(counts.shape, dtype=counts.dtype)
+    places = None if known is None else torch.repeat_interleave(known, output_size=output_size)
+    counts = counts.contiguous()
+    ends = counts.cumsum(0)
+    if output_size is None:
+        assert places is not None
+        output_size = len(places)
+        values.note(ends.element_size(), output_size.to_bytes(ends.element_size(), sys.byteorder))
+        (counts >= 0).all()
+        values.note(1, b"\1")
+    made = counts.new_empty(output_size)
+    values.tell(made, places)
+    return made
 
 
 def instead(func: Any, args: Sequence[Any], places: Callable[[Tensor], Tensor]) -> Instead:

@@ -112,16 +112,19 @@ def _of_one_card(parallel: Any, *args: Any, **kwargs: Any) -> Any:
     return parallel.module(*args, **kwargs)
 
 
-class _NoGraph:
-    """A class that can be named, in annotations and isinstance, and not made."""
+def _no_graph(*args: Any, **kwargs: Any) -> Any:
+    raise RuntimeError("CUDA graphs are not recorded: give the step that the graph is captured of")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError("CUDA graphs are not recorded: give the step that the graph is captured of")
+
+class _NoGraph:
+    """A class, as PyTorch's is: annotations name it, `CUDAGraph | None`."""
+
+    __init__ = _no_graph
 
 
 _SILENT = ("synchronize", "set_device", "manual_seed", "manual_seed_all", "init", "ipc_collect")
 _SILENT_TOO = ("reset_peak_memory_stats", "reset_max_memory_allocated", "_lazy_init")
-_GRAPHS = ("CUDAGraph", "graph", "make_graphed_callables")
+_GRAPHS = ("CUDAGraph", "graph")
 _ZERO = ("memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved", "current_device")
 _HANDLES = ("Stream", "Event", "ExternalStream", "device", "device_of", "StreamContext")
 
@@ -147,6 +150,7 @@ def torch_cuda() -> Iterator[None]:
         "default_stream": _Nothing,
         "stream": _Nothing,
         **dict.fromkeys(_GRAPHS, _NoGraph),
+        "make_graphed_callables": _no_graph,
         "mem_get_info": _memory,
         "memory_stats": lambda device=None: defaultdict(int),
         "memory_summary": lambda device=None, abbreviated=False: "",

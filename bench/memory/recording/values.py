@@ -142,9 +142,10 @@ class Values:
         """The tensor with its data, if that is known: a view of its storage's twin."""
         if not tensor.numel():
             return torch.empty(tensor.shape, dtype=tensor.dtype)
-        twin = self._twins.get(tensor.untyped_storage()._cdata)
-        if twin is None or twin.dtype is not tensor.dtype:
-            return None
+        storage = tensor.untyped_storage()
+        twin = self._twins.get(storage._cdata)
+        if twin is None or twin.dtype is not tensor.dtype or twin.nbytes != storage.nbytes():
+            return None  # not known, as other numbers, or before the storage had another size
         return twin.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
     def tell(self, tensor: Tensor, known: Tensor | None) -> None:
@@ -191,7 +192,7 @@ class Values:
         """The results of a call on twins; None if something in it is not known."""
         if func in _UNWRITTEN or torch.Tag.nondeterministic_seeded in func.tags:
             return None
-        if func in _OVERWRITES and _is_meta(args[0]) and self.of(args[0]) is None and _fills(args[0]):
+        if self._overwrites(func, args) and _is_meta(args[0]) and self.of(args[0]) is None and _fills(args[0]):
             self._keep(args[0], torch.zeros(args[0].shape, dtype=args[0].dtype))
         if func in _WHATEVER_IT_IS_LIKE:
             args = (torch.empty_strided(args[0].shape, args[0].stride(), dtype=args[0].dtype), *args[1:])
@@ -202,6 +203,13 @@ class Values:
         except (_UnknownError, NotImplementedError, RuntimeError, IndexError):
             return None
         return result if isinstance(result, (list, tuple)) else (result,)
+
+    def _overwrites(self, func: Any, args: Any) -> bool:
+        """Whether nothing is left of what was there, as where a permutation is turned round."""
+        if func is not aten.scatter_.src:
+            return func in _OVERWRITES
+        places = self.of(args[2]) if _is_meta(args[2]) else None
+        return args[0].dim() == 1 and places is not None and len(places.unique()) == len(args[0])
 
     def _known(self, value: Any) -> Any:
         if isinstance(value, Tensor):
