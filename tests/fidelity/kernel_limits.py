@@ -85,6 +85,7 @@ def indexing():
         ((3, 100, 2), "[None, i]"),
         ((100, 5, 96), "[i, None]"),
         ((10, 20, 96), "[i, i]"),
+        ((40, 50, 2), "[i, i]"),
         ((100, 3), "[None, i]"),
     ):
         for accumulates in (True, False):
@@ -172,6 +173,8 @@ def matrices():
         yield f"a = numbers({one})\nb = numbers({other}); aten.mm(a, b)"
         yield f"a = numbers({one})[..., ::1]\nb = numbers({other}).t().contiguous().t(); aten.mm(a, b)"
         yield f"a = numbers({one}).expand(3, -1, -1)\nb = numbers({other}).expand(3, -1, -1); aten.bmm(a, b)"
+    for call in ("aten.mv(a, b)", "aten.mv(a.t().contiguous().t(), b)", "aten.dot(b, b)"):
+        yield f"a = numbers(6, 4)\nb = numbers(4); {call}"
 
 
 def losses_and_images():
@@ -185,6 +188,8 @@ def losses_and_images():
         for one, other in (("8, 6400", "1, 6400"), ("8, 6400", "6400"), ("8, 6400", "")):
             for reduction in (0, 1, 2):
                 yield f"x = numbers({one})\ny = numbers({other}); aten.{loss}(x, y, {reduction})"
+    for loss in ("mse_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss"):
+        yield f"x = numbers(64, 64_000)\ny = numbers(64_000); aten.{loss}(x, y, 1)"
     yield "x = numbers(100, 40); aten.native_dropout(x, 0.5, True)"
     yield "x = numbers(100, 40, dtype=torch.bfloat16); aten.native_dropout(x, 0.5, True)"
     for x in ("numbers(2, 4, 12, 12)", f"numbers(2, 4, 12, 12){LAST}", "numbers(2, 4, 12, 12)[..., ::2]"):
@@ -228,6 +233,33 @@ def written_by_others():
     yield "x = numbers(40, 50).requires_grad_()\ny = aten.mish(x)\ng = numbers(40, 50); torch.autograd.grad(y, [x], g)"
 
 
+def gradients():
+    """What a formula, or a program's hook, makes and goes on with, which is written into in some alone."""
+    made = "x = numbers(40, 50).requires_grad_()\ni = places(3)\ng = numbers(40, 50)\nh = x * 2\n"
+    for call in (
+        "aten.index_fill(h, 0, i, 0.0)",
+        "aten.index_add(h, 0, i, numbers(3, 50))",
+        "aten.index_copy(h, 0, i, numbers(3, 50))",
+        "aten.put(h, i, numbers(3))",
+        "aten.index_put(h, [i], numbers(3, 50))",
+        "aten.scatter(h, 0, places(3, 50), numbers(3, 50))",
+        "aten.masked_fill(h, places(40, 50, dtype=torch.bool), 0.0)",
+    ):
+        yield f"{made}y = {call}.exp(); torch.autograd.grad(y, [x], g)"
+    for call in ("var_mean", "std_mean"):
+        given = "s = numbers(40)\nv, m = "
+        yield f"{made}{given}torch.{call}(h, 1); torch.autograd.grad([v, m], [x], [s, s])"
+        yield f"{made}{given}torch.{call}(h, 1); torch.autograd.grad([v], [x], [s])"
+    for call in (
+        "aten.index_add(torch.zeros_like(given), 0, i, given[:3])",
+        "aten.index_fill(torch.zeros_like(given), 0, i, 1.0)",
+        "aten.add(torch.zeros_like(given), given)",
+        "aten.add(given * 2, given)",
+        "aten.mul(given.exp(), given)",
+    ):
+        yield f"{made}h.register_hook(lambda given: {call})\ny = h.exp(); torch.autograd.grad(y, [x], g)"
+
+
 def selecting():
     """By masks that hold nowhere, which both a card and a recording know."""
     made = "x = numbers(40, 50)\nm = places(40, 50, dtype=torch.bool)\nr, c = m[:, 0].clone(), m[0].clone()"
@@ -267,6 +299,7 @@ GROUPS = {
         matrices,
         losses_and_images,
         written_by_others,
+        gradients,
         selecting,
     )
 }
