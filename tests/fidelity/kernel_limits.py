@@ -175,6 +175,7 @@ def matrices():
         yield f"a = numbers({one}).expand(3, -1, -1)\nb = numbers({other}).expand(3, -1, -1); aten.bmm(a, b)"
     for call in ("aten.mv(a, b)", "aten.mv(a.t().contiguous().t(), b)", "aten.dot(b, b)"):
         yield f"a = numbers(6, 4)\nb = numbers(4); {call}"
+    yield "x = numbers(5, 2, 4)\nw = numbers(3, 4, 6)\nb = numbers(6); aten.conv_tbc(x, w, b, 1)"
 
 
 def losses_and_images():
