@@ -1,5 +1,6 @@
 """Programs for a GPU, recorded as they are: where tensors say they are, what is known of them, what is assumed."""
 
+import gc
 import pickle
 import re
 import warnings
@@ -249,10 +250,24 @@ def test_a_model_that_is_moved_while_a_view_holds_it_is_said():
         net = nn.Linear(4, 4)
         view = net.weight.view(-1)
         net.to(device)
+        moved.append(net.weight.is_meta)
         return lambda: view
 
+    moved = []
     with pytest.warns(NotRecordedWarning, match=r"holds its parameters \('weight' first\)"):
         events_of(make_step, 2, 1)
+    assert moved == [True]
+
+
+def test_a_layer_without_a_bias_is_moved():
+    def make_step(batch, device):
+        net = nn.Linear(4, 4, bias=False)
+        weight = net.weight
+        net.to(device)
+        assert net.weight is weight and net.bias is None
+        return lambda: net(torch.empty(batch, 4, device=device))
+
+    assert events_of(make_step, 2, 1)
 
 
 def test_lazy_layers_take_their_shape_on_the_card():
@@ -467,3 +482,31 @@ def test_what_lies_on_the_host_is_saved_there_by_pytorch():
         return values.grad
 
     assert seen(look)[0].equal(torch.ones(3).cos())
+
+
+def test_what_is_done_with_streams_and_events_of_the_card_does_nothing():
+    def look():
+        with torch.cuda.Stream() as stream:
+            stream.wait_stream(torch.cuda.current_stream())
+        accelerator = torch.accelerator
+        accelerator.synchronize()
+        return (
+            str(stream.device),
+            hasattr(stream, "__len__"),
+            stream.record_event(),
+            accelerator.current_device_index(),
+            str(accelerator.current_stream().device),
+        )
+
+    assert seen(look)[0] == ("cuda:0", False, None, 0, "cuda:0")
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_garbage_is_not_collected_meanwhile(collects):
+    enabled = gc.isenabled()
+    (gc.enable if collects else gc.disable)()
+    try:
+        told, _ = seen(gc.isenabled)
+        assert (told, gc.isenabled()) == (False, collects)
+    finally:
+        (gc.enable if enabled else gc.disable)()
