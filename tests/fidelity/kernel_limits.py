@@ -285,7 +285,7 @@ def selecting():
         "aten.index_put_(x, [r, places(1)], numbers(1))",
         "aten._index_put_impl_(x, [m], numbers(0), False, True)",
         "aten.index_put_(x, [m], torch.tensor(0.0))",
-        "aten.index_put_(x, [m], torch.tensor(0.0), True)",
+        "aten.index_put_(x, [m], numbers(), True)",
         "aten.index_put_(x, [None, c], torch.tensor(0.0), False)",
     ):
         yield f"{made}; {call}"
