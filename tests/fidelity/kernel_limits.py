@@ -234,6 +234,25 @@ def written_by_others():
     yield "x = numbers(40, 50).requires_grad_()\ny = aten.mish(x)\ng = numbers(40, 50); torch.autograd.grad(y, [x], g)"
 
 
+def reductions():
+    """Of types, and along dimensions, that are seldom reduced."""
+    for shape in ("300_000, 8", "8, 300_000"):
+        for dtype in ("complex64", "complex128"):
+            for call in ("x.sum()", "x.sum(0)", "x.sum(1)", "x.prod(0)", "x.mean(1)", "torch.linalg.vector_norm(x)"):
+                yield f"x = numbers({shape}, dtype=torch.{dtype}); {call}"
+            yield f"x = numbers({shape}, dtype=torch.{dtype}); torch.linalg.vector_norm(x, dim=0)"
+        for call in (
+            *("x.prod(0)", "x.prod(1)", "x.any(0)", "x.any(1)", "x.all(0)", "x.all(1)", "x.any((0, 1))"),
+            *("aten.any.dims(x, [0])", "aten.all.dims(x, [0])", "aten.any.dims(x, [1])", "aten.all.dims(x, [1])"),
+            *("x.amax(0)", "x.var(0)", "x.argmax(0)", "x.aminmax()", "x.logsumexp(0)", "x.logsumexp(1)"),
+        ):
+            for dtype in ("float32", "float16"):
+                yield f"x = numbers({shape}, dtype=torch.{dtype}); {call}"
+        yield f"x = numbers({shape}, dtype=torch.float16); aten.sum(x, [0], dtype=torch.float32)"
+        yield f"x = numbers({shape}, dtype=torch.float16); aten.sum(x, [0], dtype=torch.float64)"
+        yield f"x = numbers({shape}, dtype=torch.complex64); aten.linalg_vector_norm(x, 2, [0], dtype=torch.complex128)"
+
+
 def gradients():
     """What a formula, or a program's hook, makes and goes on with, which is written into in some alone."""
     made = "x = numbers(40, 50).requires_grad_()\ni = places(3)\ng = numbers(40, 50)\nh = x * 2\n"
@@ -247,6 +266,14 @@ def gradients():
         "aten.masked_fill(h, places(40, 50, dtype=torch.bool), 0.0)",
     ):
         yield f"{made}y = {call}.exp(); torch.autograd.grad(y, [x], g)"
+    for loss in (
+        "h.exp() + h.sin()",
+        "h.gather(0, places(3, 50)).exp()",
+        "h[i].exp() + h[:3]",
+        "h.take(places(3)).exp()",
+        "h.max(1).values.exp()",
+    ):
+        yield f"{made}y = ({loss}).sum(); torch.autograd.grad(y, [x])"
     for call in ("var_mean", "std_mean"):
         given = "s = numbers(40)\nv, m = "
         yield f"{made}{given}torch.{call}(h, 1); torch.autograd.grad([v, m], [x], [s, s])"
@@ -301,6 +328,7 @@ GROUPS = {
         matrices,
         losses_and_images,
         written_by_others,
+        reductions,
         gradients,
         selecting,
     )

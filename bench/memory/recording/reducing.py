@@ -187,12 +187,10 @@ def _reduction(kernel: _Kernel, source: Tensor, where: tuple[bool, ...], result:
 
 
 def _read_as(dtype: torch.dtype, result: torch.dtype) -> torch.dtype:
-    """The type that a sum reads: its result's, but for halves that are summed in float32."""
+    """The type that a sum reads: its result's, complex where a norm's is not, but halves that are summed in float32."""
     if dtype in _HALVES and result is torch.float32:
         return dtype
-    if dtype.is_complex and not result.is_complex:
-        return dtype
-    return result
+    return result.to_complex() if dtype.is_complex else result
 
 
 def _reduces(dims: Any, rank: int) -> tuple[bool, ...]:
