@@ -11,7 +11,7 @@ from bench.memory import NotRecordableError, SimulatedEngine, record
 from bench.memory.allocator.caching import FREE
 from bench.memory.gpus import CARDS, card_of_capacity
 from bench.memory.recording.metadata import OutputCache
-from bench.memory.recording.recorder import record_events
+from bench.memory.recording.recorder import Recorder, record_events
 from bench.memory.recording.refusals import DependsOnBatchError
 from bench.memory.trace import Event, Workspace, agrees, constant, same_sequence
 from bench.units import MiB
@@ -423,6 +423,16 @@ def test_a_number_of_the_program_stays_on_the_host():
 
     assert [event.size_bytes for event in record_events(make_step, 9, META, 1)] == [36, 36, FREE, FREE]
     assert [event.size_bytes for event in record_events(make_step, 9, CPU, 1)] == [36, 36, FREE, FREE]
+
+
+def test_what_is_made_once_a_recording_is_closed_is_no_event():
+    recorder = Recorder(META)
+    with recorder:
+        kept = torch.empty(3, device=META)
+        recorder.close()
+        kept = torch.empty(5, device=META)
+    assert kept.shape == (5,)
+    assert [event.size_bytes for event in recorder.events] == [12]
 
 
 def test_what_a_card_does_not_keep_is_no_event():

@@ -283,8 +283,6 @@ def _exact(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Se
         return _as_boolean(args[0], output)
     if op in REDUCTIONS:
         call = reduced(op, args, output)
-        if call is None:
-            return outputs
         if not call.copy_bytes:
             return *outputs, call.reduction
         return *outputs, Take(0, call.copy_bytes), call.reduction, Give(0)

@@ -127,12 +127,10 @@ class Reduced(NamedTuple):
     reduction: Reduction
 
 
-def reduced(op: Any, args: Sequence[Any], result: Tensor) -> Reduced | None:
-    """How an operation of REDUCTIONS reduces its first argument; None where it has no kernel to run."""
+def reduced(op: Any, args: Sequence[Any], result: Tensor) -> Reduced:
+    """How an operation of REDUCTIONS reduces its first argument."""
     kernel = _KERNELS[op]
     given: Tensor = args[0]
-    if not given.numel():
-        return None
     dims = None if kernel.dims is None else args[kernel.dims]
     source = given
     if kernel.casts:
