@@ -234,6 +234,25 @@ def written_by_others():
     yield "x = numbers(40, 50).requires_grad_()\ny = aten.mish(x)\ng = numbers(40, 50); torch.autograd.grad(y, [x], g)"
 
 
+def convolutions():
+    """Of nothing, and by PyTorch's own kernels: others take a workspace of cuDNN's, which a call does not tell."""
+    made = "w = numbers(16, 1, 3, 3)\nb = numbers(16)\n"
+    for image in ("2, 16, 8, 8", "0, 16, 8, 8"):
+        for layout in ("", LAST):
+            if image[0] == "2" and layout:
+                continue  # which cuDNN takes
+            x = f"{made}x = numbers({image}){layout}"
+            yield f"{x}; torch.conv2d(x, w, b, 1, 1, 1, 16)"
+            for wanted in ("x", "w", "b", "x, w", "w, b", "x, b", "x, w, b"):
+                needs = "".join(f"\n{each}.requires_grad_()" for each in wanted.split(", "))
+                for gradient in (
+                    "torch.ones_like(y)",
+                    "torch.ones_like(y).transpose(2, 3).contiguous().transpose(2, 3)",
+                ):
+                    y = f"y = torch.conv2d(x, w, b, 1, 1, 1, 16)\ng = {gradient}"
+                    yield f"{x}{needs}\n{y}; torch.autograd.grad(y, [{wanted}], g)"
+
+
 def reductions():
     """Of types, and along dimensions, that are seldom reduced."""
     for shape in ("300_000, 8", "8, 300_000"):
@@ -328,6 +347,7 @@ GROUPS = {
         matrices,
         losses_and_images,
         written_by_others,
+        convolutions,
         reductions,
         gradients,
         selecting,

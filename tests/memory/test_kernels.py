@@ -12,7 +12,7 @@ import torch
 
 from bench.memory import CARDS, record
 from bench.memory.allocator.caching import FREE
-from bench.memory.recording import indexing
+from bench.memory.recording import convolving, indexing
 from bench.memory.recording.device_sorting import radix_sort_bytes, scan_bytes, unique_bytes
 from bench.memory.recording.recorder import events_of
 from bench.memory.trace import Workspace
@@ -232,3 +232,17 @@ def test_sums_at_a_mask_and_places_take_no_more_than_they_are_told():
     for indices in ([mask, places], [places, mask]):
         args = [target, indices, values, True]
         assert indexing.RULES[aten.index_put_.default](args, [target]) == [target]
+
+
+@pytest.mark.parametrize(
+    ("stride", "more", "is_of_cudnn"),
+    [((1, 2), (1, 0), False), ((2, 2), (0, 2), False), ((2, 1), (1, 0), True), ((2, 2), (1, 1), True)],
+)
+def test_cudnn_has_no_transposed_convolution_that_is_padded_by_a_stride(stride, more, is_of_cudnn):
+    """As `is_output_padding_big` of PyTorch's Convolution.cpp has it: along any dimension."""
+    image, weight = torch.empty(2, 3, 8, 8, device="meta"), torch.empty(3, 4, 3, 3, device="meta")
+    options = list(stride), [0, 0], [3, 3], True, list(more), 1
+    output = aten.convolution(image, weight, None, *options)
+    items = convolving.allocations(aten.convolution.default, [image, weight, None, *options], [output])
+    (temporary,) = (item for item in items if isinstance(item, convolving.Temporary))
+    assert (temporary.call is not None) is is_of_cudnn
