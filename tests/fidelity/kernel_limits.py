@@ -85,6 +85,7 @@ def indexing():
         ((3, 100, 2), "[None, i]"),
         ((100, 5, 96), "[i, None]"),
         ((10, 20, 96), "[i, i]"),
+        ((40, 50, 2), "[i, i]"),
         ((100, 3), "[None, i]"),
     ):
         for accumulates in (True, False):
@@ -172,6 +173,9 @@ def matrices():
         yield f"a = numbers({one})\nb = numbers({other}); aten.mm(a, b)"
         yield f"a = numbers({one})[..., ::1]\nb = numbers({other}).t().contiguous().t(); aten.mm(a, b)"
         yield f"a = numbers({one}).expand(3, -1, -1)\nb = numbers({other}).expand(3, -1, -1); aten.bmm(a, b)"
+    for call in ("aten.mv(a, b)", "aten.mv(a.t().contiguous().t(), b)", "aten.dot(b, b)"):
+        yield f"a = numbers(6, 4)\nb = numbers(4); {call}"
+    yield "x = numbers(5, 2, 4)\nw = numbers(3, 4, 6)\nb = numbers(6); aten.conv_tbc(x, w, b, 1)"
 
 
 def losses_and_images():
@@ -185,6 +189,8 @@ def losses_and_images():
         for one, other in (("8, 6400", "1, 6400"), ("8, 6400", "6400"), ("8, 6400", "")):
             for reduction in (0, 1, 2):
                 yield f"x = numbers({one})\ny = numbers({other}); aten.{loss}(x, y, {reduction})"
+    for loss in ("mse_loss", "smooth_l1_loss", "huber_loss", "soft_margin_loss"):
+        yield f"x = numbers(64, 64_000)\ny = numbers(64_000); aten.{loss}(x, y, 1)"
     yield "x = numbers(100, 40); aten.native_dropout(x, 0.5, True)"
     yield "x = numbers(100, 40, dtype=torch.bfloat16); aten.native_dropout(x, 0.5, True)"
     for x in ("numbers(2, 4, 12, 12)", f"numbers(2, 4, 12, 12){LAST}", "numbers(2, 4, 12, 12)[..., ::2]"):
@@ -228,6 +234,79 @@ def written_by_others():
     yield "x = numbers(40, 50).requires_grad_()\ny = aten.mish(x)\ng = numbers(40, 50); torch.autograd.grad(y, [x], g)"
 
 
+def convolutions():
+    """Of nothing, and by PyTorch's own kernels: others take a workspace of cuDNN's, which a call does not tell."""
+    made = "w = numbers(16, 1, 3, 3)\nb = numbers(16)\n"
+    for image in ("2, 16, 8, 8", "0, 16, 8, 8"):
+        for layout in ("", LAST):
+            if image[0] == "2" and layout:
+                continue  # which cuDNN takes
+            x = f"{made}x = numbers({image}){layout}"
+            yield f"{x}; torch.conv2d(x, w, b, 1, 1, 1, 16)"
+            for wanted in ("x", "w", "b", "x, w", "w, b", "x, b", "x, w, b"):
+                needs = "".join(f"\n{each}.requires_grad_()" for each in wanted.split(", "))
+                for gradient in (
+                    "torch.ones_like(y)",
+                    "torch.ones_like(y).transpose(2, 3).contiguous().transpose(2, 3)",
+                ):
+                    y = f"y = torch.conv2d(x, w, b, 1, 1, 1, 16)\ng = {gradient}"
+                    yield f"{x}{needs}\n{y}; torch.autograd.grad(y, [{wanted}], g)"
+
+
+def reductions():
+    """Of types, and along dimensions, that are seldom reduced."""
+    for shape in ("300_000, 8", "8, 300_000"):
+        for dtype in ("complex64", "complex128"):
+            for call in ("x.sum()", "x.sum(0)", "x.sum(1)", "x.prod(0)", "x.mean(1)", "torch.linalg.vector_norm(x)"):
+                yield f"x = numbers({shape}, dtype=torch.{dtype}); {call}"
+            yield f"x = numbers({shape}, dtype=torch.{dtype}); torch.linalg.vector_norm(x, dim=0)"
+        for call in (
+            *("x.prod(0)", "x.prod(1)", "x.any(0)", "x.any(1)", "x.all(0)", "x.all(1)", "x.any((0, 1))"),
+            *("aten.any.dims(x, [0])", "aten.all.dims(x, [0])", "aten.any.dims(x, [1])", "aten.all.dims(x, [1])"),
+            *("x.amax(0)", "x.var(0)", "x.argmax(0)", "x.aminmax()", "x.logsumexp(0)", "x.logsumexp(1)"),
+        ):
+            for dtype in ("float32", "float16"):
+                yield f"x = numbers({shape}, dtype=torch.{dtype}); {call}"
+        yield f"x = numbers({shape}, dtype=torch.float16); aten.sum(x, [0], dtype=torch.float32)"
+        yield f"x = numbers({shape}, dtype=torch.float16); aten.sum(x, [0], dtype=torch.float64)"
+        yield f"x = numbers({shape}, dtype=torch.complex64); aten.linalg_vector_norm(x, 2, [0], dtype=torch.complex128)"
+
+
+def gradients():
+    """What a formula, or a program's hook, makes and goes on with, which is written into in some alone."""
+    made = "x = numbers(40, 50).requires_grad_()\ni = places(3)\ng = numbers(40, 50)\nh = x * 2\n"
+    for call in (
+        "aten.index_fill(h, 0, i, 0.0)",
+        "aten.index_add(h, 0, i, numbers(3, 50))",
+        "aten.index_copy(h, 0, i, numbers(3, 50))",
+        "aten.put(h, i, numbers(3))",
+        "aten.index_put(h, [i], numbers(3, 50))",
+        "aten.scatter(h, 0, places(3, 50), numbers(3, 50))",
+        "aten.masked_fill(h, places(40, 50, dtype=torch.bool), 0.0)",
+    ):
+        yield f"{made}y = {call}.exp(); torch.autograd.grad(y, [x], g)"
+    for loss in (
+        "h.exp() + h.sin()",
+        "h.gather(0, places(3, 50)).exp()",
+        "h[i].exp() + h[:3]",
+        "h.take(places(3)).exp()",
+        "h.max(1).values.exp()",
+    ):
+        yield f"{made}y = ({loss}).sum(); torch.autograd.grad(y, [x])"
+    for call in ("var_mean", "std_mean"):
+        given = "s = numbers(40)\nv, m = "
+        yield f"{made}{given}torch.{call}(h, 1); torch.autograd.grad([v, m], [x], [s, s])"
+        yield f"{made}{given}torch.{call}(h, 1); torch.autograd.grad([v], [x], [s])"
+    for call in (
+        "aten.index_add(torch.zeros_like(given), 0, i, given[:3])",
+        "aten.index_fill(torch.zeros_like(given), 0, i, 1.0)",
+        "aten.add(torch.zeros_like(given), given)",
+        "aten.add(given * 2, given)",
+        "aten.mul(given.exp(), given)",
+    ):
+        yield f"{made}h.register_hook(lambda given: {call})\ny = h.exp(); torch.autograd.grad(y, [x], g)"
+
+
 def selecting():
     """By masks that hold nowhere, which both a card and a recording know."""
     made = "x = numbers(40, 50)\nm = places(40, 50, dtype=torch.bool)\nr, c = m[:, 0].clone(), m[0].clone()"
@@ -252,6 +331,7 @@ def selecting():
         "aten.index_put_(x, [r, places(1)], numbers(1))",
         "aten._index_put_impl_(x, [m], numbers(0), False, True)",
         "aten.index_put_(x, [m], torch.tensor(0.0))",
+        "aten.index_put_(x, [m], numbers(), True)",
         "aten.index_put_(x, [None, c], torch.tensor(0.0), False)",
     ):
         yield f"{made}; {call}"
@@ -267,6 +347,9 @@ GROUPS = {
         matrices,
         losses_and_images,
         written_by_others,
+        convolutions,
+        reductions,
+        gradients,
         selecting,
     )
 }

@@ -1,5 +1,7 @@
 """DistributedDataParallel in one process, recorded: its buckets, as PyTorch's own CUDA code has them."""
 
+import weakref
+
 import pytest
 import torch
 from torch import distributed as dist
@@ -68,6 +70,42 @@ def test_what_is_summed_is_let_go_of():
     assert Recorded(of_ranks(1, wraps=None), steps=8).probe(CARD, 1).fits
 
 
+def test_what_a_backward_pass_summed_is_held_until_another_sums():
+    """As NCCL's watchdog holds it, also where nobody else does."""
+    sums, alive = [], []
+
+    def make_step(batch, device):
+        if not dist.is_initialized():
+            dist.init_process_group("nccl", rank=0, world_size=1)
+        source = torch.zeros(3, device="cuda", requires_grad=True)
+
+        def sum_two(gradient):
+            for _ in range(2):
+                made = torch.zeros(4, device="cuda")
+                dist.all_reduce(made, async_op=True)
+                sums.append(weakref.ref(made))
+
+        def step():
+            product = source * 1
+            product.register_hook(sum_two)
+            product.sum().backward()
+            (source * 1).sum().backward()  # sums nothing
+            alive.append([each() is not None for each in sums])
+
+        return step
+
+    with on_cuda():
+        events_of(make_step, 1, 3)
+    assert alive == [[True] * 2, [False] * 2 + [True] * 2, [False] * 4 + [True] * 2]
+
+
+def test_a_build_without_distribution_has_nothing_to_replace(monkeypatch):
+    monkeypatch.setattr(dist, "is_available", lambda: False)
+    begin = dist.init_process_group
+    with on_cuda():
+        assert dist.init_process_group is begin
+
+
 def test_outside_a_recording_groups_are_pytorchs():
     begin = dist.init_process_group
     with on_cuda():
@@ -96,8 +134,14 @@ def test_a_rank_is_the_one_that_is_asked_for_or_the_environments(monkeypatch, en
         assert (dist.get_rank(), dist.get_world_size()) == found
 
 
+def test_no_ranks_at_all_are_refused_as_by_pytorch(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    with on_cuda(), pytest.raises(AssertionError, match="world_size must be positive"):
+        dist.init_process_group("nccl", rank=0, world_size=0)
+
+
 COLLECTIVES = {
-    "barrier": lambda x, many: dist.barrier(),
+    "barrier": lambda x, many: dist.barrier(async_op=True).wait(),
     "broadcast": lambda x, many: dist.broadcast(x, 0, async_op=True).wait(),
     "reduce": lambda x, many: dist.reduce(x, 0, async_op=True).wait(),
     "all_reduce": lambda x, many: dist.all_reduce(x, async_op=True).wait(),

@@ -61,18 +61,32 @@ def test_what_would_be_drawn_is_not(initial, shape, value):
 
 
 @pytest.mark.parametrize(
-    "build",
+    ("build", "value"),
     [
-        lambda: sevens(10, 10).uniform_(),
-        lambda: nn.init.trunc_normal_(sevens(10, 10)),
-        lambda: sevens(*LARGE).mul_(2),
-        lambda: nn.init.ones_(sevens(*LARGE)),
-        lambda: sevens(*LARGE).uniform_().copy_(torch.ones(LARGE)),
-        lambda: torch.rand(LARGE),
+        (lambda: sevens(*LARGE).mul_(2), 14),
+        (lambda: (sevens(*LARGE).uniform_(), sevens(*LARGE).mul_(2))[1], 14),
+        (lambda: nn.init.ones_(sevens(*LARGE)), 1),
+        (lambda: sevens(*LARGE).uniform_().copy_(torch.ones(LARGE)), 1),
     ],
 )
-def test_all_else_is_carried_out(build):
-    assert not (built(build) == 7).any()
+def test_what_is_not_drawn_is_carried_out(build, value):
+    assert (built(build) == value).all()
+
+
+@pytest.mark.parametrize(
+    ("build", "least", "most"),
+    [
+        (lambda: sevens(10, 10).uniform_(), 0, 1),
+        (lambda: sevens(10, 10).normal_(), -6, 6),
+        (lambda: nn.init.trunc_normal_(sevens(10, 10), **LIMITS), 0.5, 1),
+        (lambda: torch.rand(LARGE), 0, 1),
+    ],
+)
+def test_what_is_small_or_new_is_drawn(build, least, most):
+    drawn = built(build)
+    assert len(drawn.unique()) > 50
+    assert drawn.min() >= least
+    assert drawn.max() <= most
 
 
 def test_memory_used_again_is_not_taken_for_what_was_there():
@@ -150,3 +164,16 @@ def test_a_model_in_half_of_its_precision_takes_no_memory_of_the_host():
         return layers, provided_bytes() - before
 
     assert built(build)[1] < 2**24  # of 256 MiB, and half as much again
+
+
+def test_on_the_card_it_is_seen_what_is_drawn():
+    """The number that it is multiplied by is seen there first."""
+    with on_cuda():
+        events = events_of(
+            lambda batch, device: (
+                lambda: torch.empty(LARGE, device="cuda").normal_().mul_(torch.tensor(2.0, device="meta"))
+            ),
+            2,
+            1,
+        )
+    assert [event.size_bytes for event in events if event.size_bytes > 0] == [40_000, 4]

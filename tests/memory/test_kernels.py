@@ -12,6 +12,7 @@ import torch
 
 from bench.memory import CARDS, record
 from bench.memory.allocator.caching import FREE
+from bench.memory.recording import convolving, indexing
 from bench.memory.recording.device_sorting import radix_sort_bytes, scan_bytes, unique_bytes
 from bench.memory.recording.recorder import events_of
 from bench.memory.trace import Workspace
@@ -23,6 +24,7 @@ from fidelity.kernels import CALLS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "virtual" / "kernels-2.14.json.xz"
 ANSWERS = json.loads(lzma.decompress(GOLDEN.read_bytes()))
+aten = torch.ops.aten
 OF_THE_CARD = 0.02  # of a call's peak: a sort's storage hangs on how many keys a block of the card takes
 
 
@@ -199,3 +201,48 @@ def test_layer_norm_copies_what_lies_scattered():
         if "layer_norm" in event.op and event.size_bytes == 2 * 64 * 100 * 4
     ]
     assert (copies.count("native_layer_norm"), copies.count("native_layer_norm_backward")) == (2, 3)
+
+
+def test_what_lies_behind_singular_values_is_made_first():
+    """U, then Vh, then the values, as the virtual card makes them."""
+    events = events_of(lambda batch, device: lambda: torch.linalg.svd(torch.empty(5, 7, device=device), False), 1, 1)
+    assert [event.size_bytes for event in events if event.size_bytes > 0][1:] == [4 * 5 * 5, 4 * 5 * 7, 4 * 5]
+
+
+def test_normalising_nothing_takes_nothing_not_even_of_no_bytes():
+    """Two batches of no images: what there is are outputs that have a size, the sums over them."""
+
+    def make_step(batch, device):
+        x, few, weight = (torch.empty(shape, device=device) for shape in ((0, 64, 10), (0, 4), (64,)))
+
+        def step():
+            aten.native_group_norm(x, weight, weight, 0, 64, 10, 4, 1e-5)
+            aten.native_group_norm_backward(x, x, few, few, weight, 0, 64, 10, 4, [True] * 3)
+
+        return step
+
+    events = events_of(make_step, 1, 1)
+    assert [event.size_bytes for event in events if event.size_bytes != FREE] == [256] * 3
+
+
+def test_sums_at_a_mask_and_places_take_no_more_than_they_are_told():
+    """How many places a mask holds nobody knows; a sort of them is not guessed at."""
+    target, values = torch.empty(40, 50, device="meta"), torch.empty(3, device="meta")
+    mask, places = torch.empty(40, dtype=torch.bool, device="meta"), torch.empty(40, dtype=torch.long, device="meta")
+    for indices in ([mask, places], [places, mask]):
+        args = [target, indices, values, True]
+        assert indexing.RULES[aten.index_put_.default](args, [target]) == [target]
+
+
+@pytest.mark.parametrize(
+    ("stride", "more", "is_of_cudnn"),
+    [((1, 2), (1, 0), False), ((2, 2), (0, 2), False), ((2, 1), (1, 0), True), ((2, 2), (1, 1), True)],
+)
+def test_cudnn_has_no_transposed_convolution_that_is_padded_by_a_stride(stride, more, is_of_cudnn):
+    """As `is_output_padding_big` of PyTorch's Convolution.cpp has it: along any dimension."""
+    image, weight = torch.empty(2, 3, 8, 8, device="meta"), torch.empty(3, 4, 3, 3, device="meta")
+    options = list(stride), [0, 0], [3, 3], True, list(more), 1
+    output = aten.convolution(image, weight, None, *options)
+    items = convolving.allocations(aten.convolution.default, [image, weight, None, *options], [output])
+    (temporary,) = (item for item in items if isinstance(item, convolving.Temporary))
+    assert (temporary.call is not None) is is_of_cudnn

@@ -31,7 +31,11 @@ def test_nothing_is_said_of_a_program_that_compiles_nothing():
     assert heard(lambda: 5) == (5, 0)
 
 
-def test_what_is_compiled_within_runs_as_it_is():
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_is_compiled_within_runs_as_it_is(compiler, monkeypatch, is_known):
+    """Whether or not the compiler was there before, whose choice of a callback can be replaced."""
+    if not is_known:
+        monkeypatch.delattr(compiler, "_callback_from_stance")
     compile_ = torch.compile
 
     def run():

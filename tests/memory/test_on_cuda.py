@@ -1,15 +1,21 @@
 """Programs for a GPU, recorded as they are: where tensors say they are, what is known of them, what is assumed."""
 
+import gc
+import pickle
 import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
+import bench
 from bench.memory import CARDS, NotRecordableError, record
 from bench.memory.recording.not_recorded import NotRecordedWarning
 from bench.memory.recording.on_cuda import on_cuda
@@ -244,10 +250,24 @@ def test_a_model_that_is_moved_while_a_view_holds_it_is_said():
         net = nn.Linear(4, 4)
         view = net.weight.view(-1)
         net.to(device)
+        moved.append(net.weight.is_meta)
         return lambda: view
 
+    moved = []
     with pytest.warns(NotRecordedWarning, match=r"holds its parameters \('weight' first\)"):
         events_of(make_step, 2, 1)
+    assert moved == [True]
+
+
+def test_a_layer_without_a_bias_is_moved():
+    def make_step(batch, device):
+        net = nn.Linear(4, 4, bias=False)
+        weight = net.weight
+        net.to(device)
+        assert net.weight is weight and net.bias is None
+        return lambda: net(torch.empty(batch, 4, device=device))
+
+    assert events_of(make_step, 2, 1)
 
 
 def test_lazy_layers_take_their_shape_on_the_card():
@@ -413,3 +433,140 @@ def test_what_is_scripted_is_recorded_as_python_runs_it(script, plain):
     assert said.startswith("TorchScript is not recorded")
     assert torch.jit.script(scripted)(torch.ones(3, 5)).sum() == 15  # and afterwards it is there again
     assert isinstance(torch.jit.script(scripted), torch.jit.ScriptFunction)
+
+
+class Noted(pickle.Unpickler):
+    """A way to read a file that notes that it was taken."""
+
+    made = 0
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        Noted.made += 1
+
+
+WHERE = {  # forms of torch.load, and where the tensor of the file is then
+    "nowhere": ((), {}, "cpu"),
+    "by place": (("cuda",), {}, "cuda:0"),
+    "by name": ((), {"map_location": torch.device("cuda")}, "cuda:0"),
+    "on the host": (("cpu",), {}, "cpu"),
+    "by a function": ((lambda storage, place: storage,), {}, "cpu"),
+    "by a table": (({"cuda:0": "cpu"},), {}, "cpu"),
+    "unpickled otherwise": (
+        ("cuda", SimpleNamespace(Unpickler=Noted, __name__="noted")),
+        {"weights_only": False},
+        "cuda:0",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", WHERE)
+def test_a_file_is_loaded_to_where_it_is_told(tmp_path, form):
+    arguments, named, place = WHERE[form]
+    torch.save(torch.ones(3), tmp_path / "tensor.pt")
+    before = Noted.made
+    told, _ = seen(lambda: str(torch.load(tmp_path / "tensor.pt", *arguments, **named).device))
+    assert told == place
+    assert (Noted.made > before) == (form == "unpickled otherwise")
+
+
+def test_a_tensor_of_several_numbers_is_written_as_pytorch_writes_it():
+    told, assumed = seen(lambda: f"{torch.ones(3, device='cuda')}")
+    assert told.startswith("tensor(")
+    assert not assumed
+
+
+@pytest.mark.parametrize(("module", "answer"), [("memory/search.py", False), ("cells/cell.py", True)])
+def test_of_this_package_only_what_records_is_told_of_meta(module, answer):
+    """Programs of bench itself, as its cells, are told what anybody's is."""
+    look = eval(compile("lambda tensor: tensor.is_cuda", str(Path(bench.__file__).parent / module), "eval"))
+    assert seen(lambda: look(torch.ones(1, device="cuda")))[0] is answer
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_loader_pins_nothing_but_in_other_threads(monkeypatch, asks):
+    """Whose programs are not recorded."""
+    monkeypatch.setattr(_BaseDataLoaderIter, "__init__", lambda loader: setattr(loader, "_pin_memory", asks))
+
+    def pins():
+        loader = object.__new__(_BaseDataLoaderIter)
+        loader.__init__()
+        return loader._pin_memory
+
+    with on_cuda(), ThreadPoolExecutor(1) as pool:
+        assert (pins(), pool.submit(pins).result()) == (False, asks)
+
+
+def test_other_threads_draw_with_their_generator():
+    def draw():
+        return torch.rand(3, generator=torch.Generator().manual_seed(1)).tolist()
+
+    with on_cuda(), ThreadPoolExecutor(1) as pool:
+        found = pool.submit(draw).result()
+    assert found == draw()
+
+
+def test_a_context_within_another_changes_the_card_alone():
+    with on_cuda(CARDS["RTX 3080"]):
+        replaced = torch.empty, torch.tensor, torch.cuda.is_available, torch.set_default_device
+        with on_cuda(CARDS["H100 SXM"]):
+            assert torch.cuda.get_device_capability() == (9, 0)
+            assert (torch.empty, torch.tensor, torch.cuda.is_available, torch.set_default_device) == replaced
+        assert torch.cuda.get_device_capability() == (8, 6)
+
+
+@pytest.mark.parametrize(("options", "copies"), [({}, 0), ({"pin_memory": False}, 0), ({"pin_memory": True}, 1)])
+def test_what_lies_otherwise_is_laid_out_before_it_goes_to_a_pinned_block(options, copies):
+    def make_step(batch, device):
+        values = torch.ones(10, 20, device="cuda", requires_grad=True)
+
+        def step():
+            with torch.autograd.graph.save_on_cpu(**options):
+                return (values * 1).t().sin()
+
+        return step
+
+    with on_cuda():
+        events = events_of(make_step, 2, 1)
+    found = [event.op for event in events if event.size_bytes == 800]
+    assert found == ["aten.ones.default", "aten.mul.Tensor", *["aten.clone.default"] * copies, "aten.sin.default"]
+
+
+def test_what_lies_on_the_host_is_saved_there_by_pytorch():
+    values = torch.ones(3, requires_grad=True)
+
+    def look():
+        with torch.autograd.graph.save_on_cpu():
+            result = values.sin()
+        result.sum().backward()
+        return values.grad
+
+    assert seen(look)[0].equal(torch.ones(3).cos())
+
+
+def test_what_is_done_with_streams_and_events_of_the_card_does_nothing():
+    def look():
+        with torch.cuda.Stream() as stream:
+            stream.wait_stream(torch.cuda.current_stream())
+        accelerator = torch.accelerator
+        accelerator.synchronize()
+        return (
+            str(stream.device),
+            hasattr(stream, "__len__"),
+            stream.record_event(),
+            accelerator.current_device_index(),
+            str(accelerator.current_stream().device),
+        )
+
+    assert seen(look)[0] == ("cuda:0", False, None, 0, "cuda:0")
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_garbage_is_not_collected_meanwhile(collects):
+    enabled = gc.isenabled()
+    (gc.enable if collects else gc.disable)()
+    try:
+        told, _ = seen(gc.isenabled)
+        assert (told, gc.isenabled()) == (False, collects)
+    finally:
+        (gc.enable if enabled else gc.disable)()

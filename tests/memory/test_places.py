@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sysconfig
 import traceback
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import bench
 from bench.memory.recording.places import _line, line_of, place, short, told
 
 
@@ -46,6 +48,29 @@ def test_the_place_is_the_users_line_and_that_of_the_library():
     assert place(error_of(step)) == "/project/train.py:3, in step; raised at lib/x.py:2"
     own = program("/project/train.py", "def step():\n    raise ValueError")["step"]
     assert place(error_of(own)) == "/project/train.py:2, in step"
+
+
+def test_of_what_is_raised_in_this_package_the_users_line_is_enough():
+    ours = program(str(Path(bench.__file__).with_name("ours.py")), "def fail():\n    raise ValueError")
+    step = program("/project/train.py", "def step():\n    fail()", **ours)["step"]
+    assert place(error_of(step)) == "/project/train.py:2, in step"
+
+
+STANDARD = os.path.join(sysconfig.get_path("stdlib"), "contextlib.py")
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        (["/project/train.py", STANDARD], "/project/train.py:1"),
+        (["/project/train.py", "<frozen importlib._bootstrap>"], "/project/train.py:1"),
+        (["/opt/site-packages/lib/step.py", torch.__file__, STANDARD], "lib/step.py:1"),
+        ([torch.__file__, STANDARD], ""),
+    ],
+)
+def test_the_line_is_a_step_s_own_installed_or_not(files, line):
+    frames = [traceback.FrameSummary(file, 1, "<module>", lookup_line=False, line="") for file in files]
+    assert line_of(traceback.StackSummary.from_list(frames)) == line
 
 
 def test_the_innermost_of_the_users_lines_counts():

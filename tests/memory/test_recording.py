@@ -11,7 +11,8 @@ from bench.memory import NotRecordableError, SimulatedEngine, record
 from bench.memory.allocator.caching import FREE
 from bench.memory.gpus import CARDS, card_of_capacity
 from bench.memory.recording.metadata import OutputCache
-from bench.memory.recording.recorder import record_events
+from bench.memory.recording.recorder import Recorder, record_events
+from bench.memory.recording.refusals import DependsOnBatchError
 from bench.memory.trace import Event, Workspace, agrees, constant, same_sequence
 from bench.units import MiB
 
@@ -363,6 +364,86 @@ def test_a_sequence_that_is_another_where_the_fit_is_checked_is_refused(batch_of
         return
     with pytest.raises(NotRecordableError, match=f"depends on the batch: event .* at batch {batch_of_another}"):
         record(one_more)
+
+
+def test_a_second_step_that_is_another_where_the_parabola_goes_through_is_refused():
+    def one_more(batch, device):
+        called = []
+
+        def step():
+            called.append(torch.empty(batch**2, 1000, device=device).shape)
+            if batch == 1 or (batch == 4 and len(called) == 2):
+                torch.zeros(7, device=device)
+
+        return step
+
+    with pytest.raises(DependsOnBatchError, match=r"depends on the batch: event .* at batch 4"):
+        record(one_more)
+
+
+def test_sizes_that_fall_for_large_batches_are_refused():
+    def falling(batch, device):
+        return lambda: (torch.empty(1000 * batch, device=device), torch.empty(batch * (100 - batch), device=device))
+
+    with pytest.raises(DependsOnBatchError, match="some sizes are no function of the batch that could be fitted"):
+        record(falling)
+
+
+def test_a_step_may_fail_at_batch_one_alone():
+    def of_several(batch, device):
+        def step():
+            if batch == 1:
+                raise ValueError("more than one value")
+            torch.empty(batch, 1000, device=device)
+
+        return step
+
+    trace = record(of_several)
+    assert trace.impossible == {1: "the step runs at batch 2 and not at batch 1: ValueError: more than one value"}
+    assert trace.sizes(5).max() == 20_000
+
+
+def test_a_value_that_another_batch_asks_for_is_no_failure_of_that_batch():
+    def reading(batch, device):
+        return lambda: torch.zeros(batch, device=device).sum().item() if batch == 3 else torch.zeros(batch)
+
+    with pytest.raises(NotRecordableError, match="needs the value of a tensor") as error:
+        record(reading)
+    assert type(error.value) is NotRecordableError
+
+
+def test_a_step_must_be_a_function():
+    with pytest.raises(NotRecordableError, match=r"make_step must return a function .*, got None"):
+        record(lambda batch, device: None)
+
+
+def test_a_number_of_the_program_stays_on_the_host():
+    def make_step(batch, device):
+        return lambda: torch.empty(batch, device=device).mul(torch.tensor(2.0)).add_(torch.tensor(1.0))
+
+    assert [event.size_bytes for event in record_events(make_step, 9, META, 1)] == [36, 36, FREE, FREE]
+    assert [event.size_bytes for event in record_events(make_step, 9, CPU, 1)] == [36, 36, FREE, FREE]
+
+
+def test_what_is_made_once_a_recording_is_closed_is_no_event():
+    recorder = Recorder(META)
+    with recorder:
+        kept = torch.empty(3, device=META)
+        recorder.close()
+        kept = torch.empty(5, device=META)
+    assert kept.shape == (5,)
+    assert [event.size_bytes for event in recorder.events] == [12]
+
+
+def test_what_a_card_does_not_keep_is_no_event():
+    """cuDNN's batch normalisation keeps no moments where nothing is trained."""
+
+    def make_step(batch, device):
+        image, weight = torch.empty(batch, 8, 6, 6, device=device), torch.empty(8, device=device)
+        return lambda: nn.functional.batch_norm(image, weight, weight, weight, weight, training=False)
+
+    assert [event.size_bytes for event in record_events(make_step, 2, META, 1)][:3] == [2304, 32, 2304]
+    assert all(event.size_bytes for event in record_events(make_step, 2, META, 1))
 
 
 def test_a_trace_agrees_with_what_it_begins_with_and_with_nothing_longer():

@@ -119,6 +119,13 @@ def test_one_number_is_written_without_looking_for_places():
     assert assumed == []
 
 
+def test_numbers_that_lie_scattered_are_copied_before_they_are_looked_at():
+    def step(batch):
+        check(torch.zeros(32, 16, device="cuda").t().nonzero().shape, (0, 2))
+
+    assert events(step) == ([2048, 2048, 4, 1, -1, 1023, -1, -3, -4, -5], [])
+
+
 def test_outside_a_program_for_a_gpu_it_is_refused():
     def make_step(batch, device):
         return lambda: torch.rand(batch, device=device).nonzero()

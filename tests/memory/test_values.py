@@ -113,6 +113,14 @@ ASSUMED = (
         1,
     ),
     ("x = torch.arange(3.0, device=d); read = x.clamp(min=torch.rand(3, device=d)).tolist()", [0.0] * 3, 1),
+    ("i = torch.arange(3, device=d); read = i.bincount(torch.rand(3, device=d), 3).tolist()", [0.0] * 3, 1),
+    ("i = torch.arange(3, device=d); read = i.bincount().tolist()", [0] * 3, 1),
+    (
+        "x = torch.arange(3.0, device=d); y, z = torch.ones(3, device=d), torch.rand(3, device=d);"
+        "read = x.clamp(y, z).tolist()",
+        [0.0] * 3,
+        1,
+    ),
     ("x = torch.rand(3, device=d); y = torch.rand(3, device=d); read = bool((x == y).all())", False, 1),
     ("x = torch.rand(3, device=d); read = bool((x != 0.5).all())", False, 1),
     ("x = torch.rand(3, device=d); y = torch.isfinite(x) & (x > 0.5); read = bool(y.all())", False, 1),

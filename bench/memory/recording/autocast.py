@@ -12,7 +12,8 @@ key is one of every call's: torch.autocast, which takes it out and puts it in, w
 | PROMOTE | casts them to the widest of theirs |
 
 As in cached_cast of ATen/autocast_mode.cpp, a weight's cast to the lower precision is kept until the outermost
-torch.autocast ends: a leaf of float32 that requires a gradient and is no view.
+torch.autocast ends: a leaf of float32 that requires a gradient and is no view. It is made with a gradient, so that one
+that was first asked for within no_grad serves afterwards too.
 """
 
 from __future__ import annotations
@@ -45,7 +46,6 @@ _kept: dict[int, tuple[Tensor, Tensor]] = {}
 def casts_of_a_gpu() -> Iterator[None]:
     """Within this context, in this thread, torch.autocast("cuda") casts tensors without data."""
     clear = torch.clear_autocast_cache
-    _keeps_with_gradients()  # found now, before anything is changed
 
     def clear_both() -> None:
         _kept.clear()
@@ -106,7 +106,7 @@ def _float32_by_dtype(operation: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _promote(operation: Any, *args: Any, **kwargs: Any) -> Any:
     with torch._C._ExcludeDispatchKeyGuard(_KEYS):
-        types = {each.dtype for each in _tensors((*args, *kwargs.values())) if _is_eligible(each)}
+        types = {each.dtype for each in (*args, *kwargs.values()) if _is_eligible(each)}  # in its lists are indices
         low = torch.get_autocast_dtype("cuda")
         return _called(operation, torch.float32 if types - {low} else low, args, kwargs)
 
@@ -141,19 +141,9 @@ def _cast(dtype: torch.dtype, value: Any) -> Any:
         return value.to(dtype)
     kept = _kept.get(id(value))
     if kept is None:
-        with torch.set_grad_enabled(torch.is_grad_enabled() or _keeps_with_gradients()):
+        with torch.enable_grad():  # also where none is asked for
             kept = _kept[id(value)] = value, value.to(dtype)
     return kept[1]
-
-
-@functools.cache
-def _keeps_with_gradients() -> bool:
-    """Whether this release casts a weight that it keeps with a gradient, also where none is asked for."""
-    weight = torch.ones(1, 1, requires_grad=True)
-    with torch.autocast("cpu", torch.bfloat16):
-        with torch.no_grad():
-            torch.mm(weight, weight)
-        return bool(torch.mm(weight, weight).requires_grad)
 
 
 def _is_eligible(value: Any) -> bool:
@@ -171,14 +161,6 @@ def _is_kept(dtype: torch.dtype, weight: Tensor) -> bool:
         and not weight._is_view()
         and torch.is_autocast_cache_enabled()
     )
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, (list, tuple)):
-            yield from _tensors(value)
-        elif isinstance(value, Tensor):
-            yield value
 
 
 @functools.cache

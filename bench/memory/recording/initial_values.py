@@ -50,7 +50,7 @@ class NotDrawn:
         if not draws and not (self._storages and (id(func) in _GO_ON or id(func) in _COPIES)):
             return None
         tensor = args[0]
-        if not isinstance(tensor, Tensor) or not tensor.is_cpu:
+        if not tensor.is_cpu:
             return None
         if draws:
             return self._zeros(tensor) if tensor.numel() > MOST_NUMBERS else None
@@ -100,16 +100,13 @@ def _libc() -> ctypes.CDLL:
 @contextmanager
 def nothing_rejected(is_active: Callable[[], bool]) -> Iterator[None]:
     """Within this context, truncated normal values are drawn as any: PyTorch rejects what is outside until none is."""
-    draw = getattr(nn.init, "_no_grad_trunc_normal_", None)
-    if draw is None:
-        yield
-        return
+    draw = nn.init._no_grad_trunc_normal_
 
     def fill(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if is_active() and tensor.is_cpu and tensor.numel() > MOST_NUMBERS:
             with torch.no_grad():
                 return tensor.uniform_()
-        return draw(tensor, *args, **kwargs)  # type: ignore[no-any-return]
+        return draw(tensor, *args, **kwargs)
 
     with patch.object(nn.init, "_no_grad_trunc_normal_", fill):
         yield

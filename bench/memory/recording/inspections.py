@@ -109,4 +109,4 @@ def _bincount(numbers: Tensor, weights: Tensor | None = None, minlength: int = 0
     numbers = numbers.contiguous()
     least, most = numbers.min(), numbers.max()
     _read(least)
-    return numbers.new_zeros(max(minlength, _read(most) + 1), dtype=dtype)
+    return numbers.new_empty(max(minlength, _read(most) + 1), dtype=dtype)  # what is counted is not known

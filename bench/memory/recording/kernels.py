@@ -233,6 +233,7 @@ def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) 
         return convolving.allocations(op, args, outputs)
     if op in (aten._fft_c2c.default, aten._fft_r2c.default, aten._fft_c2r.default):
         (output,) = outputs
+        assert output is not None
         return output, Temporary(2 * max(_bytes(args[0]), _bytes(output)))
     if op in (aten._embedding_bag.default, aten._embedding_bag_forward_only.default):
         output, offset2bag, bag_size, max_indices = outputs
@@ -282,8 +283,6 @@ def _exact(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) -> Se
         return _as_boolean(args[0], output)
     if op in REDUCTIONS:
         call = reduced(op, args, output)
-        if call is None:
-            return outputs
         if not call.copy_bytes:
             return *outputs, call.reduction
         return *outputs, Take(0, call.copy_bytes), call.reduction, Give(0)
@@ -353,5 +352,5 @@ def _cublas_takes(matrix: Tensor) -> bool:
     return (across == 1 and down >= max(1, columns)) or (down == 1 and across >= max(1, rows))
 
 
-def _bytes(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.numel() * tensor.element_size()
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

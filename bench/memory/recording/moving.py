@@ -32,8 +32,9 @@ def parameters_kept() -> Iterator[None]:
         convert(module, fn, recurse)
         for name, parameter in before.items():
             converted = module._parameters[name]
-            if parameter is None or converted is None or converted is parameter:
+            if converted is parameter:  # or both None, as the bias of a layer without
                 continue
+            assert parameter is not None and converted is not None
             if isinstance(parameter, UninitializedParameter):  # of a lazy layer, which has no shape yet
                 where = {"device": converted.device, "dtype": converted.dtype}
                 converted = UninitializedParameter(parameter.requires_grad, **where)  # type: ignore[arg-type, assignment]

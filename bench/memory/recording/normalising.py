@@ -104,8 +104,6 @@ def uses_cudnn(source: Tensor, weight: Tensor | None, *bias: Tensor | None) -> b
 
 def _of_batch_norm_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     gradient, source, weight, *_, is_training, _, _ = args
-    if not source.numel():
-        return outputs
     if is_training and uses_cudnn(source, weight):  # which gives all three gradients
         layout = suggested(source)
         copy = [] if gradient.is_contiguous(memory_format=layout) else [_bytes(gradient)]

@@ -212,8 +212,6 @@ class Recorder(TorchDispatchMode):
         self._device_type = device.type
         self._cache = cache or OutputCache()
         self.is_without_data = device.type == "meta"
-        # Python numbers become tensors on the host first; where the device is the host, they must not count.
-        self._host_ops = {id(aten.lift_fresh.default)} if device.type == "cpu" else set()
         self._known: dict[int, tuple[int, int, weakref.ref[Any], Maker]] = {}
         self._next_key = 0
         self._values = Values() if is_on_cuda() else None
@@ -262,7 +260,7 @@ class Recorder(TorchDispatchMode):
             result, outputs, plan = self._cache.call(func, args, kwargs)
             if self._values is not None and self._cache.effect(func) is not Effect.VIEWS:
                 self._values.follow(func, args, kwargs, result)
-        if plan and self._open and id(func) not in self._host_ops:
+        if plan and self._open:
             self._carry_out(plan, outputs, func)
         return result
 

@@ -127,12 +127,10 @@ class Reduced(NamedTuple):
     reduction: Reduction
 
 
-def reduced(op: Any, args: Sequence[Any], result: Tensor) -> Reduced | None:
-    """How an operation of REDUCTIONS reduces its first argument; None where it has no kernel to run."""
+def reduced(op: Any, args: Sequence[Any], result: Tensor) -> Reduced:
+    """How an operation of REDUCTIONS reduces its first argument."""
     kernel = _KERNELS[op]
     given: Tensor = args[0]
-    if not given.numel():
-        return None
     dims = None if kernel.dims is None else args[kernel.dims]
     source = given
     if kernel.casts:
@@ -187,12 +185,10 @@ def _reduction(kernel: _Kernel, source: Tensor, where: tuple[bool, ...], result:
 
 
 def _read_as(dtype: torch.dtype, result: torch.dtype) -> torch.dtype:
-    """The type that a sum reads: its result's, but for halves that are summed in float32."""
+    """The type that a sum reads: its result's, complex where a norm's is not, but halves that are summed in float32."""
     if dtype in _HALVES and result is torch.float32:
         return dtype
-    if dtype.is_complex and not result.is_complex:
-        return dtype
-    return result
+    return result.to_complex() if dtype.is_complex else result
 
 
 def _reduces(dims: Any, rank: int) -> tuple[bool, ...]:
