@@ -21,7 +21,8 @@ from bench.virtual.figures import kernels_of
 class OnDevice:
     """A step run as it is: on the virtual card, or on a GPU whose allocator is capped.
 
-    `first_guess` tells where the search for a card starts; None: at what two small batches take.
+    `recorded` is the step as it was recorded, which tells where a search starts, what the step reads back, and, if
+    `process` is not given, what its file told PyTorch.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class OnDevice:
         self._is_virtual = issubclass(engine, VirtualEngine)
         self.recorded = recorded
         self._seen: list[CudaEngine] = []
-        self._process = process or Process()
+        self._process = process or (recorded.process if recorded else Process())
         self._of: Callable[..., CudaEngine] = partial(
             engine, make_step, steps=steps, alloc_conf=self._process.alloc_conf
         )

@@ -44,13 +44,14 @@ def test_the_page_shows_what_is_printed(bench, request, tmp_path):
 
 def test_a_cell_in_parts_and_in_bfloat16(bench, tmp_path):
     """Recorded as a program for a GPU, and its batch is that of the whole step: 3 images are four parts of one."""
+    solvers = "[model.solver]\nmax_evaluations = 5\n[model.backward_solver]\nmax_evaluations = 5\n"
     strategies = '[training]\nautocast = "bfloat16"\nactivations = "host"\nmicro_batches = 4\n'
-    (tmp_path / "bench.toml").write_text(SMALL + strategies)
+    (tmp_path / "bench.toml").write_text(SMALL + solvers + strategies)
     parts = json.loads(
         bench("explain", "--architecture", "LUSER-SW", "--task", "blur", "--batch", "3", "--json").stdout
     )
     assert parts["batch"] == 4
-    (tmp_path / "bench.toml").write_text(SMALL)
+    (tmp_path / "bench.toml").write_text(SMALL + solvers)
     whole = json.loads(
         bench("explain", "--architecture", "LUSER-SW", "--task", "blur", "--batch", "4", "--json").stdout
     )

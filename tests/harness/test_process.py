@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.errors import UsageError
-from bench.fitting import recorded_step
+from bench.fitting import OnDevice, Recorded, recorded_step
+from bench.fitting.process import Process
 from bench.memory import CARDS
 from bench.memory.environment import ALLOC_CONF, CUBLAS_WORKSPACE, UNCACHED, check_cached
 from bench.step_memory import StepMemory
+from bench.virtual import VirtualEngine
 
 EXPANDABLE = '"expandable_segments:True"'
 TRAIN = """
@@ -130,6 +133,13 @@ def test_what_of_the_environment_is_obeyed_is_said(written):
     recorded = recorded_step(written(TOLD["workspace"][0]))
     said = "CUBLAS_WORKSPACE_CONFIG=:65536:4 in the environment is obeyed, as on the card"
     assert said in [each.what for each in recorded.assumed([CARDS["RTX 3080"]])]
+
+
+def test_what_runs_a_recorded_step_is_told_the_same():
+    process = Process(cublas_workspace=":65536:4", memory_fraction=0.5)
+    recorded = Recorded(lambda batch, device: lambda: torch.ones(batch, 2**20, device=device), process=process)
+    seen = OnDevice(VirtualEngine, recorded.make_step, recorded=recorded).seen(CARDS["RTX 3080"])
+    assert (seen.cublas_workspace, seen.memory_fraction) == (":65536:4", 0.5)
 
 
 def test_no_cache_is_refused_whatever_the_variable_says():

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 
 from bench.memory import CARDS
+from bench.memory.allocator.caching import FREE
 from bench.memory.recording import NotRecordableError
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
@@ -52,6 +53,25 @@ def test_what_cudnn_computes_is_refused(targets_on, lengths_dtype):
 def test_what_pytorch_computes_itself_is_recorded(others):
     table = BATCH * FRAMES * (2 * LETTERS + 1) * (8 if "dtype" in others else 4)
     assert table in [event.size_bytes for event in recorded(**others) if hasattr(event, "size_bytes")]
+
+
+@pytest.mark.parametrize(
+    ("batch", "blanks"),
+    [(15, []), (16, []), (64, [665_600, 51_200, 51_200, 12_800, 665_600, 51_200])],  # 2 T + 2.4 B > 450, or not
+)
+def test_the_gradient_of_long_sequences_begins_with_the_blanks(batch, blanks):
+    """What the virtual RTX 3080 allocates with torch 2.14.1, after backward variables and gradient."""
+
+    def make_step(batch, device):
+        scores = torch.zeros(200, batch, 29, device="cuda", requires_grad=True)
+        targets = torch.ones(batch, 12, dtype=torch.int64, device="cuda")
+        lengths = torch.full((batch,), 200), torch.full((batch,), 12)
+        return lambda: functional.ctc_loss(scores, targets, *lengths).backward()
+
+    with on_cuda(CARDS["RTX 3080"]):
+        events = events_of(make_step, batch, 1)
+    sizes = [e.size_bytes for e in events if "_ctc_loss_backward" in e.op and e.size_bytes != FREE]
+    assert sizes == [*[8 * batch] * 3, batch * 200 * 25 * 4, batch * 200 * 29 * 4, *blanks]
 
 
 def test_bfloat16_is_refused_as_pytorch_does():

@@ -30,14 +30,14 @@ def test_the_table_has_peaks_refusals_and_what_differs():
         return Found(f"tests.steps.with_{step}", 5, ours, theirs)
 
     same, more = Answered(7, 1000, 50 * 2**20), Answered(5, 990, 40 * 2**20)
-    rows = [found("a:b", same, same), found("monai:unet_2d", same, more), found("c:d", Answered(refusal="no"), more)]
+    rows = [found("a:b", same, same), found("torch:packed_gru", same, more), found("c:d", Answered(refusal="no"), more)]
     text = table(rows)
     assert text.startswith("2 of 3 steps are answered by recording; of 2 that both answer, 1 peaks are within 1%.")
     assert "| a:b | 7 | 7 | 50 | 50 | +0.00% |" in text
-    assert "| monai:unet_2d | 7 | 5 | 50 | 40 | +25.00% |" in text
+    assert "| torch:packed_gru | 7 | 5 | 50 | 40 | +25.00% |" in text
     assert "| c:d | refused | 5 |  | 40 |  |" in text
     assert "* c:d: recording: no" in text
-    assert f"* monai:unet_2d: {KNOWN['monai:unet_2d']}" in text
+    assert f"* torch:packed_gru: {KNOWN['torch:packed_gru']}" in text
     assert "* a:b" not in text
 
 

@@ -74,9 +74,7 @@ class Found:
         return ours.allocated_bytes / theirs.allocated_bytes - 1, ours.reserved_bytes / theirs.reserved_bytes - 1
 
 
-_NOT_EXPLAINED = "not yet explained"
-KNOWN = dict.fromkeys([f"monai:{name}" for name in ("unet_2d", "unet_3d", "unet_3d_amp", "unetr_3d")], _NOT_EXPLAINED)
-KNOWN |= {"torch:packed_gru": "a bound for the workspace of packed sequences", "torch:ctc_speech": _NOT_EXPLAINED}
+KNOWN = {"torch:packed_gru": "a bound for the workspace of packed sequences"}
 """Why the engines differ by more than a hundredth, by the step's short name."""
 
 

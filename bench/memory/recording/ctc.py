@@ -24,6 +24,7 @@ aten = torch.ops.aten
 
 _LENGTH_BYTES = 8
 _LONGEST_OF_CUDNN = 255
+_MOST_OF_ONE_KERNEL = 450  # of frames, sequences and classes, each with its weight, for a gradient in one kernel
 
 
 @contextlib.contextmanager
@@ -109,9 +110,24 @@ def _of_loss(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
 
 
 def _of_gradient(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
-    """The same three, and backward variables as large as the forward ones."""
-    losses, alpha = args[5], args[6]
-    return *_lengths(losses), Take(3, alpha.numel() * alpha.element_size()), *outputs, Give(3), *_GIVEN
+    """The same three, and backward variables as large as the forward ones.
+
+    Of long or many sequences the blanks come first, by operations of tensors: every second variable of both, summed,
+    and its logsumexp over the places [B, T].
+    """
+    log_probs, losses, alpha = args[1], args[5], args[6]
+    (frames, batch, classes), width = log_probs.shape, alpha.element_size()
+    places, blanks = batch * frames, batch * frames * (alpha.shape[2] // 2 + 1)
+    of_blanks = (
+        *(Take(4, blanks * width), Take(5, places * width), Take(6, places * width), Take(7, places)),
+        *(Give(6), Give(7), Take(8, blanks * width), Take(9, places * width), Give(8), Give(5), Give(4), Give(9)),
+    )
+    is_large = 2 * frames + 24 * batch // 10 + 2 * classes // 10 > _MOST_OF_ONE_KERNEL
+    return (
+        *(*_lengths(losses), Take(3, alpha.numel() * width), *outputs),
+        *(of_blanks if is_large else ()),
+        *(Give(3), *_GIVEN),
+    )
 
 
 def _lengths(losses: Tensor) -> list[Take]:

@@ -234,7 +234,10 @@ def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) 
     if op in (aten._fft_c2c.default, aten._fft_r2c.default, aten._fft_c2r.default):
         (output,) = outputs
         assert output is not None
-        return output, Temporary(2 * max(_bytes(args[0]), _bytes(output)))
+        workspace = Temporary(2 * max(_bytes(args[0]), _bytes(output)))
+        if op is not aten._fft_c2r.default:
+            return output, workspace
+        return output, Take(0, _bytes(args[0])), workspace, Give(0)  # cuFFT writes over what it is given
     if op in (aten._embedding_bag.default, aten._embedding_bag_forward_only.default):
         output, offset2bag, bag_size, max_indices = outputs
         return bag_size, offset2bag, output, max_indices
