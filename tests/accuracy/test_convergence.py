@@ -14,7 +14,7 @@ from bench.memory import record
 from bench.memory.trace import Workspace
 from bench.models.anderson import SolveStatistics
 
-PRESETS = ("demo", "evening", "paper")
+PRESETS = ("demo", pytest.param("evening", marks=pytest.mark.slow), "paper")  # evening's options are demo's
 TASKS = ("deblurring", "ct", "mri-4x", "mri-8x")
 SMALL = {  # of the task's options, so that the preset `paper` is quick too
     "deblurring": {"image_shape": [3, 24, 24]},

@@ -273,7 +273,7 @@ def test_an_unknown_option_is_exit_code_2(bench):
 
 @pytest.mark.parametrize("damage", [lambda text: text[: len(text) // 2], lambda text: b"", lambda text: b"{}"])
 def test_a_damaged_record_is_set_aside_and_measured_again(bench, tmp_path, damage):
-    arguments = ("run", "--architecture", "LUSER-SW")
+    arguments = ("run", "--architecture", "LU-DnCNN")
     first = bench(*arguments)
     (name, content), *others = records(tmp_path).items()
     path = tmp_path / "results/runs/records" / name
@@ -287,7 +287,7 @@ def test_a_damaged_record_is_set_aside_and_measured_again(bench, tmp_path, damag
     assert [(other, now[other]) for other, _ in others] == others
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("stop", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGINT])
 def test_a_stopped_run_goes_on_and_loses_nothing(bench, tmp_path, stop):
     folder = tmp_path / "results/runs/records"
     process = subprocess.Popen(command("run"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

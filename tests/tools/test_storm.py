@@ -18,6 +18,7 @@ from tools.storm.kills import Kill, Undisturbed, difference, results
 from tools.storm.sandbox import Sandbox
 
 
+@pytest.mark.slow
 def test_a_very_small_storm_finds_nothing(tmp_path):
     totals = storm(
         tmp_path, 12, 1, 1, jobs=2, seed=3, ready=[("run", "--stages", "memory")], kinds=("options", "configs")
