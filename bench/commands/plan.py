@@ -75,6 +75,7 @@ def plan(
     if batch is None:
         raise UsageError("--batch: expected how many samples a training step has")
     check_batch(batch)
+    _check_card(gpu_cap, gpu)
     settings = load(config)
     more = listed("--strategy", strategy) or []
     made: Plan
@@ -88,6 +89,8 @@ def plan(
     else:
         if step is not None or model is not None:
             raise UsageError(f"got {step or '--model'}, and --architecture or --task: a plan is of one of them")
+        if engine != "simulated":
+            raise UsageError(f"--engine {engine} is for a step of yours: a network of the suite is simulated")
         cards = chosen_cards(settings, [gpu_cap] if gpu_cap else [], [gpu] if gpu else [])
         made = _of_cell(settings, architecture, task, cards[0], batch, more)
     if picture:
@@ -96,6 +99,15 @@ def plan(
         print_json(report.as_json(made))
     else:
         print_parts(report.parts(made))
+
+
+def _check_card(gpu_cap: str | None, gpu: str | None) -> None:
+    from bench.errors import UsageError
+
+    if gpu_cap is not None and gpu is not None:
+        raise UsageError("got both --gpu-cap and --gpu: a plan is of one card, so give one of them")
+    if "," in (gpu_cap or gpu or ""):
+        raise UsageError(f"{'--gpu' if gpu else '--gpu-cap'}: got {gpu_cap or gpu!r}: a plan is of one card")
 
 
 def _of_step(step: str | ModelStep, card: Card, batch: int, engine: str, steps: int, more: list[str]) -> Plan:
@@ -117,9 +129,10 @@ def _of_cell(
     """The plan for a network of the suite.
 
     Raises:
-        UsageError: a name is unknown or missing, or a strategy is.
+        UsageError: a name is unknown or missing, or the network cannot take the task or a strategy.
     """
     from bench import models, planning, strategies
+    from bench.cells import suite
     from bench.choices import refusal, spelled
     from bench.errors import UsageError
 
@@ -131,9 +144,13 @@ def _of_cell(
     if name not in settings.task:
         raise UsageError(f"--task: {refusal('task', task, settings.task)}")
     try:
-        for each in more:
-            strategies.combination(each)
+        combinations = [strategies.combination(each) for each in more]
     except ValueError as error:
         raise UsageError(f"--strategy: {error}") from error
+    plain = settings.suite.model_copy(update={"strategies": [strategies.PLAIN]})
+    suite.cells(settings.model_copy(update={"suite": plain}), [network], [name])  # which refuses what cannot be built
+    for each in combinations:
+        if reason := each.refused_by(models.get(network), settings):
+            raise UsageError(f"--strategy: {reason}")
     with busy(f"planning {network} on {name}"):
         return planning.plan(settings, network, name, card, batch, (*planning.EXACT, *((each,) for each in more)))

@@ -84,3 +84,33 @@ def test_work_of_long_solves_is_extrapolated_exactly():
     blur = config.Task(operator="GaussianBlur", options={"image_shape": [1, 8, 8]})
     workload = Workload("LUSER-SW", replace(CONFIG.model, stages=1), blur, CONFIG.training).with_evaluations(11, 11)
     assert step_multiplications(workload) == work._counted(workload)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ("LU-DnCNN", "ct", "--strategy", "jacobian-free"),
+            "--strategy: LU-DnCNN cannot be trained with jacobian-free: it has no fixed point; choose checkpoint",
+        ),
+        (
+            ("LUSER-SW", "ct", "--strategy", "recomputed+phantom"),
+            "--strategy: strategies recomputed and phantom exclude each other, as both set [model] gradient: ",
+        ),
+        (("i-RIM", "seismic"), "i-RIM on seismic: its backward pass needs a linear operator, and Seismic is none; "),
+        (("HUMUS-Net", "ct"), "HUMUS-Net on ct: it halves images 4 times into windows of 8 pixels, so that sides must"),
+        (("LU-DnCNN", "mri"), "LU-DnCNN on mri: MRI has no filtered backprojection to start from; choose initial"),
+        (("LU-DnCNN", "waves"), "bench.toml line 3: task.waves.options.time_step: Seismic got time_step 0.01 s"),
+        (("LU-DnCNN", "ct", "--engine", "virtual"), "--engine virtual is for a step of yours: a network of the suite"),
+        (("LU-DnCNN", "ct", "--gpu", "RTX 3080"), "got both --gpu-cap and --gpu: a plan is of one card"),
+    ],
+)
+def test_a_cell_that_cannot_be_planned(bench, tmp_path, arguments, sentence):
+    architecture, task, *others = arguments
+    options = {"HUMUS-Net": "[model.humus_net]\npads = false\n", "mri": '[model]\ninitial = "fbp"\n'}
+    waves = '[task.waves]\noperator = "Seismic"\noptions = { time_step = 0.01 }\n' if task == "waves" else ""
+    (tmp_path / "bench.toml").write_text(options.get(architecture, options.get(task, "")) + waves)
+    command = ("plan", "--architecture", architecture, "--task", task, "--batch", 2, "--gpu-cap", "8GB", *others)
+    result = bench(*command)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"bench: {sentence}") and result.stderr.count("\n") == 1

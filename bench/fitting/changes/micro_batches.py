@@ -33,7 +33,7 @@ class Parts:
 
     def run(self, step: Callable[[], object]) -> None:
         """Call the step once for each part."""
-        self._is_running, self._has_gradients = True, False
+        self._is_running = True
         try:
             for part in range(self._count):
                 self._is_last = part == self._count - 1
