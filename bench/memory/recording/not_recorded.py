@@ -12,7 +12,7 @@ import torch
 
 
 class NotRecordedWarning(UserWarning):
-    """Something in the step is recorded as if it were not there."""
+    """Something in the step is recorded as if it were not there, or as the most that it can be."""
 
 
 @contextlib.contextmanager
