@@ -77,3 +77,24 @@ def test_the_gradient_of_long_sequences_begins_with_the_blanks(batch, blanks):
 def test_bfloat16_is_refused_as_pytorch_does():
     with pytest.raises(NotImplementedError, match="not implemented for 'BFloat16'"):
         recorded(torch.bfloat16, targets_dtype=torch.int64)
+
+
+def test_scores_of_samples_whose_frames_come_first():
+    """Their gradient is contiguous, whatever lies under it: torch 2.14.1 on the virtual card, step by step."""
+
+    def make_step(batch, device):
+        scores = torch.zeros(batch, FRAMES, 29, device="cuda", requires_grad=True)
+
+        def step():
+            scores.grad = None
+            frames_first = scores.log_softmax(-1).transpose(0, 1)
+            targets = torch.ones(batch, LETTERS, dtype=torch.int64, device="cuda")
+            functional.ctc_loss(frames_first, targets, [FRAMES] * batch, [LETTERS] * batch).backward()
+            assert scores.grad.stride() == (FRAMES * 29, 29, 1)
+
+        return step
+
+    with on_cuda(CARDS["RTX 3080"]):
+        events = events_of(make_step, BATCH, 2)
+    of_scores = BATCH * FRAMES * 29 * 4
+    assert [event.size_bytes for event in events].count(of_scores) == 1 + 2 * 4

@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import warnings
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from bench.memory import CARDS, record
+from bench.memory.recording.not_recorded import NotRecordedWarning
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
 from bench.memory.recurrence import Layers
@@ -241,3 +243,22 @@ def test_a_call_of_neither_form_is_pytorchs_own_error(arguments):
     with pytest.raises(TypeError, match=r"lstm\(\)"):
         called(lambda x, states, weights: torch.lstm(x, states, weights, **arguments))
     assert torch.lstm is before
+
+
+@pytest.mark.parametrize(("lengths", "projected", "said"), [([9, 9], 0, False), ([9, 5], 0, True), ([9, 9], 32, True)])
+def test_a_workspace_that_is_a_bound_is_said(lengths, projected, said):
+    def make_step(batch, device):
+        layers = nn.LSTM(64, 256, batch_first=True, proj_size=projected).cuda()
+
+        def step():
+            samples = torch.rand(len(lengths), 9, 64, device="cuda")
+            packed = nn.utils.rnn.pack_padded_sequence(samples, torch.tensor(lengths), batch_first=True)
+            layers(packed if len(set(lengths)) > 1 else samples)[0]
+
+        return step
+
+    with on_cuda(), warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        events_of(make_step, 1, 2)
+    found = [str(each.message) for each in heard if issubclass(each.category, NotRecordedWarning)]
+    assert bool(found) == said and all("is a bound where" in each for each in found)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from bench.memory.recording.composites import Give, Take
-from bench.memory.recurrence import KINDS, Layers
+from bench.memory.recording.not_recorded import NotRecordedWarning
+from bench.memory.recurrence import KINDS, Layers, Workspace
 from bench.memory.simulated import installed_release
 
 aten = torch.ops.aten
@@ -167,10 +168,21 @@ def _of_forward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     output, last, cell, reserve, block = outputs
     layers = call.of(data)
     copy = _copy_of(data, call, 0)
-    workspace = layers.workspace(False, installed_release())
-    space = Take(1, workspace.size_bytes, not workspace.is_exact)
+    space = _taken(1, layers.workspace(False, installed_release()))
     made = [block] if args[3] is None else []
     return *copy, output, last, cell, *made, space, reserve, Give(1), *_given(copy)
+
+
+def _taken(number: int, workspace: Workspace) -> Take:
+    if not workspace.is_exact:
+        warnings.warn(
+            NotRecordedWarning(
+                "what cuDNN takes for recurrent layers is a bound where sequences have different lengths, states are "
+                "projected or one kernel may run all steps; a virtual card asks cuDNN (--engine virtual)"
+            ),
+            stacklevel=2,
+        )
+    return Take(number, workspace.size_bytes, not workspace.is_exact)
 
 
 def _of_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
@@ -190,8 +202,7 @@ def _of_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
         torch.empty(output.shape, dtype=output.dtype, device="meta") if of_output is None else of_output, call, 1
     )
     later = [Take(20 + number, _bytes(each)) for number, each in enumerate(of_states) if not _is_whole(each)]
-    workspace = call.of(data).workspace(True, installed_release())
-    space = Take(2, workspace.size_bytes, not workspace.is_exact), Give(2)
+    space = _taken(2, call.of(data).workspace(True, installed_release())), Give(2)
     taken = [*copies, of_data, *later, of_hidden, *([] if cx is None else [of_cells]), *space]
     items = [*zeros, *taken, *_given([*copies, *later])]
     if mask[3]:

@@ -17,6 +17,7 @@ _CONTIGUOUS = {
     aten.native_group_norm.default,
     aten.native_group_norm_backward.default,
     aten.pixel_unshuffle.default,
+    aten._log_softmax_backward_data.default,
 }
 _CONVOLUTIONS = {aten.convolution.default, aten.convolution_backward.default}
 _LOWER = (torch.float16, torch.bfloat16)

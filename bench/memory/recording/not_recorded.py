@@ -13,7 +13,7 @@ from torch.jit import _state as torch_script
 
 
 class NotRecordedWarning(UserWarning):
-    """Something in the step is recorded as if it were not there."""
+    """Something in the step is recorded as if it were not there, or as the most that it can be."""
 
 
 @contextlib.contextmanager
