@@ -236,6 +236,12 @@ def written_by_others():
 
 def convolutions():
     """Of nothing, and by PyTorch's own kernels: others take a workspace of cuDNN's, which a call does not tell."""
+    for layout, wanted in itertools.product(("", LAST), ("x", "w", "b", "x, w, b")):
+        x = f"x = numbers(0, 16, 8, 8){layout}\nw = numbers(8, 16, 3, 3)\nb = numbers(8)"
+        yield f"{x}; torch.conv2d(x, w, b)"
+        needs = "".join(f"\n{each}.requires_grad_()" for each in wanted.split(", "))
+        y = "y = torch.conv2d(x, w, b)\ng = torch.ones_like(y)"
+        yield f"{x}{needs}\n{y}; torch.autograd.grad(y, [{wanted}], g)"
     made = "w = numbers(16, 1, 3, 3)\nb = numbers(16)\n"
     for image in ("2, 16, 8, 8", "0, 16, 8, 8"):
         for layout in ("", LAST):
