@@ -7,6 +7,12 @@ from tests.fidelity.kernels import Call
 LAST = ".to(memory_format=torch.channels_last)"
 
 
+def first_products():
+    """After which cuBLAS has its workspaces, one for each of PyTorch's threads."""
+    made = "a = numbers(2, 2).requires_grad_()\ny = torch.mm(a, a)\ng = torch.ones_like(y)"
+    yield f"{made}; torch.autograd.grad(y, [a], g)"
+
+
 def batch_normalisation():
     """By PyTorch's own kernels or cuDNN's, as torch.batch_norm chooses, and its backward pass."""
     for shape, layout in (
@@ -259,6 +265,60 @@ def convolutions():
                     yield f"{x}{needs}\n{y}; torch.autograd.grad(y, [{wanted}], g)"
 
 
+def cells():
+    """Of recurrent layers, with each set of wanted gradients; sums of 30,000 rows are staged."""
+    for cell, gates, batch in (("lstm", 80, 4), ("lstm", 80, 30_000), ("gru", 60, 4), ("gru", 60, 30_000)):
+        made = f"x = numbers({batch}, 12)\nh, c = numbers({batch}, 20), numbers({batch}, 20)\n"
+        made += f"i, r, b, d = numbers({gates}, 12), numbers({gates}, 20), numbers({gates}), numbers({gates})"
+        states = "[h, c]" if cell == "lstm" else "h"
+        for biases in ("b, d", "None, None"):
+            yield f"{made}; aten.{cell}_cell(x, {states}, i, r, {biases})"
+            for wanted in ("x", "h", "i", "i, r", "x, h, i, r"):
+                needs = "".join(f"\n{each}.requires_grad_()" for each in wanted.split(", "))
+                y = f"y = aten.{cell}_cell(x, {states}, i, r, {biases})" + "[0]" * (cell == "lstm")
+                yield f"{made}{needs}\n{y}\ng = torch.ones_like(y); torch.autograd.grad(y, [{wanted}], g)"
+
+
+def rearranging():
+    for x in ("numbers(40, 50)", "numbers(50, 40).t()", "numbers(40, 50)[:, ::2]"):
+        for call in ("x.roll(3)", "x.roll(3, 0)", "x.roll((3, 4), (0, 1))", "x.roll((3, 4, 5), (0, 1, 0))"):
+            yield f"x = {x}; {call}"
+    for count in (0, 1, 2, 4096, 4097, 50_000, 70_000, 300_000):
+        for dtype in ("int64", "int32"):
+            yield f"x = numbers(1); torch.randperm({count}, dtype=torch.{dtype}, device=x.device)"
+    for call in (
+        "torch.pow(1, x)",
+        "torch.pow(2, x)",
+        "torch.pow(1.0, x)",
+        "torch.pow(2.5, x)",
+        "torch.normal(x, 1.0)",
+    ):
+        yield f"x = numbers(40, 50); {call}"
+    for how, others in itertools.product(("mean", "sum", "amax"), ("", ", include_self=False")):
+        yield f'x = numbers(40, 50)\ni = places(3, 50)\ny = numbers(3, 50); x.scatter_reduce(0, i, y, "{how}"{others})'
+
+
+def lookups():
+    made = "w = numbers(300, 16).requires_grad_()\n"
+    for n, scales in itertools.product((100, 3072, 3073, 9000), (True, False)):
+        y = f"{made}i = places({n})\ny = torch.nn.functional.embedding(i, w, scale_grad_by_freq={scales})"
+        yield f"{y}\ng = torch.ones_like(y); torch.autograd.grad(y, [w], g)"
+    for n, mode, scales in itertools.product((100, 9000), ("sum", "mean", "max"), (True, False)):
+        if mode == "max" and scales:
+            continue  # which PyTorch refuses
+        options = f'o, mode="{mode}", scale_grad_by_freq={scales}'
+        y = f"{made}i, o = places({n}), places(7)\ny = torch.nn.functional.embedding_bag(i, w, {options})"
+        yield f"{y}\ng = torch.ones_like(y); torch.autograd.grad(y, [w], g)"
+    for n in (100, 4096, 4097, 9000):
+        yield f"w = numbers(300, 16)\ni = places({n}); aten.embedding_renorm_(w, i, 1.0, 2.0)"
+    for reduction in (0, 1, 2):
+        for x in ("numbers(400, 30)", "numbers(30)"):
+            labels = "places(400)" if "," in x else "places()"
+            yield f"x = {x}\ni = {labels}; aten.multi_margin_loss(x, i, 1, 1.0, None, {reduction})"
+            yield f"x = {x}\ni = {labels}; aten.nll_loss_forward(x, i, None, {reduction}, -100)"
+        yield f"x = numbers(400, 30)\ni = places(400, 2)[:, 0]; aten.nll_loss_forward(x, i, None, {reduction}, -100)"
+
+
 def reductions():
     """Of types, and along dimensions, that are seldom reduced."""
     for shape in ("300_000, 8", "8, 300_000"):
@@ -346,6 +406,7 @@ def selecting():
 GROUPS = {
     group.__name__: tuple(map(Call, group()))
     for group in (
+        first_products,
         batch_normalisation,
         group_and_layer_normalisation,
         indexing,
@@ -354,6 +415,9 @@ GROUPS = {
         losses_and_images,
         written_by_others,
         convolutions,
+        cells,
+        rearranging,
+        lookups,
         reductions,
         gradients,
         selecting,
