@@ -159,6 +159,9 @@ def matrices():
         yield f"{made}; aten.linalg_cholesky_ex(a)"
         yield f"{made}; aten.linalg_solve_triangular(a, b, upper=True)"
         yield f"{made}; aten.cholesky_solve(b, a)"
+    for matrices, length in itertools.product((7, 8, 9), (63, 64, 65)):
+        made = f"a = numbers({matrices}, {length}, {length})\nb = numbers({matrices}, {length}, 2)"
+        yield f"{made}; aten.linalg_solve_triangular(a, b, upper=True)"
     for length in (65_535, 65_536, 65_537, 3 * 65_536, 3 * 65_536 + 1):
         for operation in ("_foreach_norm(x)", "_foreach_norm(x, 2)", "_foreach_norm(x, 3)", "_foreach_max(x)"):
             yield f"x = [numbers({length})]; aten.{operation}"
@@ -316,7 +319,13 @@ def lookups():
             labels = "places(400)" if "," in x else "places()"
             yield f"x = {x}\ni = {labels}; aten.multi_margin_loss(x, i, 1, 1.0, None, {reduction})"
             yield f"x = {x}\ni = {labels}; aten.nll_loss_forward(x, i, None, {reduction}, -100)"
-        yield f"x = numbers(400, 30)\ni = places(400, 2)[:, 0]; aten.nll_loss_forward(x, i, None, {reduction}, -100)"
+        x = "x = numbers(400, 30).requires_grad_()\ni = places(400, 2)[:, 0]"
+        yield f"{x}; aten.nll_loss_forward(x, i, None, {reduction}, -100)"
+        y = f"{x}\ny = aten.nll_loss_forward(x, i, None, {reduction}, -100)[0]\ng = torch.ones_like(y)"
+        yield f"{y}; torch.autograd.grad(y, [x], g)"
+    for x, call in itertools.product(("numbers(1)", "numbers(2)", "numbers(1, 2)", "numbers(2, 1)"), ("any", "all")):
+        yield f"x = {x}; x.{call}()"
+        yield f"x = {x}; x.{call}(0)"
 
 
 def reductions():
