@@ -7,6 +7,12 @@ from tests.fidelity.kernels import Call
 LAST = ".to(memory_format=torch.channels_last)"
 
 
+def first_products():
+    """After which cuBLAS has its workspaces, one for each of PyTorch's threads."""
+    made = "a = numbers(2, 2).requires_grad_()\ny = torch.mm(a, a)\ng = torch.ones_like(y)"
+    yield f"{made}; torch.autograd.grad(y, [a], g)"
+
+
 def batch_normalisation():
     """By PyTorch's own kernels or cuDNN's, as torch.batch_norm chooses, and its backward pass."""
     for shape, layout in (
@@ -153,6 +159,9 @@ def matrices():
         yield f"{made}; aten.linalg_cholesky_ex(a)"
         yield f"{made}; aten.linalg_solve_triangular(a, b, upper=True)"
         yield f"{made}; aten.cholesky_solve(b, a)"
+    for matrices, length in itertools.product((7, 8, 9), (63, 64, 65)):
+        made = f"a = numbers({matrices}, {length}, {length})\nb = numbers({matrices}, {length}, 2)"
+        yield f"{made}; aten.linalg_solve_triangular(a, b, upper=True)"
     for length in (65_535, 65_536, 65_537, 3 * 65_536, 3 * 65_536 + 1):
         for operation in ("_foreach_norm(x)", "_foreach_norm(x, 2)", "_foreach_norm(x, 3)", "_foreach_max(x)"):
             yield f"x = [numbers({length})]; aten.{operation}"
@@ -236,6 +245,12 @@ def written_by_others():
 
 def convolutions():
     """Of nothing, and by PyTorch's own kernels: others take a workspace of cuDNN's, which a call does not tell."""
+    for layout, wanted in itertools.product(("", LAST), ("x", "w", "b", "x, w, b")):
+        x = f"x = numbers(0, 16, 8, 8){layout}\nw = numbers(8, 16, 3, 3)\nb = numbers(8)"
+        yield f"{x}; torch.conv2d(x, w, b)"
+        needs = "".join(f"\n{each}.requires_grad_()" for each in wanted.split(", "))
+        y = "y = torch.conv2d(x, w, b)\ng = torch.ones_like(y)"
+        yield f"{x}{needs}\n{y}; torch.autograd.grad(y, [{wanted}], g)"
     made = "w = numbers(16, 1, 3, 3)\nb = numbers(16)\n"
     for image in ("2, 16, 8, 8", "0, 16, 8, 8"):
         for layout in ("", LAST):
@@ -251,6 +266,66 @@ def convolutions():
                 ):
                     y = f"y = torch.conv2d(x, w, b, 1, 1, 1, 16)\ng = {gradient}"
                     yield f"{x}{needs}\n{y}; torch.autograd.grad(y, [{wanted}], g)"
+
+
+def cells():
+    """Of recurrent layers, with each set of wanted gradients; sums of 30,000 rows are staged."""
+    for cell, gates, batch in (("lstm", 80, 4), ("lstm", 80, 30_000), ("gru", 60, 4), ("gru", 60, 30_000)):
+        made = f"x = numbers({batch}, 12)\nh, c = numbers({batch}, 20), numbers({batch}, 20)\n"
+        made += f"i, r, b, d = numbers({gates}, 12), numbers({gates}, 20), numbers({gates}), numbers({gates})"
+        states = "[h, c]" if cell == "lstm" else "h"
+        for biases in ("b, d", "None, None"):
+            yield f"{made}; aten.{cell}_cell(x, {states}, i, r, {biases})"
+            for wanted in ("x", "h", "i", "i, r", "x, h, i, r"):
+                needs = "".join(f"\n{each}.requires_grad_()" for each in wanted.split(", "))
+                y = f"y = aten.{cell}_cell(x, {states}, i, r, {biases})" + "[0]" * (cell == "lstm")
+                yield f"{made}{needs}\n{y}\ng = torch.ones_like(y); torch.autograd.grad(y, [{wanted}], g)"
+
+
+def rearranging():
+    for x in ("numbers(40, 50)", "numbers(50, 40).t()", "numbers(40, 50)[:, ::2]"):
+        for call in ("x.roll(3)", "x.roll(3, 0)", "x.roll((3, 4), (0, 1))", "x.roll((3, 4, 5), (0, 1, 0))"):
+            yield f"x = {x}; {call}"
+    for count in (0, 1, 2, 4096, 4097, 50_000, 70_000, 300_000):
+        for dtype in ("int64", "int32"):
+            yield f"x = numbers(1); torch.randperm({count}, dtype=torch.{dtype}, device=x.device)"
+    for call in (
+        "torch.pow(1, x)",
+        "torch.pow(2, x)",
+        "torch.pow(1.0, x)",
+        "torch.pow(2.5, x)",
+        "torch.normal(x, 1.0)",
+    ):
+        yield f"x = numbers(40, 50); {call}"
+    for how, others in itertools.product(("mean", "sum", "amax"), ("", ", include_self=False")):
+        yield f'x = numbers(40, 50)\ni = places(3, 50)\ny = numbers(3, 50); x.scatter_reduce(0, i, y, "{how}"{others})'
+
+
+def lookups():
+    made = "w = numbers(300, 16).requires_grad_()\n"
+    for n, scales in itertools.product((100, 3072, 3073, 9000), (True, False)):
+        y = f"{made}i = places({n})\ny = torch.nn.functional.embedding(i, w, scale_grad_by_freq={scales})"
+        yield f"{y}\ng = torch.ones_like(y); torch.autograd.grad(y, [w], g)"
+    for n, mode, scales in itertools.product((100, 9000), ("sum", "mean", "max"), (True, False)):
+        if mode == "max" and scales:
+            continue  # which PyTorch refuses
+        options = f'o, mode="{mode}", scale_grad_by_freq={scales}'
+        y = f"{made}i, o = places({n}), places(7)\ny = torch.nn.functional.embedding_bag(i, w, {options})"
+        yield f"{y}\ng = torch.ones_like(y); torch.autograd.grad(y, [w], g)"
+    for n in (100, 4096, 4097, 9000):
+        yield f"w = numbers(300, 16)\ni = places({n}); aten.embedding_renorm_(w, i, 1.0, 2.0)"
+    for reduction in (0, 1, 2):
+        for x in ("numbers(400, 30)", "numbers(30)"):
+            labels = "places(400)" if "," in x else "places()"
+            yield f"x = {x}\ni = {labels}; aten.multi_margin_loss(x, i, 1, 1.0, None, {reduction})"
+            yield f"x = {x}\ni = {labels}; aten.nll_loss_forward(x, i, None, {reduction}, -100)"
+        x = "x = numbers(400, 30).requires_grad_()\ni = places(400, 2)[:, 0]"
+        yield f"{x}; aten.nll_loss_forward(x, i, None, {reduction}, -100)"
+        y = f"{x}\ny = aten.nll_loss_forward(x, i, None, {reduction}, -100)[0]\ng = torch.ones_like(y)"
+        yield f"{y}; torch.autograd.grad(y, [x], g)"
+    for x, call in itertools.product(("numbers(1)", "numbers(2)", "numbers(1, 2)", "numbers(2, 1)"), ("any", "all")):
+        yield f"x = {x}; x.{call}()"
+        yield f"x = {x}; x.{call}(0)"
 
 
 def reductions():
@@ -340,6 +415,7 @@ def selecting():
 GROUPS = {
     group.__name__: tuple(map(Call, group()))
     for group in (
+        first_products,
         batch_normalisation,
         group_and_layer_normalisation,
         indexing,
@@ -348,6 +424,9 @@ GROUPS = {
         losses_and_images,
         written_by_others,
         convolutions,
+        cells,
+        rearranging,
+        lookups,
         reductions,
         gradients,
         selecting,

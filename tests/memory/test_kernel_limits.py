@@ -24,10 +24,11 @@ def test_every_call_was_answered():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of selections by value, and of variances of nothing
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", list(GROUPS)[1:])
 def test_every_call_takes_what_it_takes_on_the_virtual_card(group):
     first = CALLS.index(GROUPS[group][0])
     (answers,) = (answers[first : first + len(GROUPS[group])] for answers in ANSWERS.values())
-    told = recorded(GROUPS[group], CARDS["RTX 3080"])
+    before = next(iter(GROUPS.values()))
+    told = recorded([*before, *GROUPS[group]], CARDS["RTX 3080"])[len(before) :]
     found = zip(GROUPS[group], told, answers, strict=True)
     assert [each for each in found if not agrees(*each[1:])] == []

@@ -246,3 +246,13 @@ def test_cudnn_has_no_transposed_convolution_that_is_padded_by_a_stride(stride, 
     items = convolving.allocations(aten.convolution.default, [image, weight, None, *options], [output])
     (temporary,) = (item for item in items if isinstance(item, convolving.Temporary))
     assert (temporary.call is not None) is is_of_cudnn
+
+
+def test_of_no_images_cudnn_is_not_asked():
+    image, weight = torch.empty(0, 3, 8, 8, device="meta"), torch.empty(4, 3, 3, 3, device="meta")
+    options = [1, 1], [0, 0], [1, 1], False, [0, 0], 1
+    output = aten.convolution(image, weight, None, *options)
+    assert convolving.allocations(aten.convolution.default, [image, weight, None, *options], [output]) == [output]
+    args = [output, image, weight, [4], *options, [True] * 3]
+    gradients = list(aten.convolution_backward(*args))
+    assert convolving.allocations(aten.convolution_backward.default, args, gradients) == gradients

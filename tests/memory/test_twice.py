@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from bench.memory.recording.recorder import events_of
 from bench.memory.recording.twice import double_backward
 
 # Channels of the image and of the result, kernel, length of the image; stride, padding, dilation; groups.
@@ -44,3 +45,25 @@ def test_every_gradient_is_pytorchs(form, is_transposed):
             assert (one is None) == (other is None)
             if one is not None:
                 torch.testing.assert_close(one, other)
+
+
+def test_a_product_is_given_back_before_the_bias_is_added():
+    """Of the image and the weight's gradient: at the last sum there is only what it is added to (Convolution.cpp)."""
+
+    def make_step(batch, device):
+        image, weight, bias = (torch.empty(shape, device=device) for shape in ((2, 3, 9, 9), (4, 3, 3, 3), (4,)))
+        gradient = torch.empty(2, 4, 7, 7, device=device)
+        options = [1, 1], [0, 0], [1, 1], False, [0, 0], 1
+
+        def step():
+            with torch.no_grad():
+                double_backward(image, weight, bias, gradient, weight, image, *options, [True, False, False])
+
+        return step
+
+    events = events_of(make_step, 1, 1)
+    *_, last_sum = (place for place, event in enumerate(events) if event.op == "aten.add.Tensor")
+    sizes = {event.key: event.size_bytes for event in reversed(events) if event.size_bytes > 0}
+    freed = {event.key for event in events[:last_sum] if event.size_bytes < 0}
+    held = {event.key for event in events[:last_sum] if event.size_bytes > 0} - freed
+    assert [sizes[key] for key in sorted(held)].count(4 * 2 * 4 * 7 * 7) == 2  # the gradient itself, and the sum

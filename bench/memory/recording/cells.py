@@ -7,6 +7,7 @@ What it needs for its gradients is kept in a block of its own: four numbers of a
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -26,6 +27,9 @@ def cells_of_a_card() -> Iterator[None]:
     library = torch.library.Library("aten", "IMPL")
     library.impl("lstm_cell", _lstm, "AutogradMeta")
     library.impl("gru_cell", _gru, "AutogradMeta")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*[Oo]verrid")  # PyTorch's own knows no cell without biases
+        library.impl("_thnn_fused_lstm_cell", _lstm_forward, "Meta")
     library.impl("_thnn_fused_gru_cell", _gru_forward, "Meta")
     library.impl("_thnn_fused_gru_cell_backward", _gru_backward, "Meta")
     try:
@@ -41,6 +45,13 @@ def _lstm(
     gates = torch.matmul(image, of_input.t()), torch.matmul(hidden, of_hidden.t())
     new_hidden, new_cell, _ = aten._thnn_fused_lstm_cell(*gates, cell, *biases)
     return new_hidden, new_cell
+
+
+def _lstm_forward(
+    of_input: Tensor, of_hidden: Tensor, cell: Tensor, *biases: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    state = torch.empty_like(cell, memory_format=torch.contiguous_format)
+    return state, torch.empty_like(state), torch.empty_like(of_input, memory_format=torch.contiguous_format)
 
 
 def _gru(image: Tensor, hidden: Tensor, of_input: Tensor, of_hidden: Tensor, *biases: Tensor | None) -> Tensor:
@@ -67,6 +78,12 @@ def _kept_first(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     return outputs[-1], *outputs[:-1]
 
 
+def _of_lstm_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
+    """The gradients of the gates and of the state, then of the biases, which is a sum of the gates'."""
+    gates, state, bias = outputs
+    return outputs if bias is None else (gates, state, bias, summed(gates, [0], bias))
+
+
 def _of_gru_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     """The gradients of the gates and of the state, then of each bias, which is a sum of the gates'."""
     *first, of_input, of_hidden = outputs
@@ -79,6 +96,7 @@ def _of_gru_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[An
 
 RULES = {
     aten._thnn_fused_lstm_cell.default: _kept_first,
+    aten._thnn_fused_lstm_cell_backward_impl.default: _of_lstm_backward,
     aten._thnn_fused_gru_cell.default: _kept_first,
     aten._thnn_fused_gru_cell_backward.default: _of_gru_backward,
 }

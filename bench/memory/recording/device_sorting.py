@@ -19,10 +19,11 @@ from bench.memory.recording.composites import Give, Take
 _ALIGNMENT_BYTES = 256
 _DIGITS, _BITS_OF_A_PASS = 256, 8
 _SINGLE_TILE_KEYS = {4: 4864, 8: 2304}  # by the bytes of a key or value: so many are sorted by one block
-_SORT_TILE_KEYS = {(4, 4): 8192, (8, 8): 3840}  # by the bytes of a key and its value; others: 3072
+_SORT_TILE_KEYS = {(4, 4): 8192, (8, 4): 3840, (8, 8): 3840}  # by the bytes of a key and its value; others: 3072
 _SHORT_SORT_BYTES = {1: 1_089_536, 2: 2_134_016}  # by the bytes of a key: counts of as many blocks as an RTX 3080 runs
 _SCAN_TILES = {1: 3840, 2: 3840, 4: 1920, 8: 896, 16: 384}  # by the bytes of a number
 _UNIQUE_TILE = 320
+_RUNS_TILE = 2304
 _FLAGS_TILE, _COUNTED_AT_ONCE = 640, 4096
 SMALL_SORT = 4096  # along a dimension of so many, PyTorch's own kernel sorts in place
 _SEGMENTED_FROM = 128  # rows
@@ -56,6 +57,11 @@ def scan_bytes(numbers: int, number_bytes: int, is_word: bool = True) -> int:
 def unique_bytes(numbers: int) -> int:
     """The storage of finding where sorted numbers change."""
     return _stored((-(-numbers // _UNIQUE_TILE) + 32) * 16) + 2 * _ALIGNMENT_BYTES - 1
+
+
+def runs_bytes(numbers: int) -> int:
+    """The storage of counting, in sorted numbers, how many of each there are."""
+    return _stored((-(-numbers // _RUNS_TILE) + 32) * 16) + 2 * _ALIGNMENT_BYTES - 1
 
 
 def counting_bytes(numbers: int) -> int:

@@ -19,6 +19,7 @@ from bench.memory.recording.device_sorting import (
     SMALL_SORT,
     flagging_bytes,
     radix_sort_bytes,
+    runs_bytes,
     scan_bytes,
     unique_bytes,
 )
@@ -128,7 +129,7 @@ def _sorted_sums(indices: Tensor, rows: int, scales: bool, outputs: Sequence[Ten
     storage = radix_sort_bytes(count, index_bytes, index_bytes, rows.bit_length())
     sorted_by_place = [Take(1, size), Take(2, size), Take(3, size), Take(4, storage), Give(4), Give(3)]
     if scales:  # how often each index is there: from its first to its last, and back
-        counted = unique_bytes(count)
+        counted = runs_bytes(count)
         sorted_by_place += [Take(16, size), Take(17, counted), Give(17), Take(18, counted), Give(18)]
     segments = [
         *(Take(5, size), Take(6, 8), Take(7, size), Take(8, unique_bytes(count)), Give(8), Give(7)),

@@ -28,7 +28,6 @@ oracle of each:
 | im2col, col2im (unfold, fold) | a block as large as the input, which stays if the output is not larger; output |
 | CTC loss, its backward | ctc.py |
 | logsumexp | the largest, twice; exponentials; output |
-| embedding | a copy of the indices where they are not contiguous, nor one row; output |
 | nll_loss, its backward | results; a copy of labels that lie scattered |
 | multi_margin_loss, reduced | the number; the losses |
 | any and all of one number | output; the number as a boolean |
@@ -218,8 +217,6 @@ def allocations(op: Any, args: Sequence[Any], outputs: Sequence[Tensor | None]) 
         return _exact(op, args, outputs)
     if op in attention.FUSED:
         return attention.allocations(op, args, outputs)
-    if op is aten.embedding.default and args[1].dim() != 1 and not args[1].is_contiguous():
-        return Take(0, _bytes(args[1])), *outputs, Give(0)
     if op is aten.nll_loss_forward.default and args[0].dim() == 2 and not args[1].is_contiguous():
         return *outputs, Take(0, _bytes(args[1])), Give(0)
     if op is aten.nll_loss_backward.default and args[1].dim() == 2 and not args[2].is_contiguous():

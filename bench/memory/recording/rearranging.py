@@ -41,13 +41,14 @@ def _of_randperm(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any
     """Keys of so many bits that two are seldom the same: with a chance of nine in ten none are."""
     (output,) = outputs
     count, size_bytes = args[0], output.element_size()
+    number = Take(0, size_bytes), Give(0)
     if not count:
-        return outputs
+        return output, *number
     bits = math.ceil(math.log2(count - (6 * count**2 + 1) / (12 * math.log(0.9))))
     key_bytes = 4 if bits <= _BITS_OF_SHORT_KEYS else 8
     storage = radix_sort_bytes(count, key_bytes, size_bytes, min(bits, 64))
     takes = Take(1, count * size_bytes), Take(2, count * key_bytes), Take(3, count * key_bytes), Take(4, storage)
-    return output, Take(0, size_bytes), Give(0), *takes, *(Give(each.number) for each in reversed(takes))
+    return output, *number, *takes, *(Give(each.number) for each in reversed(takes))
 
 
 def _of_power(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
