@@ -1,5 +1,6 @@
 """The command, as a user types it; and one thread: tests work on tiny tensors, where more cost more than they bring."""
 
+import gc
 import os
 import sys
 import warnings
@@ -13,6 +14,12 @@ from in_process import exit_code_of
 torch.set_num_threads(1)
 if os.environ.get("BENCH_CUDA_PYTHON"):  # tests call it from other folders
     os.environ["BENCH_CUDA_PYTHON"] = str(Path(os.environ["BENCH_CUDA_PYTHON"]).absolute())
+
+
+def pytest_collection_finish():
+    """What is there now stays: Python's collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

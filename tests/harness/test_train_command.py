@@ -85,6 +85,7 @@ def accuracies(folder, output="results/runs"):
     return {(record["task"], record["architecture"]): record for record in stored}
 
 
+@pytest.mark.slow
 def test_every_architecture_on_every_task_beside_the_classical_methods(bench, folder):
     (folder / "bench.toml").write_text(TINY.replace('["initialisation"]', str(CLASSICAL)))
     result = bench("run")

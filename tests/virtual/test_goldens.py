@@ -30,12 +30,16 @@ def goldens(file):
 
 
 @cache
+def recorded(name, steps):
+    cell = next(c for c in suite.cells(config.load(config.default_path())) if f"{c.architecture} on {c.task}" == name)
+    return record(cell.workload.for_recording().make_step, steps)
+
+
+@cache
 def difference(release, name):
     made = goldens(f"torch-{release}")
-    cell = next(c for c in suite.cells(config.load(config.default_path())) if f"{c.architecture} on {c.task}" == name)
-    trace = record(cell.workload.for_recording().make_step, made.steps)
-    trace = trace.on(CARDS[made.card])
     golden = made.cells[name]
+    trace = recorded(name, made.steps).on(CARDS[made.card])
     return compare(trace.at(golden.batch, Workspace.LOW), golden.events)
 
 
