@@ -48,7 +48,7 @@ def defaults(**given):
     return {name: each.get("default", "") for name, each in ACTION["inputs"].items()} | given
 
 
-@pytest.mark.parametrize(("batch", "code"), [("64", 0), ("1000000", 1)])
+@pytest.mark.parametrize(("batch", "code"), [pytest.param("64", 0, marks=pytest.mark.slow), ("1000000", 1)])
 def test_the_steps_in_turn(tmp_path, batch, code):
     (tmp_path / "train.py").write_text(TRAIN)
     inputs = defaults(step="train.py:make_step", gpu="RTX 3080,RTX 4090", batch=batch)

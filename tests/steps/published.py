@@ -1,0 +1,81 @@
+"""Steps whose memory people have published, as they describe them; weights are random."""
+
+import timm
+import torch
+import torchvision
+from transformers import BertConfig, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
+
+
+def _measured(model, batch):
+    """As pytorch-tools measures: SGD with momentum and weight decay; the images are given, and have gradients too."""
+    model = model.cuda().train()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=1e-4, foreach=False)
+    images = torch.ones((batch, 3, 224, 224), requires_grad=True).cuda()
+
+    def step():
+        loss = model(images).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def resnet50(batch):
+    return _measured(torchvision.models.resnet50(), batch)
+
+
+def vgg16_bn(batch):
+    return _measured(torchvision.models.vgg16_bn(), batch)
+
+
+def se_resnext50(batch):
+    return _measured(timm.create_model("seresnext50_32x4d"), batch)
+
+
+def efficientnet_b0(batch):
+    return _measured(timm.create_model("efficientnet_b0"), batch)
+
+
+def efficientnet_b1(batch):
+    return _measured(timm.create_model("efficientnet_b1"), batch)
+
+
+def efficientnet_b2(batch):
+    return _measured(timm.create_model("efficientnet_b2"), batch)
+
+
+def efficientnet_b3(batch):
+    return _measured(timm.create_model("efficientnet_b3"), batch)
+
+
+def _with_adamw(model, inputs, sets_to_none=True):
+    model.cuda().train()
+    optimizer = torch.optim.AdamW(model.parameters())
+
+    def step():
+        model(**inputs()).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=sets_to_none)
+
+    return step
+
+
+def bert_large(batch):
+    sizes = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+    model = BertForSequenceClassification(BertConfig(**sizes, attn_implementation="eager"))
+
+    def inputs():
+        tokens = torch.randint(0, 30000, (batch, 512), device="cuda")
+        labels = torch.randint(0, 2, (batch,), device="cuda")
+        return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "labels": labels}
+
+    return _with_adamw(model, inputs, sets_to_none=False)  # as zero_grad did before PyTorch 2.0
+
+
+def gpt2(batch):
+    def inputs():
+        tokens = torch.randint(0, 50257, (batch, 512), device="cuda")
+        return {"input_ids": tokens, "labels": tokens}
+
+    return _with_adamw(GPT2LMHeadModel(GPT2Config()), inputs)

@@ -1,0 +1,94 @@
+"""Memory that people have published of steps on their cards, beside what the recording says.
+
+python -m tools.any_step.published writes the table of docs/ANY-STEP.md between its marks. The steps are those of tests/steps/published.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.fitting import recorded_step
+from bench.memory.gpus import CARDS
+from bench.units import MiB
+from tools.any_step.__main__ import DOCUMENT
+
+BEGIN, END = "<!-- published -->", "<!-- end of published -->"
+
+
+class Published(NamedTuple):
+    """A figure: `what` is "allocated" or "reserved". None says which card it was: the one taken decides workspaces."""
+
+    step: str
+    batch: int
+    what: str
+    measured_mib: float
+    card: str
+    source: str
+
+
+_TOOLS = "[bonlime/pytorch-tools](https://github.com/bonlime/pytorch-tools/tree/master/tests/benchmarking)"
+FIGURES = (
+    Published("resnet50", 128, "allocated", 10_884, "A100 40GB", _TOOLS),
+    Published("vgg16_bn", 128, "allocated", 17_733, "A100 40GB", _TOOLS),
+    Published("se_resnext50", 128, "allocated", 16_827, "A100 40GB", _TOOLS),
+    Published("efficientnet_b0", 64, "allocated", 5_491, "A100 40GB", _TOOLS),
+    Published("efficientnet_b1", 64, "allocated", 7_681, "A100 40GB", _TOOLS),
+    Published("efficientnet_b2", 64, "allocated", 8_064, "A100 40GB", _TOOLS),
+    Published("efficientnet_b3", 64, "allocated", 10_676, "A100 40GB", _TOOLS),
+    Published(
+        "bert_large",
+        4,
+        "reserved",
+        13_606,
+        "T4",
+        "[transformers: model memory anatomy](https://huggingface.co/docs/transformers/model_memory_anatomy)",
+    ),
+    Published(
+        "gpt2",
+        8,
+        "allocated",
+        8 * 1024,
+        "RTX 3090",
+        "[a forum](https://discuss.huggingface.co/t/172332): peaks at 8 GiB",
+    ),
+)
+
+
+MOST = 0.02  # by which a figure may differ
+KNOWN = {
+    "vgg16_bn": "not found; cudnn.benchmark was on, which takes the fastest algorithms, whatever their workspaces",
+    "bert_large": "not found; measured from outside the process, with transformers and PyTorch of 2022",
+}
+"""Why what is recorded differs by more, or that it is not known, by step."""
+
+
+def row(figure: Published) -> list[str]:
+    """One line of the table."""
+    card = CARDS[figure.card]
+    peak = recorded_step(f"tests.steps.published:{figure.step}", first=card).needed(card, figure.batch)
+    peaks_bytes = {"allocated": peak.peak_allocated_bytes, "reserved": peak.peak_reserved_bytes}
+    recorded_mib = peaks_bytes[figure.what] / MiB
+    difference = recorded_mib / figure.measured_mib - 1
+    numbers = f"{figure.measured_mib:,g}", f"{recorded_mib:,.0f}", f"{difference:+.1%}"
+    return [f"{figure.step}, {figure.batch}", figure.what, *numbers, figure.card, figure.source]
+
+
+def table(rows: list[list[str]]) -> str:
+    """Markdown of all rows, and what is known of those that differ."""
+    heads = ["step, batch", "MiB", "published", "recorded", "difference", "card taken", "source"]
+    lines = [f"| {' | '.join(each)} |" for each in (heads, [":---"] * len(heads), *rows)]
+    return "\n".join([*lines, "", *(f"* {step}: {what}" for step, what in KNOWN.items())])
+
+
+def main() -> None:
+    """Renew the document."""
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCUMENT
+    before, rest = path.read_text(encoding="utf-8").split(BEGIN, 1)
+    told = table([row(each) for each in FIGURES])
+    path.write_text(f"{before}{BEGIN}\n\n{told}\n\n{END}{rest.split(END, 1)[1]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
