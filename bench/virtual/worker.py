@@ -31,6 +31,7 @@ from bench.memory.recording.emptying import emptying_noted
 from bench.memory.recording.places import place, sentence
 from bench.virtual.device import Failed, Task, VirtualMeasurement
 from bench.virtual.figures import Figures
+from bench.virtual.gradient_threads import done_before_the_program_goes_on
 
 _NAME_BYTES = 256
 _ANSWERED = 213  # an exit code that no step has by chance
@@ -164,7 +165,7 @@ def _measured(task: Task, library: ctypes.CDLL) -> VirtualMeasurement:
         return counted
 
     emptyings = _Emptyings()
-    with emptying_noted(emptyings):
+    with emptying_noted(emptyings), done_before_the_program_goes_on():
         seen = measure_here(replace(task.trial, make_step=make_step))
     values = {field.name: getattr(seen, field.name) for field in fields(Measurement)}
     values_read, selections = in_steps[-1] if in_steps else _counts(library)

@@ -1,6 +1,7 @@
 """Memory that people have published of steps on their cards, beside what the recording says.
 
-python -m tools.any_step.published writes the table of docs/ANY-STEP.md between its marks. The steps are those of tests/steps/published.py.
+python -m tools.any_step.published writes the table of docs/ANY-STEP.md between its marks. The steps are those of
+tests/steps/published.py.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ BEGIN, END = "<!-- published -->", "<!-- end of published -->"
 
 
 class Published(NamedTuple):
-    """A figure: `what` is "allocated" or "reserved". None says which card it was: the one taken decides workspaces."""
+    """A figure; `what` is "allocated" or "reserved". None says on which card: the one taken decides workspaces."""
 
     step: str
     batch: int
