@@ -23,10 +23,15 @@ def pytest_collection_finish():
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    """Put back what a command has set for its process: more threads than free cores can be a hundred times slower."""
+def _as_it_was():
+    """Put back what is set for a process: threads by a command, checks of distributions by PyTorch's compiler.
+
+    More threads than free cores can be a hundred times slower.
+    """
     yield
     torch.set_num_threads(1)
+    if "torch.distributions" in sys.modules:
+        torch.distributions.Distribution.set_default_validate_args(True)
 
 
 @pytest.fixture
