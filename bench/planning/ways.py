@@ -58,7 +58,7 @@ class Trials:
         recorded = self._fit if isinstance(self._fit, Recorded) else None
         if isinstance(self._fit, OnDevice):
             recorded = self._fit.recorded
-        self._recorded = recorded or recorded_step(step, steps)
+        self._recorded = recorded or recorded_step(step, steps, card)
         self._device = {"virtual": VirtualEngine, "cuda": CudaEngine}.get(self._fit.name)
         self._step, self._card, self._batch, self._steps = step, card, batch, steps
         self._recordings: dict[Way, OneBatch] = {}

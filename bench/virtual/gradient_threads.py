@@ -20,7 +20,7 @@ from torch.autograd import graph
 
 _TASKS = Path("/proc/self/task")
 _NAME = "pt_autograd_"  # and a number: torch/csrc/autograd/engine.cpp, Engine::thread_init
-_SECONDS = 2.0  # a thread of a gradient within a gradient waits for nobody that long
+_SECONDS = 2.0  # the longest that is waited
 _PAUSE_SECONDS = 2e-5
 _LOOKS = 2  # in a row, at which they all wait
 
