@@ -25,6 +25,9 @@ def explain(
     ] = None,
     architecture: Annotated[str | None, typer.Option(help="The architecture: see `bench list`.")] = None,
     task: Annotated[str | None, typer.Option(help="The task: see `bench list`.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="How the architecture is trained, such as recomputed+bf16. [default: plain]")
+    ] = None,
     gpu_cap: Annotated[str | None, typer.Option(help="The card's memory, such as 8GB (= 8 GiB) or 8000MB.")] = None,
     gpu: Annotated[str | None, typer.Option(help="A named card: see `bench list`.")] = None,
     batch: Annotated[int | None, typer.Option(help="The batch size. [default: the largest that fits, or 1]")] = None,
@@ -51,7 +54,7 @@ def explain(
     """
     from bench.errors import UsageError
 
-    _check_what(step, architecture, task)
+    _check_what(step, architecture, task, strategy)
     import_torch()
     _check(gpu_cap, gpu, batch, top, timeline)
     check_file("--timeline", timeline, force=force)
@@ -64,9 +67,10 @@ def explain(
     from bench.config import load
     from bench.report.terminal import composition, print_table
     from bench.report.terminal.layout import LEAST
+    from bench.strategies import PLAIN
 
     card_given = cards_given([gpu_cap] if gpu_cap is not None else None, [gpu] if gpu is not None else None)
-    cell_given = {} if step else {"architectures": [architecture], "tasks": [task]}
+    cell_given = {} if step else {"architectures": [architecture], "tasks": [task], "strategies": [strategy or PLAIN]}
     given: dict[str, dict[str, object]] = {"suite": {**cell_given, **card_given}}
     settings = load(config, given if step else with_environment(config, given))
     card = chosen_cards(settings, [], [])[0]
@@ -100,9 +104,13 @@ def explain(
         say(sentence)
 
 
-def _check_what(step: str | None, architecture: str | None, task: str | None) -> None:
+def _check_what(step: str | None, architecture: str | None, task: str | None, strategy: str | None) -> None:
     from bench.errors import UsageError
 
+    if strategy is not None and (step is not None or "," in strategy):
+        raise UsageError(
+            f"--strategy: got {strategy!r}: an explanation is of one strategy, of --architecture on --task"
+        )
     if step is not None and (architecture is not None or task is not None):
         raise UsageError(f"got a step, {step}, and --architecture or --task: an explanation is of one of them")
     if step is None and (architecture is None or task is None):

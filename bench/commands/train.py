@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 def train(
     architecture: Annotated[list[str], typer.Option(help="What to train; several with commas between them.")],
     task: Annotated[list[str], typer.Option(help="The tasks to train on, separated by commas.")],
+    strategy: Annotated[
+        Names, typer.Option(help="How to train them, such as plain,recomputed,bf16; `bench list` has all.")
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="Sizes and schedule. [default: demo on a CPU, paper on a GPU]")
     ] = None,
@@ -72,13 +75,14 @@ def train(
             "preset": preset,
             "architectures": listed("--architecture", architecture),
             "tasks": listed("--task", task),
+            "strategies": listed("--strategy", strategy),
         },
         "accuracy": {"steps": steps, "seeds": numbers("--seed", seed)},
     }
     settings = with_data(at_preset(load(config, given), config, given), data, data_folder)
     if not classical:
         settings = with_initialisation_alone(settings)
-    cells = suite.cells(settings, stage="accuracy")
+    cells = suite.cells(settings, stage="accuracy", say=say)
     check_folder("--output", output)
     if data is not None:
         check_data(cells)

@@ -59,6 +59,26 @@ def test_a_cell_in_parts_and_in_bfloat16(bench, tmp_path):
     assert 0 < parts["peak_allocated_bytes"] < whole["peak_allocated_bytes"]
 
 
+def test_a_strategy(bench, tmp_path):
+    """Explained is what `bench run` of the same strategy measures, whatever strategies the suite has."""
+    solvers = "[model.solver]\nmax_evaluations = 5\n[model.backward_solver]\nmax_evaluations = 5\n"
+    several = SMALL.replace("[suite]", '[suite]\nstrategies = ["plain", "recomputed"]') + solvers
+    (tmp_path / "bench.toml").write_text(several)
+    cell = ("--architecture", "LUSER-SW", "--task", "blur")
+    assert bench("run", *cell, "--stages", "memory").returncode == 0
+    measured = {}
+    for path in tmp_path.glob("results/runs/records/*.json"):
+        record = json.loads(path.read_text())
+        (card,) = record["memory"]["cards"]
+        edge = card["edges"]["high"]
+        measured[record["architecture"]] = edge["largest_batch"], edge["peak_allocated_bytes"]
+    assert measured.keys() == {"LUSER-SW", "LUSER-SW + recomputed"}
+    for name, strategy in (("LUSER-SW", ()), ("LUSER-SW + recomputed", ("--strategy", "Recomputed"))):
+        told = json.loads(bench("explain", *cell, *strategy, "--json").stdout)
+        assert told["architecture"] == name
+        assert (told["batch"], told["peak_allocated_bytes"]) == measured[name]
+
+
 def test_the_tables(explain):
     result = explain(*CELL, "--top", "3")
     assert (result.returncode, result.stderr) == (0, "")
@@ -129,6 +149,9 @@ def test_a_batch_that_does_not_fit(explain, tmp_path):
             "--timeline: cannot write missing/step.png: there is no folder missing",
         ),
         ((*CELL, "--config", "missing.toml"), "no configuration file at missing.toml"),
+        ((*CELL, "--strategy", "plain,host"), "--strategy: got 'plain,host': an explanation is of one strategy"),
+        (("step.py:make", "--strategy", "plain"), "--strategy: got 'plain': an explanation is of one strategy"),
+        ((*CELL, "--strategy", "recomputed"), "LU-DnCNN cannot be trained with recomputed"),
     ],
 )
 def test_errors_are_one_sentence_and_exit_code_2(explain, arguments, words):

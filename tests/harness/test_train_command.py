@@ -145,6 +145,17 @@ def test_train_shares_everything_with_the_stage(bench, folder):
     assert "2 of 2 cells taken from" in again.stderr
 
 
+def test_strategies(bench, folder):
+    """The same mathematics: what is made again in backward gives the same training."""
+    arguments = ("--architecture", "LU-DnCNN,LUSER-SW", "--task", "deblurring", "--steps", "2")
+    result = bench("train", *arguments, "--strategy", "plain,checkpoint")
+    assert result.returncode == 0, result.stderr
+    assert "left out: LUSER-SW cannot be trained with checkpoint" in result.stderr
+    found = {name: record["accuracy"]["trainings"][0] for (_, name), record in accuracies(folder).items()}
+    assert found.keys() == {"initialisation", "LU-DnCNN", "LU-DnCNN + checkpoint", "LUSER-SW"}
+    assert found["LU-DnCNN"]["psnr_db"] == found["LU-DnCNN + checkpoint"]["psnr_db"]
+
+
 def test_a_training_that_diverges_is_shown_and_the_other_seeds_go_on(bench, folder, monkeypatch):
     (folder / "bench.toml").write_text(TINY + "\n[preset.demo.training]\nlearning_rate = 1e30\n")
     result = bench("train", "--architecture", "LU-DnCNN", "--task", "deblurring", "--seed", "0", "--seed", "1")
