@@ -11,6 +11,7 @@ from torch import nn
 
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
+from bench.memory.recording.values import AssumedValue
 
 LARGE = (100, 100)
 
@@ -177,3 +178,15 @@ def test_on_the_card_it_is_seen_what_is_drawn():
             1,
         )
     assert [event.size_bytes for event in events if event.size_bytes > 0] == [40_000, 4]
+
+
+def test_what_pytorch_asks_of_values_that_it_draws_on_the_card_is_no_read_of_the_step(recwarn):
+    def build():
+        weight = torch.empty(64, 64, device="cuda")
+        nn.init.trunc_normal_(weight)
+        return weight, weight.sum().item()
+
+    _, number = built(build)
+    assert number == 0
+    (told,) = (each.message for each in recwarn if isinstance(each.message, AssumedValue))
+    assert "weight.sum().item()" in told.place

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
+
+from bench.memory.recording.values import AssumedValue
 
 aten = torch.ops.aten
 
@@ -99,14 +102,19 @@ def _libc() -> ctypes.CDLL:
 
 @contextmanager
 def nothing_rejected(is_active: Callable[[], bool]) -> Iterator[None]:
-    """Within this context, truncated normal values are drawn as any: PyTorch rejects what is outside until none is."""
+    """Within this context, truncated normal values are drawn as any: PyTorch rejects what is outside until none is.
+
+    On the card that a recording stands for, none is outside at once, and it is not said that PyTorch asks.
+    """
     draw = nn.init._no_grad_trunc_normal_
 
     def fill(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if is_active() and tensor.is_cpu and tensor.numel() > MOST_NUMBERS:
             with torch.no_grad():
                 return tensor.uniform_()
-        return draw(tensor, *args, **kwargs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AssumedValue)
+            return draw(tensor, *args, **kwargs)
 
     with patch.object(nn.init, "_no_grad_trunc_normal_", fill):
         yield
