@@ -16,6 +16,7 @@ from bench.memory.trace import constant
 from tests.fidelity import (
     attention,
     convolutions,
+    counterfactual,
     emptying,
     everyday,
     foreign,
@@ -100,4 +101,7 @@ KINDS = {
     "foreign": Kind(foreign.STEPS, _FUSED, batch=8, is_recorded=False),
     "recurrent": Kind(recurrent.STEPS, _FUSED, batch=8, is_on_cuda=True),
     "histories": Kind(histories.STEPS, _HISTORIES, batch=histories.BATCH, steps=1, is_recorded=False),
+    "histories-turing": Kind(
+        histories.ON_TURING, _PAPERS, batch=counterfactual.BATCH, steps=counterfactual.STEPS, is_on_cuda=True
+    ),
 }
