@@ -15,6 +15,7 @@ def attend(
     dtype=HALF,
     heads=4,
     of_keys=None,
+    heads_of_values=None,
     length=64,
     keys=None,
     width=32,
@@ -25,16 +26,25 @@ def attend(
     trains=True,
     projected=False,
     summed=False,
+    of_three=False,
+    grouped=None,
 ):
-    """`mask` names what is added to the products; `projected`: from one product of matrices, as in most networks."""
+    """`mask` names what is added to the products; `projected`: from one product of matrices, as in most networks.
+
+    `of_three`: without a batch; `grouped` says so of heads that differ, or, if false, does not.
+    """
     keys, of_keys = keys or length, of_keys or heads
+    heads_of_values = heads_of_values or of_keys
+    grouped = of_keys != heads if grouped is None else grouped
 
     def rand(*shape, requires_grad=trains):
-        return torch.rand(batch, *shape, device="cuda", dtype=dtype, requires_grad=requires_grad)
+        shape = shape if of_three else (batch, *shape)
+        return torch.rand(shape, device="cuda", dtype=dtype, requires_grad=requires_grad)
 
     def inputs():
         if not projected:
-            return rand(heads, length, width), rand(of_keys, keys, width), rand(of_keys, keys, of_values or width)
+            query, key = rand(heads, length, width), rand(of_keys, keys, width)
+            return query, key, rand(heads_of_values, keys, of_values or width)
         parts = rand(length, 3 * heads * width).split(heads * width, -1)
         return [part.view(batch, length, heads, width).transpose(1, 2) for part in parts]
 
@@ -46,9 +56,7 @@ def attend(
     }
 
     def step():
-        output = functional.scaled_dot_product_attention(
-            *inputs(), masks[mask](), dropout, causal, enable_gqa=of_keys != heads
-        )
+        output = functional.scaled_dot_product_attention(*inputs(), masks[mask](), dropout, causal, enable_gqa=grouped)
         if projected:
             output = output.transpose(1, 2).reshape(batch, length, heads * width) * 2
         if trains:
@@ -129,5 +137,20 @@ STEPS = {
     "many_heads": partial(attend, length=512, width=128, heads=16, mask="of numbers"),
     "summed": partial(attend, summed=True),
     "summed_float32": partial(attend, dtype=FULL, summed=True),
+    "of_three": partial(attend, of_three=True),
+    "of_three_float32": partial(attend, dtype=FULL, of_three=True),
+    "of_three_float64": partial(attend, dtype=torch.float64, of_three=True),
+    "of_three_causal": partial(attend, causal=True, of_three=True),
+    "of_three_dropout": partial(attend, dropout=0.1, of_three=True),
+    "of_three_booleans": partial(attend, mask="of booleans", of_three=True),
+    "of_three_numbers": partial(attend, mask="of numbers", of_three=True),
+    "of_three_learned": partial(attend, mask="learned", of_three=True),
+    "of_three_grouped": partial(attend, of_keys=2, of_three=True),
+    "of_three_width_20": partial(attend, width=20, of_three=True),
+    "one_head_of_keys": partial(attend, of_keys=1, grouped=False),
+    "one_head_of_keys_float32": partial(attend, dtype=FULL, of_keys=1, grouped=False),
+    "one_head_of_keys_float64": partial(attend, dtype=torch.float64, of_keys=1, grouped=False),
+    "more_heads_of_values": partial(attend, of_keys=2, heads_of_values=4),
+    "fewer_heads_of_values": partial(attend, heads_of_values=2, grouped=True),
     "language_model": language_model,
 }

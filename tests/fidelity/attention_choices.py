@@ -2,7 +2,7 @@
 
 With a CUDA build, from the top of the repository, makes the answers of the virtual card:
 
-    python -m bench.virtual "H200" tests/fidelity/attention_choices.py
+    python -m bench.virtual "H200" tests/fidelity/attention_choices.py "H200"
 """
 
 from __future__ import annotations
@@ -102,7 +102,22 @@ CASES = (
             (False, True),
         )
     ),
-    Case((4, 16, 64), (4, 16, 64), (4, 16, 64)),
+    *(
+        Case((heads, 16, 64), (keys, 16, 64), (values, 16, 64), dtype, mask, grouped=grouped)
+        for (heads, keys, values), dtype, mask, grouped in itertools.product(
+            ((4, 4, 4), (4, 1, 1), (4, 2, 2), (4, 2, 4), (1, 4, 4)),
+            ("float16", "float32", "float64"),
+            ("", "fixed"),
+            (False, True),
+        )
+    ),
+    *(
+        Case((2, heads, 16, 64), (2, keys, 16, 64), (2, values, 16, 64), dtype, grouped=grouped)
+        for (heads, keys, values), dtype, grouped in itertools.product(
+            ((4, 1, 1), (4, 1, 4), (4, 4, 1), (1, 4, 4)), ("float16", "float32"), (False, True)
+        )
+    ),
+    Case((4, 16, 64), (1, 4, 16, 64), (1, 4, 16, 64)),
     Case(dtype="float64"),
     Case((2, 4, 16, 64), (2, 4, 16, 32), (2, 4, 16, 64)),
 )

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from bench.memory.allocator.caching import BlockState, CachingAllocator, SegmentState, round_size
 
-from . import transformer
+from . import adapters, counterfactual, transformer
 
 SMALL_SEGMENT = 2 << 20
 UNLIMITED = 1 << 50
@@ -27,6 +27,8 @@ STEPS = {
     "memory_ctx256_fullstep_": transformer.full_step_256,
     "memory_ctx512_fullstep_": transformer.full_step_512,
 }
+ON_TURING = {"cnn_conv_bn_pool": counterfactual.change_image}
+ON_AMPERE = {"transformer_course": adapters.forward_and_backward}
 
 
 class History(NamedTuple):

@@ -15,12 +15,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fidelity import attention_choices as choices
 
 KEPT = json.loads(choices.ANSWERS.read_text())
-# What PyTorch 2.14 hands to a fused kernel, and is recorded as it was before: inputs of three dimensions; and on
-# Hopper, where cuDNN is not asked whether heads, or widths, of keys and values agree.
-NOT_FOLLOWED = {
-    "T4": [(4, 16, 64)],
-    "H200": [(2, 2, 16, 64), (2, 4, 16, 64), (4, 16, 64), (2, 4, 16, 32)],
-}
+# Keys that are as wide as no query. On Hopper PyTorch hands them to cuDNN, which refuses them; a product of matrices,
+# as the recording has it, is refused too.
+REFUSED_BY_ALL = [(2, 4, 16, 32)]
 
 
 def test_every_kind_of_card_has_answered_every_case():
@@ -49,6 +46,23 @@ def test_inputs_that_disagree_are_multiplied():
         assert attention.chosen((8, 6), of_four, *others, None, 0.0, False, False) == "math"
 
 
+@pytest.mark.parametrize("mask", [None, (16,), (16, 16), (4, 16, 16), (1, 4, 16, 16)])
+@pytest.mark.parametrize(("release", "kernel"), [((2, 13), "math"), ((2, 14), "cudnn")])
+def test_inputs_of_three_dimensions_are_a_batch_of_one_since_2_14(monkeypatch, release, kernel, mask):
+    """And so are masks of any, which cuDNN takes of two or four."""
+    monkeypatch.setattr(attention, "installed_release", lambda: release)
+    heads = torch.empty(4, 16, 64, dtype=torch.float16, device="meta")
+    added = None if mask is None else torch.empty(mask, dtype=torch.float16, device="meta")
+    assert attention.chosen((9, 0), heads, heads, heads, added, 0.0, False, False) == kernel
+
+
+@pytest.mark.parametrize(("release", "kernel"), [((2, 13), "math"), ((2, 14), "flash")])
+def test_one_head_of_keys_is_for_all_queries_since_2_14(monkeypatch, release, kernel):
+    monkeypatch.setattr(attention, "installed_release", lambda: release)
+    query, key = (torch.empty(2, heads, 16, 64, dtype=torch.float16, device="meta") for heads in (4, 1))
+    assert attention.chosen((8, 6), query, key, key, None, 0.0, False, False) == kernel
+
+
 @pytest.mark.parametrize(("release", "kernel"), [((2, 13), "math"), ((2, 14), "efficient")])
 def test_memory_efficient_attention_knows_grouped_heads_since_2_14(monkeypatch, release, kernel):
     monkeypatch.setattr(attention, "installed_release", lambda: release)
@@ -67,4 +81,4 @@ def test_the_kernel_is_the_one_that_pytorch_takes(monkeypatch, name):
         if told != choices.KERNELS[int(answer)]:
             assert told == "math"
             others.append(case.key)
-    assert others == NOT_FOLLOWED.get(name, NOT_FOLLOWED["T4"])
+    assert others == (REFUSED_BY_ALL if capability[0] == 9 else [])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.memory import CARDS
+from bench.memory.recording import batches
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -25,7 +26,8 @@ def test_every_call_was_answered():
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of selections by value, and of variances of nothing
 @pytest.mark.parametrize("group", list(GROUPS)[1:])
-def test_every_call_takes_what_it_takes_on_the_virtual_card(group):
+def test_every_call_takes_what_it_takes_on_the_virtual_card(group, monkeypatch):
+    monkeypatch.setattr(batches, "installed_release", lambda: (2, 14))
     first = CALLS.index(GROUPS[group][0])
     (answers,) = (answers[first : first + len(GROUPS[group])] for answers in ANSWERS.values())
     before = next(iter(GROUPS.values()))

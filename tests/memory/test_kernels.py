@@ -12,7 +12,7 @@ import torch
 
 from bench.memory import CARDS, record
 from bench.memory.allocator.caching import FREE
-from bench.memory.recording import convolving, indexing
+from bench.memory.recording import batches, convolving, indexing
 from bench.memory.recording.device_sorting import radix_sort_bytes, scan_bytes, unique_bytes
 from bench.memory.recording.recorder import events_of
 from bench.memory.trace import Workspace
@@ -20,7 +20,8 @@ from bench.memory.trace import Workspace
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fidelity.calls import AllCalls, by_call
-from fidelity.kernels import CALLS
+from fidelity.calls import recorded as recorded_calls
+from fidelity.kernels import CALLS, Call
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "virtual" / "kernels-2.14.json.xz"
 ANSWERS = json.loads(lzma.decompress(GOLDEN.read_bytes()))
@@ -30,7 +31,9 @@ OF_THE_CARD = 0.02  # of a call's peak: a sort's storage hangs on how many keys 
 
 @pytest.fixture(scope="module")
 def recorded():
-    trace = record(AllCalls(CALLS))
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(batches, "installed_release", lambda: (2, 14))
+        trace = record(AllCalls(CALLS))
     return {name: by_call(trace.on(CARDS[name]).at(1, Workspace.LOW))[: len(CALLS)] for name in ANSWERS}
 
 
@@ -72,6 +75,27 @@ def peak_bytes(events):
 )
 def test_storage_of_cub_on_the_virtual_rtx_3080(bytes_, expected):
     assert bytes_ == expected
+
+
+TENSORS = "x = [numbers(70_000), numbers(10), numbers(200_000)]"
+
+
+@pytest.mark.parametrize(
+    ("call", "release", "taken"),
+    [
+        ("_foreach_norm(x, 2)", (2, 14), [48, 4, 4, 4]),
+        ("_foreach_norm(x, 2)", (2, 15), [32, 28, 4, 4, 4]),
+        ("_foreach_max(x)", (2, 14), [4, 4, 4, 48]),
+        ("_foreach_max(x)", (2, 15), [32, 4, 4, 4, 28]),
+        ("_foreach_norm(x, 0)", (2, 11), [4, 4, 4, 100, 4]),
+        ("_foreach_norm(x, 0)", (2, 13), [48, 4, 4, 4]),
+    ],
+)
+def test_parts_of_sums_of_lists_lie_as_each_release_has_them(monkeypatch, call, release, taken):
+    """As virtual cards with these releases answered."""
+    monkeypatch.setattr(batches, "installed_release", lambda: release)
+    (events,) = recorded_calls([Call(f"{TENSORS}; aten.{call}")], CARDS["RTX 3080"])
+    assert [event for event in events if event > 0] == taken
 
 
 def sorted_sizes(rows, row):

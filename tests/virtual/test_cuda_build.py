@@ -466,7 +466,10 @@ def test_the_recording_and_the_virtual_card_agree_on_a_cell(tmp_path):
     assert virtual["edges"]["exact"]["largest_batch"] == simulated["edges"]["exact"]["largest_batch"]
 
 
-@pytest.mark.parametrize("kind", ["foreign", "gradients", "histories", "modules", "recurrent"])
+KEPT_KINDS = ["foreign", "gradients", "histories", "histories-ampere", "histories-turing", "modules", "recurrent"]
+
+
+@pytest.mark.parametrize("kind", KEPT_KINDS)
 def test_the_card_answers_what_is_kept(asked, kind):
     """Every event of every step, where the release is one that goldens are kept of."""
     path = ROOT / f"tests/golden/virtual/{kind}-{asked('answer = RELEASE')}.json.xz"

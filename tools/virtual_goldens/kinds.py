@@ -14,8 +14,10 @@ from bench.memory.recording.recorder import events_of
 from bench.memory.recording.values import Read, reads_noted
 from bench.memory.trace import constant
 from tests.fidelity import (
+    adapters,
     attention,
     convolutions,
+    counterfactual,
     emptying,
     everyday,
     foreign,
@@ -83,6 +85,7 @@ def _cells() -> dict[str, MakeStep]:
 
 
 _PAPERS, _FUSED, _HISTORIES = CARDS["Quadro RTX 6000"], CARDS["RTX 3080"], CARDS["H100 SXM"]
+_ADAPTERS = CARDS["A100 80GB"]
 
 KINDS = {
     "torch": Kind(_cells(), _PAPERS),  # the suite's cells
@@ -100,4 +103,8 @@ KINDS = {
     "foreign": Kind(foreign.STEPS, _FUSED, batch=8, is_recorded=False),
     "recurrent": Kind(recurrent.STEPS, _FUSED, batch=8, is_on_cuda=True),
     "histories": Kind(histories.STEPS, _HISTORIES, batch=histories.BATCH, steps=1, is_recorded=False),
+    "histories-turing": Kind(
+        histories.ON_TURING, _PAPERS, batch=counterfactual.BATCH, steps=counterfactual.STEPS, is_on_cuda=True
+    ),
+    "histories-ampere": Kind(histories.ON_AMPERE, _ADAPTERS, batch=adapters.BATCH, steps=1, is_on_cuda=True),
 }

@@ -32,7 +32,7 @@ def made(kind: Kind, before: Goldens | None = None) -> Goldens:
             seen = device.measure(kind.trial(name))
             assert seen.fits, f"{name} does not fit {kind.card.name}"
             answers[name] = Golden.of(kind.batch, seen)
-            if before is None or same_step(before.cells.get(name), answers[name]):
+            if before is None or name not in before.cells or same_step(before.cells[name], answers[name]):
                 break
         cudnn = version_text(seen.cudnn) if seen.cudnn else cudnn
         print(f"  {name}: {_difference(kind, name, answers[name])}", flush=True)

@@ -39,6 +39,8 @@ CUDNN, CUDNN_BACKWARD = aten._scaled_dot_product_cudnn_attention, aten._scaled_d
 FUSED = {each.default for each in (CUDNN, CUDNN_BACKWARD, FLASH, FLASH_BACKWARD, EFFICIENT, EFFICIENT_BACKWARD)}
 
 _GROUPED_SINCE = (2, 14)  # memory-efficient attention with fewer heads of keys than of queries
+_ONE_HEAD_SINCE = (2, 14)  # one head of keys and values is one for all queries, also where that is not asked for
+_OF_THREE_SINCE = (2, 14)  # inputs of three dimensions are a batch of one
 _WITH_BLOCKS_OF_96 = ((8, 6), (8, 9))  # compute capabilities with a kernel of their own for so wide heads
 _SEEDS_SINCE = (2, 14)  # memory-efficient attention makes a seed and its place also where nothing is dropped
 _CUDNN_BYTES = 256  # of every workspace of cuDNN's attention
@@ -116,6 +118,9 @@ def _attention(
 ) -> Tensor:
     """As scaled_dot_product_attention of ATen/native/transformers/attention.cpp on a GPU."""
     asked = _attention_now.get()
+    if _is_of_three(query, key, value):
+        of_four = _as_batch(query, key, value, attn_mask)
+        return _attention(*of_four, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa).squeeze(0)
     choice = chosen(asked.kernels.capability, query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
     asked.choices.add(choice)
     mask = _as_numbers(attn_mask, query.dtype)
@@ -157,19 +162,26 @@ def chosen(
     grouped: bool,
 ) -> Choice:
     """Which kernel a card of this compute capability takes: the first that can, in PyTorch's order."""
+    if _is_of_three(query, key, value):
+        query, key, value, mask = _as_batch(query, key, value, mask)
     backends = torch.backends.cuda
     inputs = (query, key, value)
     is_fusable = (
         all(each.dim() == 4 and each.dtype is query.dtype for each in inputs)
         and all(each.size(-2) > 0 for each in inputs)
+        and query.size(0) == key.size(0) == value.size(0)
         and query.size(-1) == key.size(-1)
-        and _heads_agree(query, key, value, grouped)
         and (mask is None or mask.stride(-1) == 1)  # the only fused kernels that take masks read rows
     )
     if not is_fusable:
         return "math"
-    if backends.cudnn_sdp_enabled() and _cudnn_can(capability, query, key, value, mask, dropout):
+    agree = _heads_agree(query, key, value, grouped)
+    cudnn_takes_heads = agree or (grouped and _heads_divide(query, key, value))
+    can_be_cudnn = cudnn_takes_heads and _cudnn_can(capability, query, key, value, mask, dropout)
+    if can_be_cudnn and backends.cudnn_sdp_enabled():
         return "cudnn"
+    if not agree:
+        return "math"
     if backends.flash_sdp_enabled() and _flash_can(capability, query, key, value, mask, dropout, is_causal):
         return "flash"
     if backends.mem_efficient_sdp_enabled() and _efficient_can(capability, query, key, value):
@@ -177,12 +189,30 @@ def chosen(
     return "math"
 
 
+def _is_of_three(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    return query.dim() == key.dim() == value.dim() == 3 and installed_release() >= _OF_THREE_SINCE
+
+
+def _as_batch(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Inputs of three dimensions as a batch of one, whose first dimension is heads."""
+    if mask is not None:
+        mask = mask[(None,) * (4 - mask.dim())]
+    return query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0), mask
+
+
 def _heads_agree(query: Tensor, key: Tensor, value: Tensor, grouped: bool) -> bool:
     heads, of_keys, of_values = (each.size(1) for each in (query, key, value))
-    same_batch = query.size(0) == key.size(0) == value.size(0)
-    if grouped:
-        return same_batch and of_keys == of_values and heads % of_keys == 0
-    return same_batch and heads == of_keys == of_values
+    if of_keys != of_values:
+        return False
+    is_for_all = of_keys == 1 and installed_release() >= _ONE_HEAD_SINCE
+    return heads == of_keys or is_for_all or (grouped and heads % of_keys == 0)
+
+
+def _heads_divide(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Whether each head of keys is for so many queries, and each of values for so many, which cuDNN takes."""
+    return query.size(1) % key.size(1) == 0 and query.size(1) % value.size(1) == 0
 
 
 def _cudnn_can(
@@ -283,8 +313,9 @@ def _of_cudnn_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[
     batch, heads, length, width = query.shape
     rows = batch * heads * length
     size_bytes = _CUDNN_BYTES + 4 * rows + 4 * rows * width
-    if key.size(1) != heads:
-        size_bytes += heads // key.size(1) * (_bytes(key) + _bytes(value))
+    for each in (key, value):
+        if each.size(1) != heads:  # gradients for each head of the queries
+            size_bytes += heads // each.size(1) * _bytes(each)
     workspace = Take(0, size_bytes), Give(0)
     if gradient.stride(-1) == 1:
         return *outputs, *workspace

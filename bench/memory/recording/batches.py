@@ -15,12 +15,15 @@ from torch import Tensor
 
 from bench.memory.recording.composites import Give, Take
 from bench.memory.recording.reducing import norm
+from bench.memory.simulated import installed_release
 
 aten = torch.ops.aten
 
 _POINTER_BYTES = 8
 _CHUNK = 65536  # numbers of a tensor that one block sums
 _FAST_NORMS = (1, 2, math.inf)
+_COUNTS_SINCE = (2, 13)  # by order 0: how many numbers are not 0
+_PACKED_SINCE = (2, 15)  # parts of sums lie without gaps; where those of each tensor begin is brought to the card
 _FEW_MATRICES, _LARGE = 8, 64
 
 
@@ -53,18 +56,29 @@ def _of_cholesky_solve(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequen
 
 def _of_foreach_norm(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
     tensors, order = args[:2]
-    if order not in _FAST_NORMS or not all(map(_is_dense, tensors)):  # one after the other
+    is_fast = order in _FAST_NORMS or (order == 0 and installed_release() >= _COUNTS_SINCE)
+    if not (is_fast and all(map(_is_dense, tensors))):  # one after the other
         return [each for pair in zip(outputs, map(norm, tensors, outputs), strict=True) for each in pair]
-    return Take(0, _chunks(tensors) * max(tensors[0].element_size(), 4)), *outputs, Give(0)
+    begins, ends = _beginnings(tensors)
+    return *begins, Take(0, _parts(tensors) * max(tensors[0].element_size(), 4)), *outputs, Give(0), *ends
 
 
 def _of_foreach_max(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
-    return *outputs, Take(0, _chunks(args[0]) * args[0][0].element_size()), Give(0)
+    begins, ends = _beginnings(args[0])
+    return *begins, *outputs, Take(0, _parts(args[0]) * args[0][0].element_size()), Give(0), *ends
 
 
-def _chunks(tensors: Sequence[Tensor]) -> int:
-    """Places for partial results: for each tensor as many as the largest has chunks."""
-    return len(tensors) * max(-(-tensor.numel() // _CHUNK) for tensor in tensors)
+def _beginnings(tensors: Sequence[Tensor]) -> tuple[list[Take], list[Give]]:
+    """Where the partial results of each tensor begin, and where all end."""
+    if installed_release() < _PACKED_SINCE:
+        return [], []
+    return [Take(1, 8 * (len(tensors) + 1))], [Give(1)]
+
+
+def _parts(tensors: Sequence[Tensor]) -> int:
+    """Places for partial results: for each tensor as many as it has chunks, before 2.15 as the largest has."""
+    chunks = [-(-tensor.numel() // _CHUNK) for tensor in tensors]
+    return len(chunks) * max(chunks) if installed_release() < _PACKED_SINCE else sum(chunks)
 
 
 def _is_dense(tensor: Tensor) -> bool:

@@ -134,6 +134,7 @@ _COPY_OF_SOURCE = {
     aten.adaptive_max_pool3d.default,
 }
 _WHETHER = {getattr(packet, each) for packet in (aten.any, aten.all) for each in ("default", "dim", "dims")}
+_WHETHER |= {aten._is_any_true.default, aten._is_all_true.default}
 RULES = (
     _LOSSES
     | set(_PRODUCTS)

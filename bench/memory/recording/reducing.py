@@ -13,7 +13,7 @@ how many numbers it reads at once. In aten/src/ATen/native/cuda:
 | max and min along a dimension | a number and its place, 16 bytes | TensorCompare.cu |
 | argmax, argmin | the same | ReduceArgMaxKernel.cu |
 | var, std, var_mean, std_mean | two moments, two counts: 16 bytes, of float64 32; by twos | ReduceMomentKernel.cu |
-| all, any | a boolean | ReduceLogicKernel.cu |
+| all, any; _is_any_true, as anomaly detection asks | a boolean | ReduceLogicKernel.cu |
 
 What a call takes is in bench.memory.reductions.
 """
@@ -116,6 +116,8 @@ _KERNELS = {
     aten.any.dim: _BOOLEAN._replace(dims=1),
     aten.all.dims: _BOOLEAN._replace(dims=1),
     aten.any.dims: _BOOLEAN._replace(dims=1),
+    aten._is_all_true.default: _BOOLEAN,
+    aten._is_any_true.default: _BOOLEAN,
 }
 REDUCTIONS = frozenset(_KERNELS)
 
