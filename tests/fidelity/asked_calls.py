@@ -1,4 +1,4 @@
-"""Calls whose arguments a card asks for values, and of layers that cuDNN runs along a sequence; each a text.
+"""Calls whose arguments a card asks for values, that draw or that move numbers; each a text.
 
 What is asked follows from the call itself, and a card is told of it what a recording knows.
 """

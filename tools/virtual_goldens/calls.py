@@ -14,8 +14,8 @@ from bench.memory.recording.values import reads_noted
 from bench.units import GiB
 from bench.virtual import VirtualDevice
 from bench.virtual.comparison import keyed
-from tests.fidelity import asked_calls, attention_calls, kernel_limits, kernels, reductions
-from tests.fidelity.calls import AllCalls, agrees, by_call, recorded, settled
+from tests.fidelity import asked_calls, attention_calls, kernel_limits, kernels, reductions, sequence_calls
+from tests.fidelity.calls import AllCalls, agrees, by_call, recorded, rounded, settled
 
 NAMES = ("RTX 3080", "H200", "T4")
 CALLS = {
@@ -23,6 +23,7 @@ CALLS = {
     "kernels": (kernels.CALLS, NAMES),
     "limits": (kernel_limits.CALLS, NAMES[:1]),
     "asked": (asked_calls.CALLS, NAMES[:1]),
+    "sequences": (sequence_calls.CALLS, NAMES[:1]),
     "attention-calls": (attention_calls.CALLS, attention_calls.CARDS),
 }
 TOTAL_BYTES = 10_000 * GiB  # no call is too large: nothing is stored
@@ -50,7 +51,7 @@ def make(name: str, path: Path) -> dict[str, int]:
         wrong = [
             (call, ours, found)
             for call, ours, found in zip(calls.calls, told, answers[card_name], strict=True)
-            if not agrees(ours, found)
+            if not agrees(*map(rounded if name == "sequences" else list, (ours, found)))
         ]
         print(f"  {card_name}: {len(all_) - len(wrong)} of {len(all_)} recorded as they are", flush=True)
         for call, ours, found in wrong:
