@@ -58,5 +58,48 @@ def drawn_and_moved():
         yield f"x = places({n}); aten.sort(x)"
 
 
-GROUPS = {group.__name__: tuple(map(Call, group())) for group in (first_products, inspections, drawn_and_moved)}
+def losses_of_sequences():
+    """Whose gradient is made by one kernel, or, of long or many ones, by several (LossCTC.cu)."""
+    for frames, batch, classes in ((200, 16, 60), (200, 16, 65), (50, 4, 30), (220, 2, 20), (10, 180, 30)):
+        made = f"x = numbers({frames}, {batch}, {classes}).requires_grad_()\nt = places({batch}, 9)"
+        loss = f"torch.ctc_loss(x, t, [{frames}] * {batch}, [5] * {batch})"
+        yield f"{made}; {loss}"
+        yield f"{made}\ny = {loss}\ng = torch.ones_like(y); torch.autograd.grad(y, [x], g)"
+
+
+def groups_of_rows():
+    for columns in (16, 20, 136):
+        x = "x = numbers(32, 64, dtype=torch.bfloat16)\no = places(3, dtype=torch.int32)"
+        yield f"{x}\nw = numbers(3, {columns}, 64, dtype=torch.bfloat16).mT; torch._grouped_mm(x, w, offs=o)"
+        w = f"w = numbers({columns}, 64, dtype=torch.bfloat16).mT\nx = x.t().contiguous().t()"
+        yield f"{x}\n{w}; torch._grouped_mm(x, w, offs=o)"
+        batch = f"x = numbers(3, 32, 64, dtype=torch.bfloat16)\nw = numbers(3, {columns}, 64, dtype=torch.bfloat16).mT"
+        yield f"{batch}; torch._grouped_mm(x, w)"
+
+
+def laid_out_otherwise():
+    """Products of matrices that cuBLAS does not read where they lie, and of columns with rows, which it is not asked."""
+    for batch, inner in ((3, 1), (3, 2), (1, 2), (1, 1)):
+        made = f"a = numbers({batch}, 6, {inner})\nb = numbers({batch}, {inner}, 10)[..., ::2]"
+        yield f"{made}; aten.bmm(a, b)"
+        yield f"{made}\nc = numbers({batch}, 6, 5); aten.baddbmm(c, a, b)"
+        yield f"{made}; aten.mm(a[0], b[0])"
+    for shape, strides in (
+        ((3, 1, 5), (5, 0, 1)),
+        ((3, 5, 1), (5, 1, 0)),
+        ((3, 1, 5), (0, 5, 1)),
+        ((3, 1, 1), (1, 0, 0)),
+    ):
+        made = f"a = numbers(3, 6, {shape[1]})\nb = numbers(3, 5).as_strided({shape}, {strides})"
+        yield f"{made}\nc = numbers(3, 6, {shape[2]}); aten.baddbmm(c, a, b)"
+        yield f"{made}; aten.mm(a[0], b[0])"
+    for size in (8, 9):
+        made = f"g = numbers(2, 3, {size}, 8).transpose(2, 3)"
+        yield f"{made}; aten.upsample_bilinear2d_backward(g, [8, {size}], [2, 3, 8, 8], False)"
+
+
+GROUPS = {
+    group.__name__: tuple(map(Call, group()))
+    for group in (first_products, inspections, drawn_and_moved, losses_of_sequences, groups_of_rows, laid_out_otherwise)
+}
 CALLS = tuple(call for calls in GROUPS.values() for call in calls)
