@@ -45,6 +45,7 @@ def inspections():
 def drawn_and_moved():
     for count in (30_083, 30_084, 35_000, 42_500, 42_600):
         yield f"x = numbers(1); torch.randperm({count}, device=x.device)"
+    yield "x = numbers(1); torch.randperm(76_801, dtype=torch.int32, device=x.device)"
     yield "x = numbers(1); torch.randperm(2_000_000_000, device=x.device)"
     for x in ("numbers(40)", "numbers(40, 50)", "numbers(2, 3, 4)", "numbers(4, 3, 2).permute(2, 1, 0)"):
         yield f"x = {x}; x.roll(1)"
@@ -54,6 +55,10 @@ def drawn_and_moved():
         for dim in (0, -1):
             yield f"x = {x}; x.topk(3, {dim})"
             yield f"x = {x}; x.topk(3, {dim}, sorted=False)"
+    for n in (36_864, 36_865):  # runs of equal places are counted 2,304 at once
+        made = f"w = numbers(300, 4).requires_grad_()\nx = places({n})"
+        y = "y = torch.nn.functional.embedding(x, w, scale_grad_by_freq=True)\ng = torch.ones_like(y)"
+        yield f"{made}\n{y}; torch.autograd.grad(y, [w], g)"
     for n in (69_905 * 3840, 69_905 * 3840 + 1, 2 * 69_905 * 3840 + 1):
         yield f"x = places({n}); aten.sort(x)"
 
@@ -78,7 +83,7 @@ def groups_of_rows():
 
 
 def laid_out_otherwise():
-    """Products of matrices that cuBLAS does not read where they lie, and of columns with rows, which it is not asked."""
+    """Products of matrices that cuBLAS does not read where they lie, and of columns with rows, without it."""
     for batch, inner in ((3, 1), (3, 2), (1, 2), (1, 1)):
         made = f"a = numbers({batch}, 6, {inner})\nb = numbers({batch}, {inner}, 10)[..., ::2]"
         yield f"{made}; aten.bmm(a, b)"
