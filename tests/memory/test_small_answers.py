@@ -9,7 +9,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from bench.memory import CARDS, record
 from bench.memory.by_card import StepByCard
 from bench.memory.environment import check_cached, told
-from bench.memory.measuring.isolated import IsolatedError, run_isolated
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.outside import nothing_outside
 from bench.memory.recording.places import SaidError, place, sentence
@@ -81,15 +80,6 @@ def test_an_error_that_is_said_already_is_said_as_it_is():
     assert sentence(KeyError("rank")) == "KeyError: 'rank'"
 
 
-def fails():
-    raise ValueError("no such mode")
-
-
-def test_an_error_of_a_process_of_its_own_is_said():
-    with pytest.raises(IsolatedError, match="ValueError: no such mode"):
-        run_isolated(fails, timeout_seconds=60)
-
-
 def test_loaders_work_in_this_process_and_nothing_is_started():
     begun = []
     data = TensorDataset(torch.arange(6))
@@ -99,11 +89,11 @@ def test_loaders_work_in_this_process_and_nothing_is_started():
         assert (
             [each[0].tolist() for each in workers] == [each[0].tolist() for each in alone] == [[0, 1], [2, 3], [4, 5]]
         )
-        none = DataLoader(data, 2, worker_init_fn=None)
-        assert len(list(none)) == 3
+        others = {"num_workers": 2}, {"worker_init_fn": begun.append}
+        assert [len(list(DataLoader(data, 2, **options))) for options in others] == [3, 3]
         assert begun == [0]
         with pytest.raises(RuntimeError, match="the step starts processes"):
-            torch.multiprocessing.spawn(fails)
+            torch.multiprocessing.spawn(print)
     assert workers.num_workers == 2
 
 
