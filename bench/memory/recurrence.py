@@ -72,7 +72,7 @@ class Layers(NamedTuple):
         batch: sequences.
         samples: steps of all sequences together.
         is_packed: whether sequences of different lengths follow each other without padding.
-        drops: whether something is dropped between layers.
+        drops: whether something would be dropped between layers, also where there is one.
         trains: whether a backward pass follows.
         dtype: float16, bfloat16, float32 or float64.
         element_bytes: of a number.

@@ -75,3 +75,8 @@ def settled(answer):
             events += [*sorted(frees), event]
             frees = []
     return events
+
+
+def rounded(answer):
+    """Allocations as the allocator gives them, in multiples of 512 bytes: cuDNN's workspaces end within these."""
+    return [-(-event // 512) * 512 if event > 0 else event for event in answer]

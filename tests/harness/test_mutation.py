@@ -200,6 +200,7 @@ def test_what_no_test_notices_is_printed(tmp_path, monkeypatch, capsys):
         "def test_least():\n    assert LEAST == 5\n\n"
         "def test_large():\n    assert is_large(11) and not is_large(8)\n"
     )
+    (tmp_path / "conftest.py").write_text("import gc\n\ndef pytest_collection_finish():\n    gc.freeze()\n")
     (tmp_path / "accepted.toml").write_text(
         '[[survivor]]\nfile = "limits/limits.py"\nreason = "Needs a GPU."\n\n'
         '[[survivor]]\nfile = "limits/limits.py"\nline = "return n > 9"\nchanges = ["9 -> 10"]\nreason = "Equal."\n'

@@ -9,6 +9,7 @@ from bench.memory.allocator.caching import FREE
 from bench.memory.recording import NotRecordableError
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
+from bench.memory.recording.values import AssumedValue
 
 FRAMES, BATCH, LETTERS = 50, 2, 12
 
@@ -72,6 +73,70 @@ def test_the_gradient_of_long_sequences_begins_with_the_blanks(batch, blanks):
         events = events_of(make_step, batch, 1)
     sizes = [e.size_bytes for e in events if "_ctc_loss_backward" in e.op and e.size_bytes != FREE]
     assert sizes == [*[8 * batch] * 3, batch * 200 * 25 * 4, batch * 200 * 29 * 4, *blanks]
+
+
+def of_lengths(frames, letters, blank=0):
+    """Whether losses of these lengths are recorded: targets in one row on the host, of type int32."""
+
+    def make_step(batch, device):
+        def step():
+            scores = torch.zeros(300, len(frames), 29, device="cuda")
+            functional.ctc_loss(scores, torch.ones(sum(letters), dtype=torch.int32), frames, letters, blank)
+
+        return step
+
+    with on_cuda(CARDS["RTX 3080"]):
+        return bool(events_of(make_step, BATCH, 1))
+
+
+@pytest.mark.parametrize("letters", [[255, 12], [12, 255]])
+def test_targets_of_at_most_255_letters_are_cudnns(letters):
+    with pytest.raises(NotRecordableError, match="cuDNN computes this CTC loss"):
+        of_lengths([300, 300], letters)
+
+
+@pytest.mark.parametrize(
+    ("frames", "letters", "blank"),
+    [([300, 300], [256, 12], 0), ([300, 300], [12, 256], 0), ([300, 299], [12, 12], 0), ([300, 300], [12, 12], 1)],
+)
+def test_longer_targets_other_blanks_and_other_lengths_are_pytorchs(frames, letters, blank):
+    assert of_lengths(frames, letters, blank)
+
+
+@pytest.mark.parametrize(("letters", "frames"), [(20, 20), (20, 21), (21, 20)])
+def test_a_target_is_at_most_as_long_as_its_frames_for_cudnn(letters, frames):
+    """Lengths that lie on the card, which is asked whatever the frames of the scores are."""
+
+    def make_step(batch, device):
+        def step():
+            scores = torch.zeros(30, 1, 29, device="cuda")
+            lengths = (torch.tensor([each], dtype=torch.int32) for each in (frames, letters))
+            functional.ctc_loss(scores, torch.ones(letters, dtype=torch.int32, device="cuda"), *lengths)
+
+        return step
+
+    with on_cuda(CARDS["RTX 3080"]):
+        if letters > frames:
+            assert events_of(make_step, BATCH, 1)
+        else:
+            with pytest.raises(NotRecordableError):
+                events_of(make_step, BATCH, 1)
+
+
+def test_of_lengths_that_nobody_knows_the_table_has_room_for_all():
+    """Of 7 targets in rows of 12 letters."""
+
+    def make_step(batch, device):
+        def step():
+            scores = torch.zeros(FRAMES, 7, 29, device="cuda")
+            lengths = torch.randint(9, (7,), device="cuda")
+            functional.ctc_loss(scores, torch.ones(7, 12, dtype=torch.int64, device="cuda"), lengths, lengths)
+
+        return step
+
+    with on_cuda(CARDS["RTX 3080"]), pytest.warns(AssumedValue):
+        sizes = [event.size_bytes for event in events_of(make_step, BATCH, 1)]
+    assert 7 * FRAMES * (2 * 12 + 1) * 4 in sizes
 
 
 def test_bfloat16_is_refused_as_pytorch_does():

@@ -12,25 +12,32 @@ from bench.memory.recording import batches
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fidelity.calls import agrees, recorded
-from fidelity.kernel_limits import CALLS, GROUPS
+from fidelity import asked_calls, kernel_limits, sequence_calls
+from fidelity.calls import agrees, recorded, rounded
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "virtual" / "limits-2.14.json.xz"
-ANSWERS = json.loads(lzma.decompress(GOLDEN.read_bytes()))
+FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
+KINDS = {"limits": kernel_limits, "asked": asked_calls, "sequences": sequence_calls}
+ANSWERS = {kind: json.loads(lzma.decompress((FOLDER / f"{kind}-2.14.json.xz").read_bytes())) for kind in KINDS}
+GROUPS = [(kind, group) for kind, calls in KINDS.items() for group in list(calls.GROUPS)[1:]]
 
 
-def test_every_call_was_answered():
-    assert {card: len(answers) for card, answers in ANSWERS.items()} == {"RTX 3080": len(CALLS)}
-    assert len(CALLS) > 600
+@pytest.mark.parametrize(("kind", "least"), [("limits", 600), ("asked", 130), ("sequences", 130)])
+def test_every_call_was_answered(kind, least):
+    calls = KINDS[kind].CALLS
+    assert {card: len(answers) for card, answers in ANSWERS[kind].items()} == {"RTX 3080": len(calls)}
+    assert len(calls) > least
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of selections by value, and of variances of nothing
-@pytest.mark.parametrize("group", list(GROUPS)[1:])
-def test_every_call_takes_what_it_takes_on_the_virtual_card(group, monkeypatch):
+@pytest.mark.parametrize(("kind", "group"), GROUPS)
+def test_every_call_takes_what_it_takes_on_the_virtual_card(kind, group, monkeypatch):
     monkeypatch.setattr(batches, "installed_release", lambda: (2, 14))
-    first = CALLS.index(GROUPS[group][0])
-    (answers,) = (answers[first : first + len(GROUPS[group])] for answers in ANSWERS.values())
-    before = next(iter(GROUPS.values()))
-    told = recorded([*before, *GROUPS[group]], CARDS["RTX 3080"])[len(before) :]
-    found = zip(GROUPS[group], told, answers, strict=True)
+    calls, groups = KINDS[kind].CALLS, KINDS[kind].GROUPS
+    first = calls.index(groups[group][0])
+    (answers,) = (answers[first : first + len(groups[group])] for answers in ANSWERS[kind].values())
+    before = next(iter(groups.values()))
+    told = recorded([*before, *groups[group]], CARDS["RTX 3080"])[len(before) :]
+    if kind == "sequences":
+        told, answers = (list(map(rounded, each)) for each in (told, answers))
+    found = zip(groups[group], told, answers, strict=True)
     assert [each for each in found if not agrees(*each[1:])] == []

@@ -41,6 +41,11 @@ def on_card(values):
         (lambda batch: torch.equal(on_card([3, 4]), on_card([3])), []),
         (lambda batch: (torch.arange(batch, device="cuda") < 4).nonzero(), [Read(4, b"\4\0\0\0")]),
         (lambda batch: (torch.rand(batch, device="cuda") < 4).nonzero(), [Read(4, b"\6\0\0\0")]),
+        (
+            lambda batch: on_card([2, 0, 3]).repeat_interleave(on_card([2, 0, 3])),
+            [Read(8, bytes_of(5)), Read(1, b"\1")],
+        ),
+        (lambda batch: on_card([2, 1]).repeat_interleave(on_card([2, 1]), output_size=3), []),
         (lambda batch: torch.empty(0, device="cuda").cpu(), []),
         (lambda batch: torch.arange(batch).sum().item(), []),
     ],

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from bench.memory import CARDS, record
+from bench.memory.recording.cudnn_rnn import Call
 from bench.memory.recording.not_recorded import NotRecordedWarning
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
@@ -262,3 +263,30 @@ def test_a_workspace_that_is_a_bound_is_said(lengths, projected, said):
         events_of(make_step, 1, 2)
     found = [str(each.message) for each in heard if issubclass(each.category, NotRecordedWarning)]
     assert bool(found) == said and all("is a bound where" in each for each in found)
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM(32, 64), nn.LSTM(32, 64, 2, proj_size=8), nn.GRU(32, 64, batch_first=True)])
+@pytest.mark.parametrize("both", [False, True])
+def test_results_are_as_those_of_the_host(layer, both):
+    """In shape and strides, and so are gradients."""
+    layer = type(layer)(32, 64, layer.num_layers, True, layer.batch_first, 0.0, both, layer.proj_size)
+    data = torch.zeros(5, 4, 32, requires_grad=True)
+
+    def results(net, x):
+        output, states = net(x)
+        states = states if isinstance(states, tuple) else (states,)
+        made = [output, *states, *torch.autograd.grad(output.sum(), [x, *net.parameters()])]
+        return [(each.shape, each.stride()) for each in made]
+
+    found = []
+    with on_cuda():
+        events_of(lambda batch, device: lambda: found.append(results(layer.cuda(), data.cuda())), 1, 1)
+    assert found[-1] == results(layer.to_empty(device="cpu"), data)
+
+
+def test_samples_of_a_call_are_steps_times_batch():
+    call = Call(2, 64, 0, 1, False, 0.5, True, False, ())
+    layers = call.of(torch.empty(5, 4, 32))
+    assert (layers.steps, layers.batch, layers.samples, layers.drops) == (5, 4, 20, True)
+    assert call._replace(batch_sizes=[3, 2]).of(torch.empty(5, 32))[6:10] == (2, 3, 5, True)
+    assert not call._replace(dropout=0.0).of(torch.empty(5, 4, 32)).drops

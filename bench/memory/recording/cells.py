@@ -7,7 +7,6 @@ What it needs for its gradients is kept in a block of its own: four numbers of a
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -27,9 +26,7 @@ def cells_of_a_card() -> Iterator[None]:
     library = torch.library.Library("aten", "IMPL")
     library.impl("lstm_cell", _lstm, "AutogradMeta")
     library.impl("gru_cell", _gru, "AutogradMeta")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*[Oo]verrid")  # PyTorch's own knows no cell without biases
-        library.impl("_thnn_fused_lstm_cell", _lstm_forward, "Meta", allow_override=True)
+    library.impl("_thnn_fused_lstm_cell", _lstm_forward, "Meta", allow_override=True)  # PyTorch's needs biases
     library.impl("_thnn_fused_gru_cell", _gru_forward, "Meta")
     library.impl("_thnn_fused_gru_cell_backward", _gru_backward, "Meta")
     try:

@@ -34,12 +34,10 @@ class StatesOfCard(NamedTuple):
 def rnn_without_data() -> Iterator[None]:
     """Within this context the operation, its gradient and its random states take tensors without data."""
     library = torch.library.Library("aten", "IMPL")
+    library.impl("_cudnn_rnn", _forward, "Meta", allow_override=True)  # PyTorch's has no reserve, no projections
+    library.impl("_cudnn_rnn_backward", _backward, "Meta")
+    library.impl("_cudnn_init_dropout_state", _made_states, "Meta")
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*[Oo]verrid")  # of the formula without reserve and dropped projections
-            library.impl("_cudnn_rnn", _forward, "Meta", allow_override=True)
-            library.impl("_cudnn_rnn_backward", _backward, "Meta", allow_override=True)
-            library.impl("_cudnn_init_dropout_state", _made_states, "Meta", allow_override=True)
         yield
     finally:
         library._destroy()
@@ -81,7 +79,7 @@ class Call(NamedTuple):
             batch=batch,
             samples=samples,
             is_packed=bool(self.batch_sizes),
-            drops=self.trains and self.dropout > 0 and self.layers > 1,
+            drops=self.trains and self.dropout > 0,
             trains=self.trains,
             dtype=str(data.dtype).removeprefix("torch."),
             element_bytes=data.element_size(),
@@ -122,12 +120,9 @@ def _backward(
     hx: Tensor,
     cx: Tensor | None,
     *others: Any,
-) -> tuple[Tensor | None, Tensor | None, Tensor | None, Sequence[Tensor | None]]:
+) -> tuple[Tensor, Tensor, Tensor | None, Sequence[Tensor]]:
     """The results of `_cudnn_rnn_backward`: gradients of data, hidden states, cells and weights, wanted or not."""
-    gradients, options, mask = others[1:4], others[4:13], others[15]
-    if all(each is None for each in gradients):
-        return None, None, None, [None] * len(weight)
-    call = Call(*options)
+    call, mask = Call(*others[4:13]), others[15]
     shape = data.transpose(0, 1).shape if call.is_transposed else data.shape
     of_data = data.new_empty(shape)
     of_data = of_data.transpose(0, 1) if call.is_transposed else of_data
@@ -188,8 +183,6 @@ def _taken(number: int, workspace: Workspace) -> Take:
 def _of_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     data, _, stride, block, hx, cx, output = args[:7]
     gradients, call, mask = args[7:10], Call(*args[10:19]), args[21]
-    if all(each is None for each in gradients):
-        return ()
     of_data, of_hidden, of_cells, *of_weights = outputs
     zeros = [
         Take(number, _bytes(like))
@@ -206,7 +199,7 @@ def _of_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]:
     taken = [*copies, of_data, *later, of_hidden, *([] if cx is None else [of_cells]), *space]
     items = [*zeros, *taken, *_given([*copies, *later])]
     if mask[3]:
-        again = [item._replace(number=3) for item in _copy_of(data, call, 0)]
+        again = _copy_of(data, call, 3)
         items += again
         if _has_biases(stride, call):
             items += [of_weights[0], *space]

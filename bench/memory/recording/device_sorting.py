@@ -20,6 +20,7 @@ _ALIGNMENT_BYTES = 256
 _DIGITS, _BITS_OF_A_PASS = 256, 8
 _SINGLE_TILE_KEYS = {4: 4864, 8: 2304}  # by the bytes of a key or value: so many are sorted by one block
 _SORT_TILE_KEYS = {(4, 4): 8192, (8, 4): 3840, (8, 8): 3840}  # by the bytes of a key and its value; others: 3072
+_PAIRS_AT_ONCE = 2**28 - 1
 _SHORT_SORT_BYTES = {1: 1_089_536, 2: 2_134_016}  # by the bytes of a key: counts of as many blocks as an RTX 3080 runs
 _SCAN_TILES = {1: 3840, 2: 3840, 4: 1920, 8: 896, 16: 384}  # by the bytes of a number
 _UNIQUE_TILE = 320
@@ -38,9 +39,11 @@ def radix_sort_bytes(pairs: int, key_bytes: int, value_bytes: int, bits: int) ->
     if key_bytes in _SHORT_SORT_BYTES:
         return _stored(pairs * key_bytes, pairs * value_bytes) + _SHORT_SORT_BYTES[key_bytes] + _ALIGNMENT_BYTES - 1
     passes = -(-bits // _BITS_OF_A_PASS)
-    tiles = -(-pairs // _SORT_TILE_KEYS.get((key_bytes, value_bytes), 3072))
+    tile = _SORT_TILE_KEYS.get((key_bytes, value_bytes), 3072)
+    most_tiles = _PAIRS_AT_ONCE // tile
+    tiles, rounds = min(-(-pairs // tile), most_tiles), -(-pairs // (most_tiles * tile)) * passes
     twice = _stored(pairs * key_bytes, pairs * value_bytes) if passes > 1 else 0
-    return twice + _stored(passes * _DIGITS * 8, tiles * _DIGITS * 4, passes * 4) + _ALIGNMENT_BYTES - 1
+    return twice + _stored(rounds * _DIGITS * 8, tiles * _DIGITS * 4, rounds * 4) + _ALIGNMENT_BYTES - 1
 
 
 def scan_bytes(numbers: int, number_bytes: int, is_word: bool = True) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,8 +19,11 @@ from torch._C import DispatchKey
 
 from bench.memory.recording.on_cuda import is_on_cuda
 from bench.memory.recording.values import AssumedValue
+from bench.memory.simulated import installed_release
 
 aten = torch.ops.aten
+
+_ASKED_ON_THE_CARD_SINCE = (2, 14)  # whether deviations of torch.normal are below 0
 
 
 @contextlib.contextmanager
@@ -31,8 +34,8 @@ def inspected() -> Iterator[None]:
     library.impl("multinomial", _multinomial, "AutogradMeta")
     library.impl("bincount", _bincount, "AutogradMeta")
     library.impl("fake_quantize_per_channel_affine", _as_integers, "AutogradMeta")
-    for overload in ("float_Tensor", "Tensor_Tensor"):
-        library.impl(f"normal.{overload}", _normal(getattr(aten.normal, overload)), "AutogradMeta")
+    library.impl("normal.float_Tensor", _normal_of_a_number, "AutogradMeta")
+    library.impl("normal.Tensor_Tensor", _normal_of_tensors, "AutogradMeta")
     try:
         yield
     finally:
@@ -52,27 +55,45 @@ def _check_factors(failed: Tensor, name: str, *, is_matrix: bool) -> None:
     _read(failed.any())
 
 
-def _normal(operation: Any) -> Callable[..., Tensor]:
+def _ask_of_deviations(deviation: Tensor) -> None:
+    """Whether they are below 0: the host reads it, or since 2.14 the card alone."""
+    if deviation.numel():
+        are_right = deviation.min() >= 0
+        if installed_release() < _ASKED_ON_THE_CARD_SINCE:
+            _read(are_right)
+
+
+def _normal_of_tensors(mean: Tensor, deviation: Tensor, **options: Any) -> Tensor:
     """Deviations are asked for twice, by the function and by the one that it calls."""
+    _ask_of_deviations(deviation)
+    with torch._C._AutoDispatchBelowAutograd():
+        drawn: Tensor = aten.normal.Tensor_Tensor(mean, deviation, **options)
+    _ask_of_deviations(deviation)
+    return drawn
 
-    def draw(mean: float | Tensor, deviation: Tensor, **options: Any) -> Tensor:
-        _read(deviation.min() >= 0)
-        with torch._C._AutoDispatchBelowAutograd():
-            drawn: Tensor = operation(mean, deviation, **options)
-        _read(deviation.min() >= 0)
-        return drawn
 
-    return draw
+def _normal_of_a_number(mean: float, deviation: Tensor, **options: Any) -> Tensor:
+    """The same, and then the mean is copied to the card."""
+    _ask_of_deviations(deviation)
+    with torch._C._AutoDispatchBelowAutograd():
+        drawn = torch.empty_like(deviation, memory_format=torch.contiguous_format)
+    _ask_of_deviations(deviation)
+    deviation.new_empty(())
+    return drawn
 
 
 def _multinomial(chances: Tensor, number: int, replacement: bool = False, **options: Any) -> Tensor:
-    """Drawn by the largest of chances over exponentials; the questions are asked on the card alone."""
+    """Drawn by the largest of chances over exponentials; the questions are asked on the card alone.
+
+    Several that may be the same: by their places among sums of the chances before each.
+    """
     with torch._C._AutoDispatchBelowAutograd():
-        if replacement and number > 1:
-            several: Tensor = aten.multinomial.default(chances, number, replacement, **options)
-            return several
         drawn = chances.new_empty((*chances.shape[:-1], number), dtype=torch.int64)
-        largest, least = chances.max(), chances.min()
+        if replacement and number > 1:
+            chances, scaled = (torch.empty_like(chances, memory_format=torch.contiguous_format) for _ in range(2))
+            scaled.cumsum(-1)
+            return drawn
+        least, largest = chances.aminmax()
         are_finite = (largest < math.inf) & (least >= 0)
         sums = chances.sum(-1)
         is_nothing = sums == 0
@@ -91,10 +112,11 @@ def _multinomial(chances: Tensor, number: int, replacement: bool = False, **opti
 
 def _as_integers(values: Tensor, scale: Tensor, zero: Tensor, *options: Any) -> Tensor:
     """Whether each channel's zero is among its integers is read (quantized/FakeQuantPerChannelAffine.cpp)."""
-    least, most = zero.min(), zero.max()
-    _read(least)
-    _read(most)
-    del least, most
+    if not zero.is_floating_point():
+        least, most = zero.min(), zero.max()
+        _read(least)
+        _read(most)
+        del least, most
     operation = aten.fake_quantize_per_channel_affine.default
     rounded: Tensor = operation._op_dk(DispatchKey.CompositeImplicitAutograd, values, scale, zero, *options)
     return rounded
@@ -102,11 +124,11 @@ def _as_integers(values: Tensor, scale: Tensor, zero: Tensor, *options: Any) -> 
 
 def _bincount(numbers: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """As many counts as the largest says, which is read, as is the smallest (cuda/SummaryOps.cu)."""
-    of_weights = torch.float64 if weights is None or weights.dtype is not torch.float32 else torch.float32
-    dtype = torch.int64 if weights is None else of_weights
     if not numbers.numel():
-        return numbers.new_zeros(minlength, dtype=dtype)
-    numbers = numbers.contiguous()
-    least, most = numbers.min(), numbers.max()
+        return numbers.new_zeros(minlength, dtype=torch.int64)
+    if weights is not None and weights.dtype is not torch.float32:
+        weights = weights.to(torch.float64)
+    least, most = numbers.aminmax()
     _read(least)
+    dtype = torch.int64 if weights is None else weights.dtype
     return numbers.new_empty(max(minlength, _read(most) + 1), dtype=dtype)  # what is counted is not known

@@ -132,6 +132,8 @@ _COPY_OF_SOURCE = {
     aten.reflection_pad2d.default,
     aten.avg_pool3d.default,
     aten.adaptive_max_pool3d.default,
+    aten.topk.default,
+    aten.topk.values,
 }
 _WHETHER = {getattr(packet, each) for packet in (aten.any, aten.all) for each in ("default", "dim", "dims")}
 _WHETHER |= {aten._is_any_true.default, aten._is_all_true.default}

@@ -5,7 +5,7 @@
 | roll | a copy of what lies scattered; a result for each dimension but the last | cuda/TensorTransformations.cu |
 | randperm | a number; all numbers in order, keys twice, a sort's storage | cuda/Randperm.cu |
 | a number to the power of a tensor | the number, on the card | Pow.cpp |
-| normal, of tensors | the mean, or as much as the result | DistributionTemplates.h |
+| normal, of a tensor and a number | as much as the result | DistributionTemplates.h |
 | scatter_reduce to means | ones, counts, where they are 0 | cuda/TensorAdvancedIndexing.cpp |
 """
 
@@ -28,10 +28,10 @@ _BITS_OF_SHORT_KEYS = 32
 
 
 def _of_roll(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
-    source, _, *dims = args
+    source, _, dims = args
     (output,) = outputs
     size_bytes = output.numel() * output.element_size()
-    results = [Take(number, size_bytes) for number in range(1, len(dims[0]) if dims else 1)]
+    results = [Take(number, size_bytes) for number in range(1, len(dims))]
     copy = [] if source.is_contiguous() else [Take(0, size_bytes)]
     first, others = [*results, output][:1], [*results, output][1:]
     return *copy, *first, *(Give(take.number) for take in copy), *others, *(Give(each.number) for each in results[::-1])
@@ -69,13 +69,8 @@ def _with_one_more(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[A
     return output, Take(0, output.numel() * output.element_size()), Give(0)
 
 
-def _with_a_number(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
-    return outputs[0], Take(0, outputs[0].element_size()), Give(0)
-
-
 RULES = {
     aten.normal.Tensor_float: _with_one_more,
-    aten.normal.float_Tensor: _with_a_number,
     aten.roll.default: _of_roll,
     aten.randperm.default: _of_randperm,
     aten.randperm.generator: _of_randperm,

@@ -26,19 +26,16 @@ _NAMES = {"lstm": "lstm", "gru": "gru", "rnn_tanh": "tanh", "rnn_relu": "relu"}
 def layers_of_cudnn() -> Iterator[None]:
     """Within this context recurrent layers without data run as on a card."""
     states = _States()
-    try:
-        with rnn_without_data(), contextlib.ExitStack() as patches:
-            for name, kind in _NAMES.items():
-                kernel = _in_one_call(getattr(torch._VF, name), kind, states)
-                for owner in (torch._VF, torch):  # nn.LSTM calls the one, a program itself the other
-                    patches.enter_context(patch.object(owner, name, kernel))
-            flatten = _flattened(nn.RNNBase.flatten_parameters)
-            patches.enter_context(patch.object(nn.RNNBase, "flatten_parameters", flatten))
-            for name in ("manual_seed", "manual_seed_all"):
-                patches.enter_context(patch.object(torch.cuda, name, states.forgotten_by(getattr(torch.cuda, name))))
-            yield
-    finally:
-        states.tensor = None
+    with rnn_without_data(), contextlib.ExitStack() as patches:
+        for name, kind in _NAMES.items():
+            kernel = _in_one_call(getattr(torch._VF, name), kind, states)
+            for owner in (torch._VF, torch):  # nn.LSTM calls the one, a program itself the other
+                patches.enter_context(patch.object(owner, name, kernel))
+        flatten = _flattened(nn.RNNBase.flatten_parameters)
+        patches.enter_context(patch.object(nn.RNNBase, "flatten_parameters", flatten))
+        for name in ("manual_seed", "manual_seed_all"):
+            patches.enter_context(patch.object(torch.cuda, name, states.forgotten_by(getattr(torch.cuda, name))))
+        yield
 
 
 class _States:
@@ -46,21 +43,21 @@ class _States:
 
     def __init__(self) -> None:
         self.tensor: Tensor | None = None
-        self._is_seeded = False
+        self._are_made = False
 
     def needed(self, dropout: float) -> None:
         """Make them, if there are none yet or a seed was set since."""
-        if self.tensor is None or self._is_seeded:
+        if not self._are_made:
             torch.empty((), dtype=torch.int64, device="meta")  # the seed
             self.tensor = STATES(dropout, True, 0, dtype=torch.uint8, device=torch.device("meta"))
-            self._is_seeded = False
+            self._are_made = True
 
     def forgotten_by(self, seed: Callable[..., Any]) -> Callable[..., Any]:
         """A function that sets a seed."""
 
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self._is_seeded = True
-            return seed(*args, **kwargs)
+        def call(*args: Any, **kwargs: Any) -> None:
+            self._are_made = False
+            seed(*args, **kwargs)
 
         return call
 
@@ -142,10 +139,10 @@ def _flattened(flatten: Callable[..., Any]) -> Callable[..., Any]:
         weights: list[Any] = layer._flat_weights
         if len(weights) != len(layer._flat_weights_names) or not all(isinstance(each, Tensor) for each in weights):
             return
-        if not all(each.is_meta or each.untyped_storage().device.type == "meta" for each in weights):
+        if not all(each.untyped_storage().device.type == "meta" for each in weights):
             flatten(layer)
             return
-        if any(each.dtype is not weights[0].dtype or not each.numel() for each in weights):
+        if any(each.dtype is not weights[0].dtype for each in weights):
             return
         if weights[0].dtype not in _FLATTENED or not torch.backends.cudnn.enabled:
             return

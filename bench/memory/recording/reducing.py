@@ -105,6 +105,7 @@ _KERNELS = {
     aten.max.dim: _PLACED._replace(dims=1),
     aten.min.dim: _PLACED._replace(dims=1),
     aten.argmax.default: _PLACED._replace(dims=1, lays_out=_flattened),
+    aten.argmax.out: _PLACED._replace(dims=1, lays_out=_flattened),
     aten.argmin.default: _PLACED._replace(dims=1, lays_out=_flattened),
     aten.var.correction: _MOMENTS._replace(dims=1),
     aten.std.correction: _MOMENTS._replace(dims=1),
