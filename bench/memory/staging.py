@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from bench.memory.allocator.caching import FREE
+from bench.memory.normalisation import Normalisation
 from bench.memory.reductions import Launch, Multiprocessors, Reduction, Staging, staging
 
 
@@ -94,7 +95,7 @@ def in_turn(events: Iterable[tuple[int, int]], launches: Mapping[int, Sequence[L
             yield key, size_bytes
 
 
-OnCard = Staged | DropoutStates
+OnCard = Staged | DropoutStates | Normalisation
 """An allocation whose size depends on the card."""
 
 
@@ -116,7 +117,9 @@ class AffineOnCard(Protocol):
 
 def affine_staged(one: OnCard, other: OnCard, batch: int) -> AffineOnCard | None:
     """Through the same allocation at `batch` and `batch + 1`; None if they are of different calls."""
-    if isinstance(one, DropoutStates) or isinstance(other, DropoutStates):
+    if isinstance(one, Normalisation) and isinstance(other, Normalisation):
+        return one.through(other, batch)
+    if not (isinstance(one, Staged) and isinstance(other, Staged)):
         return one if isinstance(one, DropoutStates) and one == other else None
     first, second = one.reduction, other.reduction
     same = first._replace(shape=(), strides=(), offset=0) == second._replace(shape=(), strides=(), offset=0)
@@ -130,7 +133,7 @@ def affine_staged(one: OnCard, other: OnCard, batch: int) -> AffineOnCard | None
 
 def constant_staged(staged: OnCard) -> AffineOnCard:
     """The same at every batch."""
-    if isinstance(staged, DropoutStates):
+    if not isinstance(staged, Staged):
         return staged
     rank = len(staged.reduction.shape)
     return AffineStaged(staged, (0,) * rank, (0,) * rank, 0)

@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from bench.memory.recording.not_recorded import NotRecordedWarning, compilation_said
+from bench.memory.recording.on_cuda import on_cuda
+from bench.memory.recording.recorder import events_of
+from bench.memory.recording.refusals import NotRecordableError
 
 
 def heard(run):
@@ -65,3 +68,17 @@ def test_one_of_several_is_said_once(compiler):
 def test_without_a_compiler_nothing_is_chosen(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch._dynamo.eval_frame", None)
     assert heard(lambda: 5) == (5, 0)
+
+
+def test_forward_derivatives_that_need_a_script_are_refused():
+    """Others are recorded, with a warning; a Hessian through layer_norm needs the gradient's forward derivative."""
+    from torch.func import grad, jvp
+
+    def make_step(batch, device):
+        net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.LayerNorm(8)).to(device)
+        x = torch.rand(batch, 8, device=device)
+        return lambda: jvp(grad(lambda y: net(y).square().sum()), (x,), (torch.ones_like(x),))
+
+    refused = pytest.raises(NotRecordableError, match="forward derivative of native_layer_norm_backward")
+    with on_cuda(), pytest.warns(NotRecordedWarning, match="forward derivatives"), refused:
+        events_of(make_step, 2, 1)

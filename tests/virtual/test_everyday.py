@@ -18,7 +18,7 @@ from bench.virtual.goldens import read
 from tests.fidelity import everyday
 from tools.virtual_goldens.kinds import KINDS
 
-RELEASES = ("2.13", "2.14")
+RELEASES = ("2.13", "2.14", "2.15")
 FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
 GOLDENS = {release: read(FOLDER / f"everyday-{release}.json.xz") for release in RELEASES}
 
@@ -33,8 +33,8 @@ DIFFERENCES = {
         {32256: 6, 512: 12, 2048: 2, 6656: 4},
     ),
     "along_a_flow": (
-        *({}, {1024: 27, 4096: 8, 512: 16, 10240: 10, 2560: 2}),
-        {1024: 27, 512: 16, 10240: 10, 2560: 2, 4096: 8},
+        *({}, {1024: 26, 4096: 8, 512: 16, 10240: 10, 2560: 2}),
+        {1024: 26, 512: 16, 10240: 10, 2560: 2, 4096: 8},
     ),
     "along_a_flow 2.13": (
         *({}, {1024: 28, 4096: 8, 512: 16, 10240: 10, 2560: 2}),
@@ -42,18 +42,26 @@ DIFFERENCES = {
     ),
     # cuFFT's, in the low bound nothing.
     "phases": ({32768: 5}, {32768: 3}, {}),
+    "phases 2.15": ({32768: 6}, {32768: 2}, {}),
     # cuDNN's workspace where a width is no multiple of 16.
     "tagger_with_transitions": ({16992256: 4}, {16992256: 2}, {16992768: 6}),
+    "tagger_with_transitions 2.15": ({16900096: 4}, {16900096: 2}, {16900608: 6}),
     # Of scattered means backward.
     "messages_along_edges": ({}, {25600: 2, 512: 2}, {25600: 2}),
     # LU factors, orthogonal weights, quantiles, nn.Bilinear.
     "coupled_layers": ({512: 40}, {}, {}),
     "normalised_weights": ({512: 16, 4096: 2, 16384: 4, 32768: 2}, {512: 4, 4096: 4, 16384: 4}, {8192: 2}),
+    "normalised_weights 2.15": (
+        *({512: 16, 4096: 3, 16384: 4, 32768: 2}, {512: 4, 4096: 3, 16384: 4}),
+        {8192: 2},
+    ),
     "counted_and_sorted": ({512: 4}, {}, {4096: 2, 1536: 2}),
     "counted_and_sorted 2.13": ({512: 2}, {}, {4096: 2}),
     "lazily_shaped": ({}, {512: 1, 8519680: 1, 4096: 1}, {8519680: 1}),
+    "lazily_shaped 2.15": ({}, {}, {}),
 }
-RELEASE = "2.13" if installed_release() < (2, 14) else "2.14"
+RELEASE = RELEASES[sum(installed_release() >= each for each in ((2, 14), (2, 15)))]
+OF_CUBLAS = {"2.15": (8_519_680, 2**20)}  # taken anew for each call, which is not compared here
 
 
 def test_there_is_an_answer_for_every_step():
@@ -70,6 +78,8 @@ def test_the_recording_allocates_what_a_card_does(name):
         warnings.simplefilter("ignore", AssumedValue)
         trace = KINDS["everyday"].recorded(name)
     found = compare(trace.at(golden.batch, Workspace.LOW), golden.events)
+    for size_bytes in OF_CUBLAS.get(RELEASE, ()):
+        del found.temporaries[size_bytes], found.on_card[size_bytes]
     temporaries, on_card, recorded = DIFFERENCES.get(f"{name} {RELEASE}", DIFFERENCES.get(name, ({}, {}, {})))
     assert (found.on_card, found.recorded) == (on_card, recorded)
     assert trace.convolutions or found.temporaries == temporaries

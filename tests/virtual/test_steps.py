@@ -18,7 +18,7 @@ from tools.virtual_goldens.kinds import KINDS
 
 FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
 RECORDED = (
-    *("gradients", "modules", "transfers", "emptying", "unchanged", "recurrent", "speech"),
+    *("gradients", "modules", "transfers", "emptying", "unchanged", "recurrent", "speech", "forward"),
     *("attention", "attention-turing", "attention-hopper"),
 )
 RELEASES = ("2.11", "2.13", "2.14", "2.15")
@@ -31,6 +31,10 @@ GOLDENS = {
 
 # What differs today: temporaries of the card, by bytes; other allocations of the card alone, of the recording alone.
 DIFFERENCES = {
+    # Forward derivatives of a linear layer and of layer_norm, without PyTorch's scripts.
+    "along_a_direction": ({2048: 2, 512: 12}, {512: 2}, {1024: 4}),
+    "whole_jacobian": ({2048: 2, 512: 10}, {512: 4}, {1024: 4}),
+    "of_a_loss": ({2048: 2, 512: 12}, {512: 2}, {1024: 4}),
     # Workspaces of convolutions.
     "images_in_half": ({100864: 2}, {}, {}),
     "loaded": ({34816: 4, 239616: 4}, {}, {}),
@@ -105,15 +109,6 @@ def test_a_cache_that_a_step_empties_leaves_what_a_card_reserves(name):
 
 CONVOLUTIONS = read(FOLDER / "convolutions-2.14.json.xz")
 
-# cuDNN's batch normalisation in channels last: temporaries of the card that no rule covers, by bytes.
-OF_BATCH_NORMALISATION = {
-    "u_net_last": {5632: 8, 2560: 8, 4608: 8},
-    "u_net_last_net_only": {5632: 8, 2560: 8, 4608: 8},
-    "u_net_3d_last": {67584: 8, 9728: 4, 45568: 8, 7168: 4},
-    "u_net_3d_last_images_only": {67584: 8, 9728: 4, 45568: 8, 7168: 4},
-    "residual_last": {2560: 8, 2048: 8},
-}
-
 
 @pytest.mark.parametrize("name", convolutions.STEPS)
 def test_convolutions_take_on_a_card_what_is_recorded_of_them(name):
@@ -122,7 +117,7 @@ def test_convolutions_take_on_a_card_what_is_recorded_of_them(name):
     engine = SimulatedEngine(KINDS["convolutions"].recorded(name), CARD, workspaces=source)
     assert engine.knows_workspaces(golden.batch)
     found = compare(engine.events(golden.batch), golden.events)
-    assert (found.temporaries, found.on_card, found.recorded) == (OF_BATCH_NORMALISATION.get(name, {}), {}, {})
+    assert (found.temporaries, found.on_card, found.recorded) == ({}, {}, {})
     probe = engine.probe(golden.batch)
     assert probe.peak_allocated_bytes == golden.peak_allocated_bytes
     assert probe.peak_reserved_bytes == golden.peak_reserved_bytes

@@ -50,6 +50,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bench.memory.normalisation import Normalisation
 from bench.memory.recording import (
     attention,
     batches,
@@ -75,13 +76,13 @@ from bench.memory.staging import Part, Staged
 aten = torch.ops.aten
 
 
-Item = Tensor | Temporary | Take | Give | Kept | Reduction | None
+Item = Tensor | Temporary | Take | Give | Kept | Reduction | Normalisation | None
 
 
 class Brackets(NamedTuple):
-    """What a reduction may take at another batch or on a card: allocated in order, freed as brackets close."""
+    """What a call may take at another batch or on a card: allocated in order, freed as brackets close."""
 
-    staged: tuple[Staged, ...]
+    staged: tuple[Staged | Normalisation, ...]
 
 
 Plan = tuple[Output | Temporary | Take | Give | Brackets | cudnn_rnn.StatesOfCard | Multiplies, ...]
@@ -190,6 +191,8 @@ def _by_place(item: Any, outputs: Sequence[Tensor | None]) -> Any:
     if isinstance(item, Reduction):
         parts = [Part.STAGING, Part.SEMAPHORES] if item.in_result else list(Part)
         return Brackets(tuple(Staged(item, part) for part in parts))
+    if isinstance(item, Normalisation):
+        return Brackets((item,))
     return Output(_place(item, outputs)) if isinstance(item, Tensor) else item
 
 

@@ -5,7 +5,7 @@
 | native_group_norm | outputs; a contiguous copy of the input; mean and inverse deviation in float32 beside halves; a factor and a term of each channel, where there are weights | group_norm_kernel.cu |
 | its backward | contiguous copies; outputs; two sums of each channel, two of each group, one more of each channel where there are weights | the same |
 | native_batch_norm of an input that is not contiguous | outputs; staging of its moments; a factor and a term in place of missing weights | Normalization.cu |
-| its backward by cuDNN | a copy of a gradient that lies otherwise; all three outputs, wanted or not | cudnn/BatchNorm.cpp |
+| its backward by cuDNN | a copy of a gradient that lies otherwise; all three outputs, wanted or not; a workspace, as forward | cudnn/BatchNorm.cpp |
 | its backward | copies of gradient and input where no view of them has rows of channels; outputs; of channels last two sums of each channel first, and outputs in another order | Normalization.cu |
 """  # noqa: E501
 
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.memory.normalisation import Normalisation
 from bench.memory.recording.composites import Give, Kept, Take
 from bench.memory.recording.layouts import suggested
 from bench.memory.recording.reducing import moments
@@ -80,7 +81,9 @@ def _of_batch_norm(args: Sequence[Any], outputs: Sequence[Any]) -> Sequence[Any]
     is_of_cudnn = uses_cudnn(source, weight, bias)
     if is_of_cudnn and not is_training:  # which keeps nothing for a backward pass
         return outputs[0], *(Kept(output, 0) for output in outputs[1:])
-    if not source.numel() or is_of_cudnn or _is_dense(source):
+    if is_of_cudnn:
+        return *outputs, *_workspace(source, True)
+    if not source.numel() or _is_dense(source):
         return outputs
     scalars = [max(source.element_size(), 4)] * 2
     missing = [size for size, given in zip(scalars, (weight, bias), strict=True) if given is None]
@@ -110,7 +113,8 @@ def _of_batch_norm_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequ
         of_each = _bytes(source), _sums_bytes(source), _sums_bytes(source)
         sizes = {number: of_each[number] for number, output in enumerate(outputs) if output is None}
         takes = _nested(copy, 10)
-        return *takes[: len(copy)], *_or_taken(outputs, sizes), *map(Give, sizes), *takes[len(copy) :]
+        inside = *_or_taken(outputs, sizes), *_workspace(source, False), *map(Give, sizes)
+        return *takes[: len(copy)], *inside, *takes[len(copy) :]
     wants_sums = is_training or outputs[1] is not None or outputs[2] is not None
     if outputs[0] is not None and wants_sums and not _has_channels_last(source):
         copies = [_bytes(each) for each in (gradient, source) if not _has_rows_of_channels(each)]
@@ -128,6 +132,14 @@ def _of_batch_norm_backward(args: Sequence[Any], outputs: Sequence[Any]) -> Sequ
     wanted = _or_taken(outputs, sizes)[1:]
     inside = *wanted, *scalar[:end], outputs[0], *scalar[end:], *map(Give, sizes)
     return *deviations[:1], *sums[:half], *inside, *sums[half:], *deviations[1:]
+
+
+def _workspace(source: Tensor, is_forward: bool) -> list[Normalisation]:
+    """What cuDNN takes where channels lie last."""
+    if suggested(source) is torch.contiguous_format or source.dtype is torch.float64:
+        return []
+    channels = source.shape[1]
+    return [Normalisation(source.numel() // channels, channels, is_forward, source.dtype is torch.half)]
 
 
 def _or_taken(outputs: Sequence[Any], sizes: Mapping[int, int]) -> list[Any]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 from torch.jit import _state as torch_script
 
 
@@ -69,16 +70,30 @@ def compilation_said() -> Iterator[None]:
             )
 
 
+def _load_nothing() -> None:
+    """In place of the scripts of forward derivatives, which begin here."""
+    warnings.warn(
+        NotRecordedWarning(
+            "forward derivatives (jvp, jacfwd) are recorded, but for small temporaries that a card takes for them"
+        ),
+        stacklevel=2,
+    )
+
+
 @contextlib.contextmanager
 def scripts_left() -> Iterator[None]:
     """Leave functions and modules that are scripted or traced as they are: what PYTORCH_JIT=0 does.
 
-    TorchScript takes a function of PyTorch for its own operation only where it is the one that PyTorch has.
+    TorchScript takes a function of PyTorch for its own operation only where it is the one that PyTorch has. PyTorch's
+    own scripts, which few forward derivatives need, are left too.
     """
     was_enabled = bool(torch_script._enabled)
+    load = forward_ad._maybe_load_decompositions
     torch_script.disable()
+    forward_ad._maybe_load_decompositions = _load_nothing
     try:
         yield
     finally:
+        forward_ad._maybe_load_decompositions = load
         if was_enabled:
             torch_script.enable()

@@ -33,11 +33,13 @@ _MISSING_DATA = re.compile(
     r"|The register_meta function for \S+ raises unimplemented"
     r"|cannot repeat_interleave a meta tensor"
     r"|Tensor on device (meta is not on the expected device|\S+ is not on the expected device meta)"
+    r"|Trying to use forward AD with (\S+) that does not support it"
     r"|Expected all tensors to be on the same device, but .*\bmeta\b"
 )
 
 
 _MIXTURE = re.compile(r"Tensor on device|Expected all tensors to be on the same device")
+_NO_FORWARD = re.compile(r"Trying to use forward AD with (\S+) that does not support it")
 _NO_FORMULA = re.compile(r"(\S+): attempted to run this operator with Meta tensors")
 
 
@@ -54,6 +56,11 @@ def without_data(error: Exception) -> str:
         return (
             f"the step needs the value of a tensor: how large the result of {found[1]} is, nobody knows without "
             "data; leave it out of the step, or ask a virtual card (--engine virtual)"
+        )
+    if found := _NO_FORWARD.match(str(error)):
+        return (
+            f"the step needs the forward derivative of {found[1]}, which PyTorch has as a script alone, and scripts "
+            "are left out of a recording: ask a virtual card (--engine virtual)"
         )
     return f"the step needs the value of a tensor, or what tensors without data cannot do: {error}"
 
