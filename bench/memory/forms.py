@@ -96,7 +96,7 @@ def _taken(function: Callable[..., Any]) -> _Taken:
     in_order = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
     alone = [each for each in parameters if each.kind is each.KEYWORD_ONLY]
     required = [each for each in in_order if each.default is each.empty and each.name != "device"]
-    by_name = [each for each in alone if each.name in ("batch", "batch_size")][:1]
+    by_name = [each for each in alone if each.name in ("batch", "batch_size")]
     batch = (required or by_name or [each for each in in_order if each.name != "device"])[:1]
     device = [each for each in (*in_order, *alone) if each.name == "device"] or required[1:2]
     given = {each.name: what for each, what in (*((each, "batch") for each in batch), *((d, "device") for d in device))}

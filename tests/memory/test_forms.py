@@ -104,6 +104,8 @@ def test_other_results_are_refused(function, message):
         (lambda batch_size=32, rate=0.1, device="cuda": lambda: (batch_size, device), (3, META)),
         (partial(lambda width, batch, device: lambda: (batch, device), 8), (3, META)),
         (partial(lambda width, batch, device: lambda: (batch, device), width=8), (3, META)),
+        (lambda batch, device, /: lambda: (batch, device), (3, META)),
+        (lambda *, batch, batch_size=8: lambda: (batch, batch_size), (3, 8)),
     ],
 )
 def test_arguments_go_by_their_names(function, called_with):
@@ -158,7 +160,17 @@ class Trainer:
     def train_step(self): ...
 
 
+class Experiment:
+    def update(self, model): ...
+
+
 async def asynchronous(batch): ...
+
+
+def makes_asynchronous(batch):
+    async def step(): ...
+
+    return step
 
 
 def yields(batch):
@@ -181,6 +193,10 @@ def takes_a_dictionary(batch):
     [
         (Trainer, r"test_forms\.py:\d+: Trainer returned an object, Trainer, and not its method train_step: it must"),
         (asynchronous, r"asynchronous is async: calling it runs nothing; let the step be asyncio\.run"),
+        (
+            makes_asynchronous,
+            r"test_forms\.py:\d+: step is async: calling it runs nothing; let the step be asyncio\.run",
+        ),
         (lambda batch: (torch.nn.Identity(), 3), r"returned a tuple of Identity, int: it must return one"),
         (yields, r"test_forms\.py:\d+: step yields, so that calling it runs nothing: return what it gives"),
         (
@@ -192,9 +208,10 @@ def takes_a_dictionary(batch):
         (takes_a_dictionary, r"is given a number, how many samples: .*`return batch\[\"images\"\]`"),
     ],
 )
-def test_what_is_near_a_step_is_told_what_lacks(function, message):
+def test_what_is_near_a_step_is_told_what_lacks(function, message, recwarn):
     with pytest.raises(WrongFormError, match=message):
         as_make_step(function)(3, META)()
+    assert not recwarn.list  # of a coroutine that nobody awaited
 
 
 def train_step(model, batch): ...
@@ -208,6 +225,11 @@ def train_step(model, batch): ...
             Trainer.train_step,
             r"\(self\) is no step: .*as by `def make_step\(batch\): return Trainer\(batch\)\.train_step`",
         ),
+        (
+            Experiment.update,
+            r"\(self, model\) is no step: .*`def make_step\(batch\): return Experiment\(batch\)\.update`",
+        ),
+        (lambda batch, width, device: None, r"\(batch, width, device\) is no step: expected"),
     ],
 )
 def test_arguments_that_are_no_batch(function, message):
@@ -221,3 +243,12 @@ def test_an_error_of_the_steps_own_stays_what_it_is():
 
     with pytest.raises(TypeError, match="'int' object is not subscriptable"):
         as_make_step(lambda batch: helper(batch))(3, META)
+
+
+def test_an_error_that_has_nothing_to_do_with_numbers_stays_what_it_is():
+    def step(batch):
+        raise TypeError("of the step's own")
+
+    with pytest.raises(TypeError, match=r"^of the step's own$") as raised:
+        as_make_step(step)(3, META)()
+    assert raised.type is TypeError

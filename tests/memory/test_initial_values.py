@@ -67,6 +67,7 @@ def test_what_would_be_drawn_is_not(initial, shape, value):
         (lambda: sevens(*LARGE).mul_(2), 14),
         (lambda: (sevens(*LARGE).uniform_(), sevens(*LARGE).mul_(2))[1], 14),
         (lambda: nn.init.ones_(sevens(*LARGE)), 1),
+        (lambda: (whole := sevens(*LARGE), whole[:50].uniform_())[0][50:], 7),
         (lambda: sevens(*LARGE).uniform_().copy_(torch.ones(LARGE)), 1),
     ],
 )
@@ -88,6 +89,10 @@ def test_what_is_small_or_new_is_drawn(build, least, most):
     assert len(drawn.unique()) > 50
     assert drawn.min() >= least
     assert drawn.max() <= most
+
+
+def test_a_part_of_a_tensor_is_left_at_zero_too():
+    assert (built(lambda: sevens(*LARGE)[:50].uniform_()) == 0).all()
 
 
 def test_memory_used_again_is_not_taken_for_what_was_there():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.memory.recording.recorder import events_of
-from bench.memory.recording.refusals import NotRecordableError, autocast_refused
+from bench.memory.recording.refusals import NotRecordableError, autocast_refused, without_data
 
 
 def step_under(name, enabled):
@@ -40,3 +40,9 @@ def test_autocast_is_pytorchs_again_after_a_refusal():
         assert torch.autocast.__enter__ is not enter
         raise ZeroDivisionError
     assert torch.autocast.__enter__ is enter
+
+
+def test_an_operation_whose_result_nobody_can_size_is_named():
+    error = NotImplementedError("aten::histc: attempted to run this operator with Meta tensors, but there was no fake")
+    assert "how large the result of aten::histc is, nobody knows without data" in without_data(error)
+    assert "tensors without data cannot do: other" in without_data(RuntimeError("other"))

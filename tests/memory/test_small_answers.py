@@ -109,6 +109,18 @@ def test_one_hot_numbers_have_as_many_classes_as_the_largest_says(classes):
     assert made[-1].shape == torch.nn.functional.one_hot(torch.tensor(classes)).shape
 
 
+@pytest.mark.parametrize("number", [-1, 0])
+def test_how_many_classes_nothing_has_is_refused_as_by_pytorch(number):
+    def make_step(batch, device):
+        classes = torch.empty(0, dtype=torch.int64, device="cuda")
+        return lambda: torch.nn.functional.one_hot(classes, number)
+
+    with pytest.raises(RuntimeError) as expected:
+        torch.nn.functional.one_hot(torch.empty(0, dtype=torch.int64), number)
+    with on_cuda(), pytest.raises(RuntimeError, match=str(expected.value)):
+        events_of(make_step, 1, 1)
+
+
 @pytest.mark.parametrize("is_on", [True, False])
 def test_inference_mode_is_no_grad_and_ends(is_on):
     with no_inference_tensors():

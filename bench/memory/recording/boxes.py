@@ -17,8 +17,6 @@ _AT_ONCE = 64
 def kept(boxes: Tensor, scores: Tensor, most_overlap: float) -> Tensor:
     """The places of the boxes that are kept, the best first, by the operations that a card carries out."""
     count = boxes.size(0)
-    if not count:
-        return torch.empty(0, dtype=torch.int64, device=boxes.device)
     order = scores.sort(stable=True, dim=0, descending=True)[1]
     _sorted = boxes.index_select(0, order).contiguous()
     _overlaps = torch.empty(count * -(-count // _AT_ONCE), dtype=torch.int64, device=boxes.device)

@@ -20,6 +20,7 @@ from bench.memory.recording.twice import double_backward
 
 _ASKED_FROM = ("torch.optim.optimizer", "torch.utils._foreach_utils")
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+_NO_CLASSES = torch.empty(0, dtype=torch.int64)
 _QUESTIONS = ("_get_foreach_kernels_supported_devices", "_get_fused_kernels_supported_devices")
 
 
@@ -111,9 +112,8 @@ def _kernels_of_their_own() -> Iterator[None]:
         """As on a card (ATen/native/Onehot.cpp), where it is no comparison."""
         if number == -1 and classes.numel():
             number = int(classes.max()) + 1
-        if number <= 0:  # which is refused
-            refused: torch.Tensor = torch.ops.aten.one_hot.default._op_dk(_COMPOSITE, classes, number)
-            return refused
+        if number <= 0:
+            torch.ops.aten.one_hot.default(_NO_CLASSES, number)  # which PyTorch refuses
         return classes.new_zeros((*classes.shape, number)).scatter_(-1, classes.unsqueeze(-1), 1)
 
     library = torch.library.Library("aten", "IMPL")
