@@ -533,3 +533,12 @@ def test_the_default_limits():
     assert given.pop("training_step_seconds") == given.pop("evaluation_seconds") == given.pop("psnr_db") == 0.1
     assert set(given.values()) == {0.0}
     assert set(MORE_IS_BETTER) <= set(LimitsSection.model_fields)
+
+
+@pytest.mark.parametrize(("number", "more"), [(3, ""), (4, ", and 1 more"), (6, ", and 3 more")])
+def test_of_many_differences_three_are_named(number, more):
+    old, new = (dict.fromkeys("abcdef"[:number], value) for value in (1, 2))
+    before, after = (Quantity(name="largest_batch", value=3, at=at) for at in (old, new))
+    change = judge(before, after, EXACT)
+    assert change.outcome is NOT_COMPARABLE
+    assert change.reason == f"largest_batch at other a: 1, now 2, b: 1, now 2, c: 1, now 2{more}"
