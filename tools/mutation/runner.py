@@ -15,6 +15,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -107,6 +108,7 @@ def start_child(tree: Path, function: Callable[[], int], log: Path, most_seconds
             output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(output, 1)
             os.dup2(output, 2)
+            sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
             os.chdir(tree)
             sys.dont_write_bytecode = most_seconds > 0
             os.environ |= {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1" if most_seconds else ""}
@@ -114,8 +116,12 @@ def start_child(tree: Path, function: Callable[[], int], log: Path, most_seconds
                 del sys.modules[name]  # a forked process has those of this tool
             sys.path.insert(0, str(tree))
             code = function()
+        except BaseException:
+            traceback.print_exc()
+            raise
         finally:
             sys.stdout.flush()
+            sys.stderr.flush()
             os._exit(code)
     return child
 
