@@ -1,5 +1,7 @@
 """Kernels that tensors without data have not: results as the host's own functions give them."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -42,6 +44,15 @@ def test_results_are_as_on_the_host(call):
 def test_fused_updates_write_in_place(rate):
     x = [torch.zeros(3, device="meta")]
     options = {"weight_decay": 0.0, "maximize": False}
-    with nothing_missing():
-        aten._fused_sgd_(x, x, x, lr=rate, momentum=0.9, dampening=0.0, nesterov=False, is_first_step=True, **options)
-        aten._fused_adagrad_(x, x, x, x, lr=rate, lr_decay=0.0, eps=0.1, **options)
+    updates = (
+        partial(
+            *(aten._fused_sgd_, x, x, x),
+            **{"momentum": 0.9, "dampening": 0.0, "nesterov": False, "is_first_step": True, **options},
+        ),
+        partial(aten._fused_adagrad_, x, x, x, x, lr_decay=0.0, eps=0.1, **options),
+    )
+    for update in updates:
+        with pytest.raises(NotImplementedError, match="attempted to run this operator with Meta tensors"):
+            update(lr=rate)
+        with nothing_missing():
+            assert update(lr=rate) is None

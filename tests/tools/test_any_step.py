@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from tools.any_step.__main__ import BEGIN, DOCUMENT, END, renewed, with_table
+import pytest
+
+from tools.any_step.__main__ import renewed
+from tools.any_step.document import DOCUMENT, markdown, with_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,8 +39,14 @@ def test_a_script_on_the_virtual_card_is_a_transcript_too():
     assert asked == ['python -m bench.virtual "RTX 3080" script.py 8']
 
 
-def test_the_table_is_put_between_its_marks():
-    text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert with_table(text, "new") == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+@pytest.mark.parametrize("name", ["real steps", "published", "peers"])
+def test_the_table_is_put_between_its_marks(name):
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    text = f"before\n{begin}\nold\n{end}\nafter\n"
+    assert with_table(text, name, "new") == f"before\n{begin}\n\nnew\n\n{end}\nafter\n"
     document = (ROOT / DOCUMENT).read_text(encoding="utf-8")
-    assert document.count(BEGIN) == document.count(END) == 1
+    assert document.count(begin) == document.count(end) == 1
+
+
+def test_a_table_in_markdown():
+    assert markdown(["a", "b"], [["1", "2"], ["3", ""]]) == "| a | b |\n| :--- | :--- |\n| 1 | 2 |\n| 3 |  |"

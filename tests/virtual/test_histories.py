@@ -8,6 +8,7 @@ those releases did not. The files are not part of the repository.
 
 from collections import Counter
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -79,103 +80,105 @@ def test_frees_are_told_by_what_they_free():
     assert histories.signed([100, 200, -1, 300, -3, -1]) == [100, 200, -200, 300, -100, -300]
 
 
-# An image that is changed under anomaly detection, batch 1, the first ten updates and the two images on their way to
-# the card before: allocations and frees, and the most allocated and reserved.
-IMAGE = "cnn_conv_bn_pool"
-OF_IMAGE = 3861, 110_110_720, 134_217_728
+RELEASES = "2.11", "2.13", "2.14", "2.15"
+TURING, AMPERE = (
+    {release: read(FOLDER / f"histories-{card}-{release}.json.xz") for release in RELEASES}
+    for card in ("turing", "ampere")
+)
 CUBLAS, CUBLAS_LT = 8_519_680, 2**20
-TURING = {release: read(FOLDER / f"histories-turing-{release}.json.xz") for release in ("2.11", "2.13", "2.14", "2.15")}
 
-# What the history has more, by bytes, and what the virtual card; how far its peaks are off. With torch 2.2 a product
-# with a bias takes a workspace of cuBLASLt's and gives it back, as with 2.15 again, which keeps none of cuBLAS's. 2.11
-# keeps it, and those between have one for both.
-OF_OTHER_RELEASES = {
-    "2.11": ({CUBLAS_LT: 30, -CUBLAS_LT: 30}, {}, CUBLAS_LT, 2 * CUBLAS_LT),
-    "2.13": ({CUBLAS_LT: 30, -CUBLAS_LT: 30}, {}, 0, 0),
-    "2.14": ({CUBLAS_LT: 30, -CUBLAS_LT: 30}, {}, 0, 0),
-    "2.15": ({}, {CUBLAS: 49, -CUBLAS: 50}, -17_825_792, -20_971_520),
+
+class Other(NamedTuple):
+    """A history of another torch than any virtual card has.
+
+    Attributes:
+        goldens: The virtual card's, by release.
+        earlier: Events of the history before the first step, which are the last of the golden's setup.
+        recorded: Allocations and frees, and the most allocated and reserved.
+        differences: By release: what the history has more, by bytes, and what the virtual card; how far the card's
+            peaks are off.
+    """
+
+    goldens: dict[str, Any]
+    earlier: int
+    recorded: tuple[int, int, int]
+    differences: dict[str, tuple[dict[int, int], dict[int, int], int, int]]
+
+
+OTHERS = {
+    # An image that is changed under anomaly detection, batch 1: the first ten updates, and the two images on their way
+    # to the card before. With torch 2.2 a product with a bias takes a workspace of cuBLASLt's and gives it back, as
+    # with 2.15 again, which keeps none of cuBLAS's. 2.11 keeps it, and those between have one for both.
+    "cnn_conv_bn_pool": Other(
+        TURING,
+        2,
+        (3861, 110_110_720, 134_217_728),
+        {
+            "2.11": ({CUBLAS_LT: 30, -CUBLAS_LT: 30}, {}, CUBLAS_LT, 2 * CUBLAS_LT),
+            "2.13": ({CUBLAS_LT: 30, -CUBLAS_LT: 30}, {}, 0, 0),
+            "2.14": ({CUBLAS_LT: 30, -CUBLAS_LT: 30}, {}, 0, 0),
+            "2.15": ({}, {CUBLAS: 49, -CUBLAS: 50}, -17_825_792, -20_971_520),
+        },
+    ),
+    # Adapters of a language model in four bits, batch 1, forward and backward. With every release the weights lie
+    # otherwise in their segments than when the history begins. From 2.14 on each of 22 calls of memory-efficient
+    # attention keeps a seed and a place.
+    "transformer_course": Other(
+        AMPERE,
+        0,
+        (6830, 5_914_094_592, 6_471_811_072),
+        {
+            "2.11": ({}, {}, -212_992, 14_680_064),
+            "2.13": ({}, {}, -212_992, 14_680_064),
+            "2.14": ({}, {8: 44, -8: 44}, -212_992 + 22 * 2 * 512, 14_680_064),
+            "2.15": ({}, {CUBLAS: 574, -CUBLAS: 574, 8: 44, -8: 44}, -16_672_768, -6_291_456),
+        },
+    ),
 }
+IMAGE, ADAPTERS = OTHERS
 
 
-def _of_image(release):
-    """The step's answer, and its events from where the history begins."""
-    golden = TURING[release].cells[IMAGE]
-    return golden, histories.signed(golden.events)[golden.setup - 2 :]
+def _events_of(name, release):
+    """The virtual card's, from where the history begins."""
+    golden = OTHERS[name].goldens[release].cells[name]
+    return histories.signed(golden.events)[golden.setup - OTHERS[name].earlier :]
 
 
-@pytest.mark.parametrize("release", TURING)
-def test_the_virtual_card_changes_the_image_in_as_many_bytes(release):
-    golden, events = _of_image(release)
-    more, less, allocated, reserved = OF_OTHER_RELEASES[release]
-    assert CARDS[TURING[release].card].multiprocessors == 72
-    assert TURING[release].steps == 10
-    number, peak_allocated, peak_reserved = OF_IMAGE
-    assert len(events) == number - sum(more.values()) + sum(less.values())
+def test_the_card_that_stages_like_the_images_history():
+    for golden in TURING.values():
+        assert (CARDS[golden.card].multiprocessors, golden.steps) == (72, 10)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_virtual_card_takes_as_many_bytes(name, release):
+    other = OTHERS[name]
+    more, less, allocated, reserved = other.differences[release]
+    golden = other.goldens[release].cells[name]
+    number, peak_allocated, peak_reserved = other.recorded
+    assert len(_events_of(name, release)) == number - sum(more.values()) + sum(less.values())
     assert golden.peak_allocated_bytes == peak_allocated + allocated
     assert golden.peak_reserved_bytes == peak_reserved + reserved
 
 
-@pytest.mark.parametrize("release", TURING)
-def test_every_event_of_the_changed_image_is_the_recorded_one(release):
-    history = histories.read(IMAGE)
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_event_of_another_torch_is_the_recorded_one(name, release):
+    history = histories.read(name)
     if history is None:
-        pytest.skip(f"no {IMAGE} in {histories.FOLDER}: histories are not part of the repository")
-    assert (len(history.events), history.peak_allocated_bytes, history.peak_reserved_bytes) == OF_IMAGE
-    _, events = _of_image(release)
-    more, less, *_ = OF_OTHER_RELEASES[release]
+        pytest.skip(f"no {name} in {histories.FOLDER}: histories are not part of the repository")
+    assert (len(history.events), history.peak_allocated_bytes, history.peak_reserved_bytes) == OTHERS[name].recorded
+    events = _events_of(name, release)
+    more, less, *_ = OTHERS[name].differences[release]
     of_history, of_card = smallest_difference(history.events, events)
     assert Counter(history.events[place] for place in of_history) == more
     assert Counter(events[place] for place in of_card) == less
 
 
-# Adapters of a language model in four bits, batch 1, forward and backward.
-ADAPTERS = "transformer_course"
-OF_ADAPTERS = 6830, 5_914_094_592, 6_471_811_072
-AMPERE = {release: read(FOLDER / f"histories-ampere-{release}.json.xz") for release in ("2.11", "2.13", "2.14", "2.15")}
-
-# As above; with every release the weights lie otherwise in their segments than when the history begins. From 2.14 on
-# each of 22 calls of memory-efficient attention keeps a seed and a place.
-SEEDS = {8: 44, -8: 44}
-WEIGHTS = -212_992, 14_680_064
-OF_OTHER_RELEASES_BEFORE = {
-    "2.11": ({}, *WEIGHTS),
-    "2.13": ({}, *WEIGHTS),
-    "2.14": (SEEDS, WEIGHTS[0] + 22 * 2 * 512, WEIGHTS[1]),
-    "2.15": ({CUBLAS: 574, -CUBLAS: 574, **SEEDS}, -16_672_768, -6_291_456),
-}
-
-
-def _of_adapters(release):
-    golden = AMPERE[release].cells[ADAPTERS]
-    return golden, histories.signed(golden.events)[golden.setup :]
-
-
-@pytest.mark.parametrize("release", AMPERE)
-def test_the_virtual_card_adapts_in_as_many_bytes(release):
-    golden, events = _of_adapters(release)
-    less, allocated, reserved = OF_OTHER_RELEASES_BEFORE[release]
-    number, peak_allocated, peak_reserved = OF_ADAPTERS
-    assert len(events) == number + sum(less.values())
-    assert golden.peak_allocated_bytes == peak_allocated + allocated
-    assert golden.peak_reserved_bytes == peak_reserved + reserved
-
-
-@pytest.mark.parametrize("release", AMPERE)
-def test_every_event_of_the_adapters_is_the_recorded_one(release):
-    history = histories.read(ADAPTERS)
-    if history is None:
-        pytest.skip(f"no {ADAPTERS} in {histories.FOLDER}: histories are not part of the repository")
-    assert (len(history.events), history.peak_allocated_bytes, history.peak_reserved_bytes) == OF_ADAPTERS
-    _, events = _of_adapters(release)
-    of_history, of_card = smallest_difference(history.events, events)
-    assert of_history == []
-    assert Counter(events[place] for place in of_card) == OF_OTHER_RELEASES_BEFORE[release][0]
-
-
 @pytest.mark.parametrize("release", ("2.13", "2.14"))
 def test_the_recording_changes_the_image_like_the_virtual_card(release):
     """But for the workspaces of its convolutions, three forward and three backward, which the low bound has not."""
-    found = compare(KINDS["histories-turing"].recorded(IMAGE).at(1, Workspace.LOW), _of_image(release)[0].events)
+    found = compare(KINDS["histories-turing"].recorded(IMAGE).at(1, Workspace.LOW), TURING[release].cells[IMAGE].events)
     assert (found.same, found.on_card, found.recorded) == (3784, Counter(), Counter())
     forward, backward = (82_944, 51_712, 205_312), (205_312, 84_480, 50_176)
     assert found.temporaries == Counter(11 * forward) + Counter(10 * backward)
@@ -186,6 +189,8 @@ RELEASE = ".".join(torch.__version__.split(".")[:2])
 
 @pytest.mark.skipif(RELEASE not in AMPERE, reason=f"no answers of torch {RELEASE} are kept")
 def test_the_recording_adapts_like_the_virtual_card():
-    found = compare(KINDS["histories-ampere"].recorded(ADAPTERS).at(1, Workspace.LOW), _of_adapters(RELEASE)[0].events)
+    found = compare(
+        KINDS["histories-ampere"].recorded(ADAPTERS).at(1, Workspace.LOW), AMPERE[RELEASE].cells[ADAPTERS].events
+    )
     assert (found.on_card, found.recorded) == (Counter(), Counter())
     assert found.temporaries == Counter({CUBLAS: 574} if RELEASE == "2.15" else {})

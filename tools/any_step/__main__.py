@@ -16,9 +16,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-DOCUMENT = Path("docs/ANY-STEP.md")
+from tools.any_step.document import DOCUMENT, renew
+
 FOLDER = Path("docs/examples")
-BEGIN, END = "<!-- real steps -->", "<!-- end of real steps -->"
 _TRANSCRIPT = re.compile(r"```\n\$ ((?:python -m )?bench[^\n]+)\n.*?```", re.DOTALL)
 
 
@@ -35,12 +35,6 @@ def said(command: str) -> str:
     return done.stdout + done.stderr + code
 
 
-def with_table(text: str, table: str) -> str:
-    """A document with another table of real steps."""
-    before, rest = text.split(BEGIN, 1)
-    return f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.split(END, 1)[1]}"
-
-
 def main() -> None:
     """Renew the document."""
     arguments = [each for each in sys.argv[1:] if each != "--steps"]
@@ -52,7 +46,7 @@ def main() -> None:
         for step in real_steps.names():
             with contextlib.suppress(ModuleNotFoundError):
                 found.append(real_steps.asked(step))
-        path.write_text(with_table(path.read_text(encoding="utf-8"), real_steps.table(found)), encoding="utf-8")
+        renew(path, "real steps", real_steps.table(found))
         return
     path.write_text(renewed(path.read_text(encoding="utf-8"), said), encoding="utf-8")
 

@@ -19,9 +19,8 @@ from typing import Any
 
 from bench import peak_memory
 from bench.units import MiB
-from tools.any_step.__main__ import DOCUMENT
+from tools.any_step.document import DOCUMENT, markdown, renew
 
-BEGIN, END = "<!-- peers -->", "<!-- end of peers -->"
 CARD = "RTX 3090"
 BATCH = 32
 STEPS = "tests.steps.compared"
@@ -81,7 +80,7 @@ def row(step: str) -> list[str]:
 def table(rows: list[list[str]], versions: str) -> str:
     """Markdown of all rows."""
     heads = [f"batch {BATCH}, {CARD}", "card, reserved MiB", *ASKED]
-    return "\n".join([versions, "", *(f"| {' | '.join(each)} |" for each in (heads, [":---"] * len(heads), *rows))])
+    return f"{versions}\n\n{markdown(heads, rows)}"
 
 
 def count_by_mem_tracker(step: str) -> int:
@@ -99,11 +98,9 @@ def count_by_mem_tracker(step: str) -> int:
 
 def main() -> None:
     """Renew the document."""
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCUMENT
-    before, rest = path.read_text(encoding="utf-8").split(BEGIN, 1)
     names = [f"{name} {version(name)}" for name in ("torch", "torch-kitsune", "accelerate", "timm", "torchvision")]
     told = table([row(each) for each in import_module(STEPS).NETWORKS], f"{', '.join(names)}.")
-    path.write_text(f"{before}{BEGIN}\n\n{told}\n\n{END}{rest.split(END, 1)[1]}", encoding="utf-8")
+    renew(Path(sys.argv[1]) if len(sys.argv) > 1 else DOCUMENT, "peers", told)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ from typing import NamedTuple
 from bench.fitting import recorded_step
 from bench.memory.gpus import CARDS
 from bench.units import MiB
-from tools.any_step.__main__ import DOCUMENT
-
-BEGIN, END = "<!-- published -->", "<!-- end of published -->"
+from tools.any_step.document import DOCUMENT, markdown, renew
 
 
 class Published(NamedTuple):
@@ -79,16 +77,12 @@ def row(figure: Published) -> list[str]:
 def table(rows: list[list[str]]) -> str:
     """Markdown of all rows, and what is known of those that differ."""
     heads = ["step, batch", "MiB", "published", "recorded", "difference", "card taken", "source"]
-    lines = [f"| {' | '.join(each)} |" for each in (heads, [":---"] * len(heads), *rows)]
-    return "\n".join([*lines, "", *(f"* {step}: {what}" for step, what in KNOWN.items())])
+    return "\n".join([markdown(heads, rows), "", *(f"* {step}: {what}" for step, what in KNOWN.items())])
 
 
 def main() -> None:
     """Renew the document."""
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCUMENT
-    before, rest = path.read_text(encoding="utf-8").split(BEGIN, 1)
-    told = table([row(each) for each in FIGURES])
-    path.write_text(f"{before}{BEGIN}\n\n{told}\n\n{END}{rest.split(END, 1)[1]}", encoding="utf-8")
+    renew(Path(sys.argv[1]) if len(sys.argv) > 1 else DOCUMENT, "published", table([row(each) for each in FIGURES]))
 
 
 if __name__ == "__main__":

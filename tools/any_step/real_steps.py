@@ -29,6 +29,7 @@ from bench.memory import Boundary
 from bench.memory.gpus import CARDS
 from bench.units import MiB
 from bench.virtual import VirtualEngine
+from tools.any_step.document import markdown
 
 FOLDER = Path("tests/steps")
 CARD = CARDS["RTX 3080"]
@@ -163,9 +164,7 @@ def table(found: Sequence[Found]) -> str:
         f"{answered} of {len(found)} steps are answered by recording; of {len(both)} that both answer, {len(near)} "
         f"peaks are within {MOST:.0%}. Peaks are reserved MiB of {CARD.name} at the smaller of the two batches.",
         "",
-        f"| {' | '.join(heads)} |",
-        "|:---" * len(heads) + "|",
-        *(f"| {' | '.join(_row(each))} |" for each in found),
+        markdown(heads, [_row(each) for each in found]),
     ]
     notes = {short(each.step): what for each in found if (what := _note(each, each in near))}
     lines += ["", *(f"* {name}: {what}" for name, what in notes.items())]
