@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.memory import CARDS
-from bench.memory.recording import attention
+from bench.memory.recording import attention, attention_choice
 from bench.memory.recording.composites import Give, Take
 from bench.memory.simulated import installed_release
 
@@ -32,7 +32,8 @@ def test_every_card_has_answered_every_call():
 def test_every_call_takes_what_it_takes_on_the_virtual_card(name, monkeypatch):
     before = installed_release() < (2, 14)  # without data, its gradients of grouped heads have other shapes
     kept = [place for place, call in enumerate(CALLS) if not (before and "enable_gqa=True" in call)]
-    monkeypatch.setattr(attention, "installed_release", lambda: (2, 14))
+    for module in (attention, attention_choice):
+        monkeypatch.setattr(module, "installed_release", lambda: (2, 14))
     calls = [CALLS[place] for place in kept]
     told, answers = recorded(calls, CARDS[name]), [ANSWERS[name][place] for place in kept]
     found = zip(calls, told, answers, strict=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.memory.allocator.caching import AllocatorConfig
-from bench.memory.recording import attention, batches, cudnn_rnn, kernels
+from bench.memory.recording import attention, attention_choice, batches, cudnn_rnn, kernels
 from bench.memory.recording.recorder import record_events
 from bench.memory.simulated import SimulatedEngine, installed_release
 from bench.memory.trace import Workspace
@@ -85,7 +85,7 @@ SLOW = {("gradients", "2.13"), ("modules", "2.13")}
     ],
 )
 def test_the_recording_allocates_what_a_card_does(kind, name, release, monkeypatch):
-    for module in (attention, batches, cudnn_rnn, kernels):
+    for module in (attention, attention_choice, batches, cudnn_rnn, kernels):
         monkeypatch.setattr(module, "installed_release", lambda: tuple(map(int, release.split("."))))
     if "attention" in kind and ("grouped" in name or "one_head" in name) and installed_release() < (2, 14):
         pytest.skip("this release has another kernel for grouped heads")

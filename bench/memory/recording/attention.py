@@ -1,9 +1,7 @@
 """torch's scaled_dot_product_attention on tensors without data, by the kernel that a GPU takes.
 
-Tensors without data get plain products of matrices. On a GPU PyTorch chooses between cuDNN's attention, flash
-attention, memory-efficient attention and these, by the card, the type, the size of the heads and the mask
-(ATen/native/transformers/cuda/sdp_utils.cpp), and so does `chosen`; torch.nn.attention.sdpa_kernel is obeyed. What the
-fused kernels take beside their results is told by `allocations`: of flash attention as in its set_params_splitkv and
+Tensors without data get plain products of matrices; on a GPU PyTorch chooses (attention_choice.py). What the fused
+kernels take beside their results is told by `allocations`: of flash attention as in its set_params_splitkv and
 mha_bwd, of memory-efficient attention as its kernels' workspace_size (mem_eff_attention/kernel_backward.h), whose
 blocks were read off the virtual card.
 
@@ -18,18 +16,18 @@ import math
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from bench.memory.gpus import CARDS, Card
+from bench.memory.recording.attention_choice import Choice, as_batch, chosen, is_of_three, trains
 from bench.memory.recording.composites import Give, Kept, Take
 from bench.memory.simulated import installed_release
 
 aten = torch.ops.aten
-Choice = Literal["cudnn", "flash", "efficient", "math"]
 
 _HALF = (torch.float16, torch.bfloat16)
 FLASH, FLASH_BACKWARD = aten._scaled_dot_product_flash_attention, aten._scaled_dot_product_flash_attention_backward
@@ -38,9 +36,6 @@ EFFICIENT_BACKWARD = aten._scaled_dot_product_efficient_attention_backward
 CUDNN, CUDNN_BACKWARD = aten._scaled_dot_product_cudnn_attention, aten._scaled_dot_product_cudnn_attention_backward
 FUSED = {each.default for each in (CUDNN, CUDNN_BACKWARD, FLASH, FLASH_BACKWARD, EFFICIENT, EFFICIENT_BACKWARD)}
 
-_GROUPED_SINCE = (2, 14)  # memory-efficient attention with fewer heads of keys than of queries
-_ONE_HEAD_SINCE = (2, 14)  # one head of keys and values is one for all queries, also where that is not asked for
-_OF_THREE_SINCE = (2, 14)  # inputs of three dimensions are a batch of one
 _WITH_BLOCKS_OF_96 = ((8, 6), (8, 9))  # compute capabilities with a kernel of their own for so wide heads
 _SEEDS_SINCE = (2, 14)  # memory-efficient attention makes a seed and its place also where nothing is dropped
 _CUDNN_BYTES = 256  # of every workspace of cuDNN's attention
@@ -118,8 +113,8 @@ def _attention(
 ) -> Tensor:
     """As scaled_dot_product_attention of ATen/native/transformers/attention.cpp on a GPU."""
     asked = _attention_now.get()
-    if _is_of_three(query, key, value):
-        of_four = _as_batch(query, key, value, attn_mask)
+    if is_of_three(query, key, value):
+        of_four = as_batch(query, key, value, attn_mask)
         return _attention(*of_four, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa).squeeze(0)
     choice = chosen(asked.kernels.capability, query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
     asked.choices.add(choice)
@@ -131,7 +126,7 @@ def _attention(
         return output
     scale = 1 / math.sqrt(query.size(-1)) if scale is None else scale
     if choice == "cudnn":
-        keeps_sums = _trains(query, key, value)
+        keeps_sums = trains(query, key, value)
         mask = None if mask is None else mask.expand(query.size(0), query.size(1), query.size(-2), key.size(-2))
         output, sums, *_, seed, offset, _ = CUDNN(
             query, key, value, mask, keeps_sums, dropout_p, is_causal, False, scale=scale
@@ -139,7 +134,7 @@ def _attention(
         del sums, seed, offset, _
         return output
     if choice == "efficient":
-        keeps_sums = _trains(query, key, value)
+        keeps_sums = trains(query, key, value)
         mask = _aligned(mask, query, key)
         output = EFFICIENT(query, key, value, mask, keeps_sums, dropout_p, is_causal, scale=scale)[0]
         return output
@@ -149,127 +144,6 @@ def _attention(
     output, sums, *_, state, unused, nothing = FLASH(*padded, dropout_p, is_causal, False, scale=scale)
     del sums, state, unused, nothing, _  # in PyTorch's order, where no gradient needs them
     return output[..., :width] if more else output
-
-
-def chosen(
-    capability: tuple[int, int],
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    dropout: float,
-    is_causal: bool,
-    grouped: bool,
-) -> Choice:
-    """Which kernel a card of this compute capability takes: the first that can, in PyTorch's order."""
-    if _is_of_three(query, key, value):
-        query, key, value, mask = _as_batch(query, key, value, mask)
-    backends = torch.backends.cuda
-    inputs = (query, key, value)
-    is_fusable = (
-        all(each.dim() == 4 and each.dtype is query.dtype for each in inputs)
-        and all(each.size(-2) > 0 for each in inputs)
-        and query.size(0) == key.size(0) == value.size(0)
-        and query.size(-1) == key.size(-1)
-        and (mask is None or mask.stride(-1) == 1)  # the only fused kernels that take masks read rows
-    )
-    if not is_fusable:
-        return "math"
-    agree = _heads_agree(query, key, value, grouped)
-    cudnn_takes_heads = agree or (grouped and _heads_divide(query, key, value))
-    can_be_cudnn = cudnn_takes_heads and _cudnn_can(capability, query, key, value, mask, dropout)
-    if can_be_cudnn and backends.cudnn_sdp_enabled():
-        return "cudnn"
-    if not agree:
-        return "math"
-    if backends.flash_sdp_enabled() and _flash_can(capability, query, key, value, mask, dropout, is_causal):
-        return "flash"
-    if backends.mem_efficient_sdp_enabled() and _efficient_can(capability, query, key, value):
-        return "efficient"
-    return "math"
-
-
-def _is_of_three(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    return query.dim() == key.dim() == value.dim() == 3 and installed_release() >= _OF_THREE_SINCE
-
-
-def _as_batch(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Inputs of three dimensions as a batch of one, whose first dimension is heads."""
-    if mask is not None:
-        mask = mask[(None,) * (4 - mask.dim())]
-    return query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0), mask
-
-
-def _heads_agree(query: Tensor, key: Tensor, value: Tensor, grouped: bool) -> bool:
-    heads, of_keys, of_values = (each.size(1) for each in (query, key, value))
-    if of_keys != of_values:
-        return False
-    is_for_all = of_keys == 1 and installed_release() >= _ONE_HEAD_SINCE
-    return heads == of_keys or is_for_all or (grouped and heads % of_keys == 0)
-
-
-def _heads_divide(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Whether each head of keys is for so many queries, and each of values for so many, which cuDNN takes."""
-    return query.size(1) % key.size(1) == 0 and query.size(1) % value.size(1) == 0
-
-
-def _cudnn_can(
-    capability: tuple[int, int], query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float
-) -> bool:
-    width, of_values = query.size(-1), value.size(-1)
-    if capability[0] not in (9, 10) or query.dtype not in _HALF or width % 8 or of_values % 8:
-        return False
-    if mask is not None and (mask.requires_grad or mask.dim() not in (2, 4)):
-        return False
-    if (dropout * 16) % 1:
-        return False
-    if key.size(-2) == 1 or (dropout and query.size(-2) == 1):
-        return False
-    if any(each.stride(-1) != 1 for each in (query, key, value)):
-        return False
-    if not _trains(query, key, value):
-        return max(width, of_values) <= 256
-    return max(width, of_values) <= 128 or (width, of_values) in ((192, 128), (256, 256))
-
-
-def _flash_can(
-    capability: tuple[int, int],
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    dropout: float,
-    is_causal: bool,
-) -> bool:
-    width = query.size(-1)
-    if mask is not None or query.dtype not in _HALF or not (8, 0) <= capability <= (12, 1):
-        return False
-    if value.size(-1) != width or width > 256 or (is_causal and query.size(-2) != key.size(-2)):
-        return False
-    if any(each.stride(-1) != 1 and each.size(-1) != 1 for each in (query, key, value)):
-        return False
-    has_little_memory = (8, 6) <= capability <= (8, 9) or capability >= (12, 0)
-    if has_little_memory and _trains(query, key, value):
-        return width <= 192 or (not dropout and width > 224)
-    return True
-
-
-def _efficient_can(capability: tuple[int, int], query: Tensor, key: Tensor, value: Tensor) -> bool:
-    if query.dtype not in (torch.float32, torch.float16, *([torch.bfloat16] if capability >= (8, 0) else [])):
-        return False
-    if any(each.stride(-1) != 1 for each in (query, key, value)):
-        return False
-    if key.size(1) != query.size(1) and installed_release() < _GROUPED_SINCE:
-        return False
-    numbers_at_once = 4 if capability >= (8, 0) else 1  # tensor cores read 128 bits
-    alignment = 8 if query.dtype in _HALF else numbers_at_once
-    return not (query.size(-1) % alignment or value.size(-1) % alignment)
-
-
-def _trains(*inputs: Tensor) -> bool:
-    return torch.is_grad_enabled() and any(each.requires_grad for each in inputs)
 
 
 def _as_numbers(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:

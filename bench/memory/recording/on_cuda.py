@@ -27,7 +27,8 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from bench.memory.gpus import Card
-from bench.memory.recording.attention import Attention, Choice, Kernels, attention_of, with_kernels
+from bench.memory.recording.attention import Attention, Kernels, attention_of, with_kernels
+from bench.memory.recording.attention_choice import Choice
 from bench.memory.recording.autocast import casts_of_a_gpu
 from bench.memory.recording.distributed import ranks_alone
 from bench.memory.recording.not_recorded import scripts_left
