@@ -28,8 +28,8 @@ def claims(
     from bench.files import write_atomically
     from bench.records.store import read_records
     from bench.report.chosen import joined
-    from bench.report.claims import claims as found
-    from bench.report.claims import markdown
+    from bench.report.claims.findings import claims as found
+    from bench.report.claims.page import markdown
 
     check_file("--output", output, force=force)
     folders = records or [DEFAULT_OUTPUT]

@@ -101,21 +101,22 @@ def _conditions(record: Record) -> tuple[object, ...]:
     return record.preset, record.image_shape, device, engine, record.settings.get("card"), problem(record)
 
 
-def network(record: Record) -> tuple[object, ...]:
+def network(record: Record, *, any_loss: bool = False) -> tuple[object, ...]:
     """What makes a network and its training step: architecture, options, sizes, loss; not what it is trained on."""
     model = json.dumps(record.settings["model"], sort_keys=True)
-    return record.architecture, loss(record), record.image_shape, model
+    return record.architecture, None if any_loss else loss(record), record.image_shape, model
 
 
-def beside(record: Record, others: Iterable[Record]) -> Record | None:
+def beside(record: Record, others: Iterable[Record], *, any_loss: bool = False) -> Record | None:
     """The very same network on the same task among `others`, which are of another stage; None if there is none.
 
     A task stands for itself, or else for one of the same row of the paper: the time of mri is that of mri-4x.
+    With `any_loss` a network that is trained with another loss is the same.
     """
     wanted = [
         other
         for other in others
-        if network(other) == network(record)
+        if network(other, any_loss=any_loss) == network(record, any_loss=any_loss)
         and (other.task == record.task or (other.paper_task is not None and other.paper_task == record.paper_task))
     ]
     return max(wanted, key=lambda other: other.task == record.task, default=None)

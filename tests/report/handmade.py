@@ -40,7 +40,7 @@ def record(stage, architecture="LU-DnCNN", task="ct", *, loss="final", preset="d
             "model": {"stages": 4, "gradient": "one-graph", "solver": {"max_evaluations": 8}},
             "task": {"operator": "Radon"},
             "training": {"loss": loss},
-            "accuracy": {"steps": steps},
+            "accuracy": {"steps": steps, "batch": 4},
             **({"memory": MEMORY_SETTINGS} if stage in FULL_SIZE else {}),
         },
         "status": "ok",

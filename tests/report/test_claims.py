@@ -6,7 +6,9 @@ from handmade import accuracy, diverged, memory, points, stored, timing, trainin
 from scipy import stats
 
 from bench.records import Solves
-from bench.report.claims import at_equal_cost, claims, paired, with_checkpoints
+from bench.report.claims.differences import paired
+from bench.report.claims.findings import claims
+from bench.report.claims.tables import at_equal_cost, with_checkpoints
 from bench.units import MiB
 
 
@@ -109,6 +111,37 @@ def test_sooner_is_when_the_validation_first_reaches_lus_best():
     }
 
 
+def test_a_training_takes_its_steps_times_a_step_that_was_timed_by_itself():
+    """Batches of 4 at 0.5 s an image are 2 s a step for LU-DnCNN, 8 s for LUSER-SW, whatever the trainings took."""
+    records = [
+        accuracy("LU-DnCNN", training(curve=curve(20.0, 25.0, 30.0, 29.0), seconds=999.0)),
+        accuracy("LUSER-SW", training(curve=curve(30.5, 31.0, 31.0, 31.0), seconds=1.0), loss="auxiliary"),
+        accuracy("LUSER-SW", training(curve=curve(30.5, 31.0, 31.0, 31.0), seconds=1.0)),
+    ]
+    timed = [timing("LU-DnCNN", 1.0, batch=2), timing("LUSER-SW", 4.0, batch=2)]
+    text = "LUSER-SW needs less time than LU-DnCNN to its best."
+    assert found(text, *records, *timed) == ("reversed", [("ct", "reversed", "8 and 6 s")])
+    assert found(text, *records, timed[0]) == ("holds", [("ct", "holds", "0.25 and 749 s")])
+    rows = {row["method"]: list(row.values())[2:] for row in at_equal_cost([*records, *timed])}
+    assert rows == {
+        "LU-DnCNN": ["8", "29.00", "29.00"],
+        "LUSER-SW, final": ["32", "31.00", "30.50"],
+        "LUSER-SW, auxiliary": ["32", "31.00", "30.50"],
+    }
+
+
+def test_total_variation_is_held_against_both_losses():
+    learned = {loss: training((psnr_db,) * 2, (0.8,) * 2) for loss, psnr_db in (("final", 31.0), ("auxiliary", 33.0))}
+    records = [accuracy("LUSER-DW", each, loss=loss) for loss, each in learned.items()]
+    records.append(accuracy("total variation", training((32.0, 32.0), (0.8,) * 2)))
+    assert found("LUSER-DW reconstructs better than total variation.", *records)[1] == [
+        ("ct", "reversed", "-1.00 ± 0.00 dB")
+    ]
+    assert found("With the auxiliary loss, LUSER-DW reconstructs better than total variation.", *records)[1] == [
+        ("ct", "holds", "+1.00 ± 0.00 dB")
+    ]
+
+
 def test_stable_is_what_ended_at_fixed_points_on_all_seeds():
     half = training(curve=points([1.0], residual=0.1), test_solves=Solves(count=4, converged=2, worst_residual=0.1))
     unjudged = training(curve=points([1.0], residual=0.1))
@@ -127,6 +160,7 @@ def test_the_command_writes_the_page_and_refuses_what_has_no_claim(bench, tmp_pa
     assert (done.returncode, done.stderr) == (0, f"bench: wrote {tmp_path / 'CLAIMS.md'}\n")
     page = (tmp_path / "CLAIMS.md").read_text()
     assert "| LUSER-SW trains with less memory than LU-DnCNN. | holds |" in page
+    assert "\n* Memory: simulated engine, bench 0, torch 2.13.0, 2026-01-01\n" in page
     again = bench("claims", "--records", tmp_path / "runs", "--output", tmp_path / "CLAIMS.md")
     assert again.returncode == 2 and "give --force" in again.stderr
     stored(tmp_path / "one/records", memory("LU-DnCNN", 300 * MiB))

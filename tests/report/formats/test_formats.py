@@ -144,6 +144,7 @@ def test_provenance_tells_settings_that_differ_from_those_of_all_of_a_stage():
     shown = provenance([memory("DEQ4IP", MiB), memory("DEQ4IP", MiB, loss="auxiliary"), failed("timing")])
     assert list(shown.shared_settings) == ["memory", "timing, preset demo"]
     assert shown.shared_settings["memory"] == {
+        "accuracy.batch": "4",
         "accuracy.steps": "150",
         "memory.alloc_conf": "",
         "memory.engine": "simulated",
