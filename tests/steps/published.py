@@ -1,4 +1,10 @@
-"""Steps whose memory people have published, as they describe them; weights are random."""
+"""Steps whose memory people have published, as they describe them; weights are random.
+
+Where the figure is older than PyTorch 2.0, gradients are set to zero and not to None, as zero_grad did then: they stay
+during the forward pass.
+"""
+
+from unittest import mock
 
 import timm
 import torch
@@ -14,7 +20,7 @@ def _measured(model, batch):
 
     def step():
         loss = model(images).mean()
-        optimizer.zero_grad()
+        optimizer.zero_grad(set_to_none=False)
         loss.backward()
         optimizer.step()
 
@@ -61,7 +67,24 @@ def _with_adamw(model, inputs, sets_to_none=True):
     return step
 
 
+class _SoftmaxUntil110(torch.autograd.Function):
+    """Up to PyTorch 1.10 it kept its input too (SoftmaxBackward0 in its torch/csrc/autograd/generated/Functions.h)."""
+
+    @staticmethod
+    def forward(ctx, scores, dim):
+        result = torch.softmax(scores, dim)
+        ctx.save_for_backward(scores, result)
+        ctx.dim = dim
+        return result
+
+    @staticmethod
+    def backward(ctx, gradient):
+        scores, result = ctx.saved_tensors
+        return torch._softmax_backward_data(gradient, result, ctx.dim, scores.dtype), None
+
+
 def bert_large(batch):
+    """As PyTorch 1.10 ran it."""
     sizes = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
     model = BertForSequenceClassification(BertConfig(**sizes, attn_implementation="eager"))
 
@@ -70,7 +93,13 @@ def bert_large(batch):
         labels = torch.randint(0, 2, (batch,), device="cuda")
         return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "labels": labels}
 
-    return _with_adamw(model, inputs, sets_to_none=False)  # as zero_grad did before PyTorch 2.0
+    step = _with_adamw(model, inputs, sets_to_none=False)
+
+    def step_of_then():
+        with mock.patch("torch.nn.functional.softmax", lambda scores, dim: _SoftmaxUntil110.apply(scores, dim)):
+            step()
+
+    return step_of_then
 
 
 def gpt2(batch):

@@ -56,11 +56,6 @@ FIGURES = (
 
 
 MOST = 0.02  # by which a figure may differ
-KNOWN = {
-    "vgg16_bn": "not found; cudnn.benchmark was on, which takes the fastest algorithms, whatever their workspaces",
-    "bert_large": "not found; measured from outside the process, with transformers and PyTorch of 2022",
-}
-"""Why what is recorded differs by more, or that it is not known, by step."""
 
 
 def row(figure: Published) -> list[str]:
@@ -77,7 +72,7 @@ def row(figure: Published) -> list[str]:
 def table(rows: list[list[str]]) -> str:
     """Markdown of all rows, and what is known of those that differ."""
     heads = ["step, batch", "MiB", "published", "recorded", "difference", "card taken", "source"]
-    return "\n".join([markdown(heads, rows), "", *(f"* {step}: {what}" for step, what in KNOWN.items())])
+    return markdown(heads, rows)
 
 
 def main() -> None:
