@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from bench.virtual.figures import NoVirtualCardError
 from bench.virtual.symbols import stubs
 
 DRIVER, NVML = "libcuda.so.1", "libnvidia-ml.so.1"
-CUDA_MAJOR = "13"  # whose structures source/ has
+CUDA_MAJORS = "12", "13"  # whose structures source/ has
 _SOURCE = Path(__file__).parent / "source"
 _OPTIONS = ("-shared", "-fPIC", "-O1", "-w", "-std=gnu11")
 _COMPILERS = ("cc", "gcc", "clang")
@@ -49,10 +50,10 @@ def require_virtual_card() -> None:
             f"the virtual engine needs a CUDA build of PyTorch, but {torch.__version__} is built without CUDA: "
             "pip install torch from PyPI in an environment of its own, or use --engine simulated"
         )
-    if torch.version.cuda.split(".")[0] != CUDA_MAJOR:
+    if _cuda_major() not in CUDA_MAJORS:
         raise NoVirtualCardError(
-            f"the virtual engine knows builds of PyTorch for CUDA {CUDA_MAJOR}, but {torch.__version__} is for CUDA "
-            f"{torch.version.cuda}: install another build, or use --engine simulated"
+            f"the virtual engine knows builds of PyTorch for CUDA {' and '.join(CUDA_MAJORS)}, but "
+            f"{torch.__version__} is for CUDA {torch.version.cuda}: install another build, or use --engine simulated"
         )
 
 
@@ -73,7 +74,7 @@ def environment() -> dict[str, str]:
     except OSError as error:
         raise NoVirtualCardError(f"no place to keep the virtual card ({error}): set XDG_CACHE_HOME") from error
     return {
-        "LD_PRELOAD": _preloads(folder),
+        "LD_PRELOAD": preloads(folder),
         "TRITON_LIBCUDA_PATH": str(folder),
         "TRITON_CACHE_DIR": str(folder.with_suffix(".triton")),
     }
@@ -84,8 +85,20 @@ def is_built() -> bool:
     return (_cache_folder() / _key(_torch_libraries())).is_dir()
 
 
-def build(folder: Path, imported: set[str]) -> None:
-    """Compile the library that answers the functions `imported` into `folder`.
+def imported_by(torch_libraries: Iterable[Path]) -> set[str]:
+    """The functions that the libraries of a build of PyTorch import, whosever they are.
+
+    Raises:
+        NoVirtualCardError: one of them is damaged.
+    """
+    try:
+        return {name for path in torch_libraries for name in dynamic_symbols(path).imported}
+    except NotElfError as error:
+        raise NoVirtualCardError(f"{error}: install torch again") from error
+
+
+def build(folder: Path, imported: Iterable[str], cuda_major: str) -> None:
+    """Compile the library that answers the functions `imported`, as CUDA of this major version, into `folder`.
 
     Raises:
         NoVirtualCardError: there is no compiler, or it fails.
@@ -93,7 +106,9 @@ def build(folder: Path, imported: set[str]) -> None:
     generated = folder / "stubs.c"
     generated.write_text(stubs(imported))
     sources = [str(path) for path in (*sorted(_SOURCE.glob("*.c")), generated)]
-    _compile("-I", str(_SOURCE), f"-Wl,-soname,{DRIVER}", "-o", str(folder / DRIVER), *sources, "-ldl", "-lpthread")
+    version = f"-DCUDA_VERSION={cuda_major}000"
+    named = ("-I", str(_SOURCE), f"-Wl,-soname,{DRIVER}", "-o", str(folder / DRIVER))
+    _compile(version, *named, *sources, "-ldl", "-lpthread")
     empty = folder / "empty.c"
     empty.write_text("")
     needs_driver = ("-Wl,--no-as-needed", "-L", str(folder), f"-l:{DRIVER}")
@@ -120,15 +135,12 @@ def compiler() -> list[str]:
 
 def _build_into(folder: Path, torch_libraries: list[Path]) -> None:
     """Build in a folder beside and put it in place at once: whoever is first with it, all have the same."""
-    try:
-        imported = {name for path in torch_libraries for name in dynamic_symbols(path).imported}
-    except NotElfError as error:
-        raise NoVirtualCardError(f"{error}: install torch again") from error
+    imported = imported_by(torch_libraries)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
         made = Path(beside) / "made"
         made.mkdir()
-        build(made, imported)
+        build(made, imported, _cuda_major())
         _try(made)
         try:
             made.rename(folder)
@@ -140,7 +152,7 @@ def _build_into(folder: Path, torch_libraries: list[Path]) -> None:
 def _try(folder: Path) -> None:
     """Import PyTorch once where the library in `folder` is preloaded."""
     python = [sys.executable, "-c", _TRIAL]
-    preloaded = os.environ | {"LD_PRELOAD": _preloads(folder), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    preloaded = os.environ | {"LD_PRELOAD": preloads(folder), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(python, env=preloaded, capture_output=True, text=True, check=False)
     if done.returncode == _IS_REFUSED:
         raise NoVirtualCardError(
@@ -155,7 +167,8 @@ def _try(folder: Path) -> None:
         )
 
 
-def _preloads(folder: Path) -> str:
+def preloads(folder: Path) -> str:
+    """What LD_PRELOAD has to be for a process to have the library in `folder`."""
     return ":".join(str(folder / name) for name in (DRIVER, NVML))
 
 
@@ -170,13 +183,18 @@ def _compile(*arguments: str) -> None:
         raise NoVirtualCardError(f"{command[0]} cannot build the virtual card ({first.strip()}): name another in CC")
 
 
+def _cuda_major() -> str:
+    """Of the CUDA that the installed PyTorch is built for, as in "13"."""
+    return (torch.version.cuda or "").split(".")[0]
+
+
 def _torch_libraries() -> list[Path]:
     return sorted((Path(torch.__file__).parent / "lib").glob("*.so*"))
 
 
 def _key(torch_libraries: list[Path]) -> str:
     """Names what is built: the sources, the generator and the build of PyTorch."""
-    digest = hashlib.sha256(f"{torch.__version__} {sys.version_info[:2]} {_OPTIONS}".encode())
+    digest = hashlib.sha256(f"{torch.__version__} {torch.version.cuda} {sys.version_info[:2]} {_OPTIONS}".encode())
     for path in (*sorted(_SOURCE.iterdir()), Path(__file__).with_name("symbols.py")):
         digest.update(path.read_bytes())
     for path in torch_libraries:

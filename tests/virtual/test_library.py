@@ -24,16 +24,18 @@ STUBS = {"cublasCreate_v2", "cusolverDnSpotrf_bufferSize", "cudaIpcGetMemHandle"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("built")
-    built.build(folder, STUBS)
-    return folder
+def folders(tmp_path_factory):
+    """Where the library is, as each CUDA has it."""
+    made = {major: tmp_path_factory.mktemp("built") for major in built.CUDA_MAJORS}
+    for major, folder in made.items():
+        built.build(folder, STUBS, major)
+    return made
 
 
 @pytest.fixture
-def card(folder, tmp_path, monkeypatch):
+def card(folders, tmp_path, monkeypatch):
     """A fresh copy of the library that is an RTX 3080 of which 1 GiB is left."""
-    path = shutil.copy(folder / built.DRIVER, tmp_path / "card.so")
+    path = shutil.copy(folders["13"] / built.DRIVER, tmp_path / "card.so")
     loaded = ctypes.CDLL(str(path))
     monkeypatch.setattr(ctypes, "CDLL", lambda name: loaded)
     tell(figures(card_of_capacity("2GiB", context_bytes=GiB)))
@@ -161,8 +163,8 @@ def test_where_a_pointer_points(card, where):
 
 
 @pytest.mark.parametrize("name", [name for name, card in CARDS.items() if not card.refusal])
-def test_properties_and_attributes_are_the_cards(folder, tmp_path, monkeypatch, name):
-    loaded = ctypes.CDLL(shutil.copy(folder / built.DRIVER, tmp_path / "card.so"))
+def test_properties_and_attributes_are_the_cards(folders, tmp_path, monkeypatch, name):
+    loaded = ctypes.CDLL(shutil.copy(folders["13"] / built.DRIVER, tmp_path / "card.so"))
     monkeypatch.setattr(ctypes, "CDLL", lambda path: loaded)
     tell(figures(CARDS[name]))
     properties = (c_int * 252)()  # 1,008 bytes, as in driver_types.h of CUDA 13
@@ -178,6 +180,56 @@ def test_properties_and_attributes_are_the_cards(folder, tmp_path, monkeypatch, 
     threads = {75: 1024, 80: 2048, 86: 1536, 89: 1536, 90: 2048, 120: 1536}[10 * major + minor]
     loaded.cudaDeviceGetAttribute(byref(value), 39, 0)
     assert value.value == threads == properties[604 // 4]
+
+
+# What an RTX 3080 has in cudaDeviceProp, and where: bytes in driver_types.h of CUDA 12 and of CUDA 13.
+PLACES = {
+    "totalConstMem": (65536, 352, 352),
+    "major": (8, 360, 360),
+    "multiProcessorCount": (68, 388, 384),
+    "canMapHostMemory": (1, 400, 392),
+    "surfaceAlignment": (512, 568, 552),
+    "memoryBusWidth": (320, 612, 592),
+    "l2CacheSize": (5 * MiB, 616, 596),
+    "maxThreadsPerMultiProcessor": (1536, 624, 604),
+    "regsPerMultiprocessor": (65536, 648, 632),
+    "cooperativeLaunch": (1, 688, 668),
+    "sharedMemPerBlockOptin": (101376, 696, 672),
+    "maxBlocksPerMultiProcessor": (16, 712, 688),
+    "reservedSharedMemPerBlock": (1024, 720, 696),
+}
+
+
+@pytest.mark.parametrize(
+    ("major", "function", "size_bytes"),
+    [("12", "cudaGetDeviceProperties_v2", 1032), ("13", "cudaGetDeviceProperties", 1008)],
+)
+def test_properties_are_where_each_cuda_has_them(folders, tmp_path, monkeypatch, major, function, size_bytes):
+    loaded = ctypes.CDLL(shutil.copy(folders[major] / built.DRIVER, tmp_path / "card.so"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda path: loaded)
+    tell(figures(CARDS["RTX 3080"]))
+    properties = ctypes.create_string_buffer(b"x" * (size_bytes + 4))
+    assert getattr(loaded, function)(properties, 0) == 0
+    assert properties.raw[size_bytes - 4 :] == bytes(4) + b"xxxx\0"
+    values = {name: places[built.CUDA_MAJORS.index(major)] for name, (_, *places) in PLACES.items()}
+    found = {name: c_int.from_buffer(properties, place).value for name, place in values.items()}
+    assert found == {name: value for name, (value, *_) in PLACES.items()}
+    version = c_int()
+    loaded.cudaRuntimeGetVersion(byref(version))
+    assert version.value == int(major) * 1000
+
+
+@pytest.mark.parametrize(
+    ("major", "function", "arguments"),
+    [("12", "cudaStreamGetCaptureInfo_v2", 6), ("13", "cudaStreamGetCaptureInfo", 7)],
+)
+def test_no_stream_is_captured_with_as_many_arguments_as_each_cuda_has(folders, major, function, arguments):
+    """The last is how many nodes it depends on."""
+    status, count = c_int(7), c_size_t(7)
+    loaded = ctypes.CDLL(str(folders[major] / built.DRIVER))
+    between = [None] * (arguments - 3)
+    assert getattr(loaded, function)(None, byref(status), *between, byref(count)) == 0
+    assert (status.value, count.value) == (0, 0)
 
 
 def test_occupancy_follows_threads_registers_and_shared_memory(card):

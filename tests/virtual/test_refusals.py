@@ -56,7 +56,7 @@ def a_compiler_that_fails(monkeypatch, tmp_path):
 def a_refused_preload(monkeypatch, tmp_path):
     """As where the loader ignores a library in a folder whose files may not be executed."""
     monkeypatch.setattr(library, "_TRIAL", TRIED)
-    monkeypatch.setattr(library, "_preloads", lambda folder: "")
+    monkeypatch.setattr(library, "preloads", lambda folder: "")
 
 
 def unknown_symbols(monkeypatch, tmp_path):
@@ -84,8 +84,8 @@ BEFORE_IT_IS_BUILT = {
     another_processor: "the virtual engine needs Linux on x86_64, this is Linux on aarch64: use --engine simulated",
     a_build_without_cuda: "the virtual engine needs a CUDA build of PyTorch, but VERSION is built without CUDA: pip "
     "install torch from PyPI in an environment of its own, or use --engine simulated",
-    a_build_for_another_cuda: "the virtual engine knows builds of PyTorch for CUDA 13, but VERSION is for CUDA 14.1: "
-    "install another build, or use --engine simulated",
+    a_build_for_another_cuda: "the virtual engine knows builds of PyTorch for CUDA 12 and 13, but VERSION is for "
+    "CUDA 14.1: install another build, or use --engine simulated",
     no_compiler: "the virtual engine needs a C compiler once, and there is none of cc, gcc, clang: install one "
     "(apt-get install gcc), or name it in CC",
     a_compiler_that_is_not_there: "there is no C compiler /nowhere/cc, which CC names: name another in CC",

@@ -21,8 +21,20 @@ typedef struct { unsigned x, y, z; } dim3;
 #define FIELD(name) int64_t name;
 extern struct card { FIGURES(FIELD) char name[256]; char cudnn_json[4096]; } card;
 #undef FIELD
+extern const int largest_grid[3], largest_block[3];
 
-enum { CUDA_VERSION = 13000 };
+/* Which CUDA the callers are built for, 12000 or 13000, is told where the library is built (bench/virtual/library.py).
+ * What the two have in different ways: fields and arguments that either alone has, and two functions' names. */
+#if CUDA_VERSION < 13000
+#define IN_12(...) __VA_ARGS__
+#define IN_13(...)
+#define cudaGetDeviceProperties cudaGetDeviceProperties_v2
+#define cudaStreamGetCaptureInfo cudaStreamGetCaptureInfo_v2
+#else
+#define IN_12(...)
+#define IN_13(...) __VA_ARGS__
+#endif
+
 enum { OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, NOT_FOUND = 500, NOT_SUPPORTED = 801 }; /* cudaError_t and CUresult alike */
 
 void *new_handle(void);

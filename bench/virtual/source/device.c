@@ -6,9 +6,9 @@
 #include <time.h>
 
 enum { WARP = 32, THREADS_PER_BLOCK = 1024, REGISTERS_PER_THREAD = 32 };
-static const int grid[3] = {2147483647, 65535, 65535}, block[3] = {THREADS_PER_BLOCK, THREADS_PER_BLOCK, 64};
+const int largest_grid[3] = {2147483647, 65535, 65535}, largest_block[3] = {THREADS_PER_BLOCK, THREADS_PER_BLOCK, 64};
 
-/* struct cudaDeviceProp of CUDA 13, up to the last field that is set. */
+/* struct cudaDeviceProp, up to the last field that is set and as long as it is. */
 struct properties {
     char name[256], uuid[16], luid[8];
     unsigned luid_mask;
@@ -16,22 +16,30 @@ struct properties {
     int registers_per_block, warp;
     size_t pitch;
     int threads_per_block, block[3], grid[3];
+    IN_12(int clock_khz;)
     size_t constant_bytes;
     int major, minor;
     size_t texture_alignment, texture_pitch_alignment;
-    int multiprocessors, integrated, can_map_host_memory, textures_and_surfaces[39];
+    IN_12(int overlaps;)
+    int multiprocessors;
+    IN_12(int has_time_limit;)
+    int integrated, can_map_host_memory;
+    IN_12(int compute_mode, textures_by_line;)
+    int textures_and_surfaces[39];
     size_t surface_alignment;
     int concurrent_kernels, ecc, pci_bus, pci_device, pci_domain, tcc, async_engines, unified_addressing;
+    IN_12(int memory_clock_khz;)
     int memory_bus_bits, l2_bytes, persisting_l2_bytes, threads_per_multiprocessor, stream_priorities, l1[2];
     size_t shared_bytes_per_multiprocessor;
-    int registers_per_multiprocessor, managed[8], cooperative_launch;
+    int registers_per_multiprocessor, managed[8 IN_12(+ 1)], cooperative_launch;
+    IN_12(int cooperative_launch_on_several;)
     size_t shared_bytes_per_block_optin;
     int page_tables[2], blocks_per_multiprocessor, access_policy_bytes;
     size_t reserved_shared_bytes_per_block;
     int rest[76];
 };
-_Static_assert(offsetof(struct properties, major) == 360, "as in driver_types.h of CUDA 13");
-_Static_assert(offsetof(struct properties, multiprocessors) == 384, "as in driver_types.h of CUDA 13");
+_Static_assert(offsetof(struct properties, multiprocessors) == IN_12(388) IN_13(384), "as in driver_types.h");
+_Static_assert(sizeof(struct properties) == IN_12(1032) IN_13(1008), "as in driver_types.h");
 
 int cudaGetDeviceProperties(struct properties *p, int device) {
     memset(p, 0, sizeof *p);
@@ -43,8 +51,8 @@ int cudaGetDeviceProperties(struct properties *p, int device) {
     p->warp = WARP;
     p->pitch = 2147483647;
     p->threads_per_block = THREADS_PER_BLOCK;
-    memcpy(p->block, block, sizeof block);
-    memcpy(p->grid, grid, sizeof grid);
+    memcpy(p->block, largest_block, sizeof largest_block);
+    memcpy(p->grid, largest_grid, sizeof largest_grid);
     p->constant_bytes = 65536;
     p->major = card.major;
     p->minor = card.minor;
@@ -69,8 +77,8 @@ int cudaGetDeviceProperties(struct properties *p, int device) {
 int cudaDeviceGetAttribute(int *value, int attribute, int device) {
     switch (attribute) {
     case 1: *value = THREADS_PER_BLOCK; break;
-    case 2: case 3: case 4: *value = block[attribute - 2]; break;
-    case 5: case 6: case 7: *value = grid[attribute - 5]; break;
+    case 2: case 3: case 4: *value = largest_block[attribute - 2]; break;
+    case 5: case 6: case 7: *value = largest_grid[attribute - 5]; break;
     case 8: *value = card.shared_bytes_per_block; break;
     case 9: *value = 65536; break;                            /* constant memory */
     case 10: *value = WARP; break;
@@ -131,7 +139,7 @@ int cudaStreamGetPriority(void *stream, int *priority) { *priority = 0; return 0
 int cudaStreamIsCapturing(void *stream, int *status) { *status = 0; return 0; }
 
 int cudaStreamGetCaptureInfo(void *stream, int *status, unsigned long long *id, void **graph, void **dependencies,
-                             void **edges, size_t *count) {
+                             IN_13(void **edges,) size_t *count) {
     *status = 0;
     if (id) *id = 0;
     if (count) *count = 0;
