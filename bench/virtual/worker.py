@@ -16,11 +16,12 @@ import pickletools
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch._dynamo  # the first optimiser would import it: seconds, in every fork
@@ -169,7 +170,8 @@ def _measured(task: Task, library: ctypes.CDLL) -> VirtualMeasurement:
         seen = measure_here(replace(task.trial, make_step=make_step))
     values = {field.name: getattr(seen, field.name) for field in fields(Measurement)}
     values_read, selections = in_steps[-1] if in_steps else _counts(library)
-    events, failures = _history() if task.trial.with_events else ((), ())
+    trace = torch.cuda.memory._snapshot()["device_traces"][0] if task.trial.with_events else ()
+    events, failures = history_of(trace)
     return VirtualMeasurement(
         **(values | {"step_seconds": None}),  # time on the host means nothing
         values_read=values_read,
@@ -208,13 +210,13 @@ def _events_so_far() -> int:
     return int(statistics.get("allocation.all.allocated", 0) + statistics.get("allocation.all.freed", 0))
 
 
-def _history() -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
-    """What PyTorch's allocator was asked for since it was watched: `events` and `failures` of VirtualMeasurement."""
+def history_of(trace: Iterable[Mapping[str, Any]]) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+    """A trace of PyTorch's allocator, as in its snapshots: `events` and `failures` of VirtualMeasurement."""
     numbers: dict[int, int] = {}
     allocations = 0
     events: list[int] = []
     failures: list[tuple[int, int]] = []
-    for entry in torch.cuda.memory._snapshot()["device_traces"][0]:
+    for entry in trace:
         if entry["action"] == "alloc":
             allocations += 1
             numbers[entry["addr"]] = allocations

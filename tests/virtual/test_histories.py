@@ -2,8 +2,9 @@
 
 Strangers recorded the memory histories: five on H100s, with torch 2.6, one with torch 2.2 on a card that stages as one
 of 72 multiprocessors, one with torch 2.1. The steps are rebuilt in tests/fidelity/transformer.py, counterfactual.py and
-adapters.py and ran on the virtual card (tools/virtual_goldens); 2.15 gives cuBLAS's workspaces back after each call, as
-those releases did not. The files are not part of the repository.
+adapters.py and ran on the virtual card (tools/virtual_goldens), with the releases that bench is for and with those that
+recorded them; 2.15 gives cuBLAS's workspaces back after each call, as these did not. The files are not part of the
+repository.
 """
 
 from collections import Counter
@@ -173,6 +174,44 @@ def test_every_event_of_another_torch_is_the_recorded_one(name, release):
     of_history, of_card = smallest_difference(history.events, events)
     assert Counter(history.events[place] for place in of_history) == more
     assert Counter(events[place] for place in of_card) == less
+
+
+# The histories of torch 2.2 with the very release that recorded it: tools/virtual_goldens/older.py.
+OWN = read(FOLDER / "histories-turing-2.2.json.xz")
+BEFORE = 2  # events of the image's history before the first step
+
+
+def _events_of_own(golden):
+    """From where the history begins."""
+    return histories.signed(golden.events)[golden.setup - BEFORE :]
+
+
+def test_the_release_that_recorded_the_image_takes_as_many_bytes():
+    assert (OWN.torch, OWN.cudnn, OWN.card, OWN.steps) == ("2.2.2+cu121", "8.9.2", TURING["2.14"].card, 10)
+    golden = OWN.cells[IMAGE]
+    found = len(_events_of_own(golden)), golden.peak_allocated_bytes, golden.peak_reserved_bytes
+    assert found == OTHERS[IMAGE].recorded
+    assert golden.lower_bounds == ()
+
+
+def test_cudnn_of_that_release_takes_the_recorded_workspaces():
+    """Three convolutions forward, one time more than updates, and three backward."""
+    taken = Counter(OWN.cells[IMAGE].events)
+    forward, backward = (82_880, 51_328, 205_056), (204_928, 84_032, 50_168)
+    for size_bytes, times in (Counter(11 * forward) + Counter(10 * backward)).items():
+        assert taken[size_bytes] == times, size_bytes
+
+
+def test_that_release_takes_a_workspace_for_each_product_with_a_bias_and_no_other_thing_more():
+    later = Counter(_events_of(IMAGE, "2.14"))
+    assert Counter(_events_of_own(OWN.cells[IMAGE])) - later == {CUBLAS_LT: 30, -CUBLAS_LT: 30}
+
+
+def test_every_event_is_the_recorded_one_with_the_release_that_recorded_it():
+    history = histories.read(IMAGE)
+    if history is None:
+        pytest.skip(f"no {IMAGE} in {histories.FOLDER}: histories are not part of the repository")
+    assert _events_of_own(OWN.cells[IMAGE]) == history.events
 
 
 @pytest.mark.parametrize("release", ("2.13", "2.14"))
