@@ -22,7 +22,7 @@ from tests.fidelity import histories
 from tools.virtual_goldens.kinds import KINDS
 
 FOLDER = Path(__file__).parents[1] / "golden" / "virtual"
-GOLDENS = {release: read(FOLDER / f"histories-{release}.json.xz") for release in ("2.11", "2.13", "2.14")}
+GOLDENS = {release: read(FOLDER / f"histories-{release}.json.xz") for release in ("2.6", "2.11", "2.13", "2.14")}
 
 # Of each history: allocations and frees, and the most allocated and reserved, in bytes.
 RECORDED = {
@@ -176,7 +176,7 @@ def test_every_event_of_another_torch_is_the_recorded_one(name, release):
     assert Counter(events[place] for place in of_card) == less
 
 
-# The histories of torch 2.2 with the very release that recorded it: tools/virtual_goldens/older.py.
+# The image's history with the very release that recorded it: tools/virtual_goldens/older.py.
 OWN = read(FOLDER / "histories-turing-2.2.json.xz")
 BEFORE = 2  # events of the image's history before the first step
 
