@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.memory import CARDS
 from bench.virtual.goldens import read, same
 from tools.virtual_goldens.kinds import KINDS
 from tools.virtual_goldens.older import Build, made
@@ -24,3 +25,11 @@ def test_the_card_answers_what_is_kept(name):
     if not path.exists():
         pytest.skip(f"no {path.name}")
     assert same(read(path), made(PYTHON, KINDS[name]))
+
+
+def test_what_cudnn_8_answers_of_another_architecture_is_not_taken_for_exact():
+    """What it reads in its handle was held against a Turing card alone."""
+    if Build.of(PYTHON).release != "2.2":
+        pytest.skip("another cuDNN")
+    (golden,) = made(PYTHON, KINDS["histories-turing"]._replace(card=CARDS["RTX 3080"])).cells.values()
+    assert golden.lower_bounds == ("cudnnBackendFinalize",)
