@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
 
@@ -19,7 +18,8 @@ from bench import models, operators
 from bench.errors import UsageError
 from bench.memory.gpus import CARDS, Card
 from bench.models.architectures.base import Architecture
-from bench.operators.base import Operator, registry
+from bench.operators.base import Operator
+from bench.operators.discovery import named_in
 from bench.user_module import load_module
 
 
@@ -57,14 +57,7 @@ def load(name: str) -> Plugin:
         same = [each for each in _loaded if each.endswith(".py") and Path(each).name == Path(name).name]
         if same:
             raise UsageError(f"{name} is called as {same[0]} is: give one of the two another name")
-        operators.names()  # bench's own come first
-        known = dict(registry)
-        try:
-            _loaded[name] = _registered(load_module(name, "plugin"), name, known)
-        except UsageError:
-            registry.clear()
-            registry.update(known)
-            raise
+        _loaded[name] = _registered(load_module(name, "plugin"), name)
     return _loaded[name]
 
 
@@ -88,23 +81,15 @@ class WithPlugins:
         return self.make_step(batch, device)
 
 
-def _registered(module: ModuleType, name: str, known: Mapping[str, type[Operator]]) -> Plugin:
+def _registered(module: ModuleType, name: str) -> Plugin:
     """What a module has, once its names are found to be free."""
-    networks = models._discovered()
-    values = list(dict.fromkeys(value for value in vars(module).values() if isinstance(value, (type, Card))))
-    new_networks = {
-        value.name: value
-        for value in _classes(values, Architecture)
-        if value.__dict__.get("name") and value not in networks.values()
-    }
-    new_operators = {
-        value.__name__: value
-        for value in _classes(values, Operator)
-        if not value.__module__.startswith("bench.") and value not in known.values()
-    }
-    new_cards = {value.name: value for value in values if isinstance(value, Card) and value not in CARDS.values()}
+    networks, known = models._discovered(), operators._discovered()
+    new_networks = {each.name: each for each in named_in(module, Architecture) if each not in networks.values()}
+    new_operators = {each.name: each for each in named_in(module, Operator) if each not in known.values()}
+    values = (value for value in vars(module).values() if isinstance(value, Card))
+    new_cards = {card.name: card for card in values if card not in CARDS.values()}
     if not (new_networks or new_operators or new_cards):
-        kinds = "a subclass of Architecture with a name, a subclass of Operator, or a Card"
+        kinds = "a subclass of Architecture or Operator with a name, or a Card"
         raise UsageError(f"{name} has no plugin: expected {kinds}")
     for what, new, taken in (
         ("architecture", new_networks, networks),
@@ -113,12 +98,8 @@ def _registered(module: ModuleType, name: str, known: Mapping[str, type[Operator
     ):
         _refuse_taken(name, what, new, taken)
     networks.update(new_networks)
-    registry.update(new_operators)
+    known.update(new_operators)
     return Plugin(new_networks, new_operators, new_cards)
-
-
-def _classes(values: Iterable[object], base: type) -> list[Any]:
-    return [value for value in values if isinstance(value, type) and issubclass(value, base)]
 
 
 def _refuse_taken(plugin: str, what: str, new: Iterable[str], taken: Iterable[str]) -> None:

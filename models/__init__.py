@@ -48,10 +48,9 @@ def _options() -> type[Options]:
 
     from .architectures.base import ModelOptions, NoOptions
 
+    owners = {each.table(): each.Own for each in _discovered().values() if each.Own is not NoOptions}
     tables: list[tuple[str, type, Any]] = [
-        (each.table(), each.Own, field(default_factory=each.Own, metadata={"later": True, "own": True}))
-        for each in _discovered().values()
-        if each.Own is not NoOptions
+        (table, own, field(default_factory=own, metadata={"later": True, "own": True})) for table, own in owners.items()
     ]
     namespace = {"__doc__": ModelOptions.__doc__, "__module__": __name__}
     made: type[Options] = make_dataclass("Options", tables, bases=(ModelOptions,), frozen=True, namespace=namespace)
@@ -60,15 +59,10 @@ def _options() -> type[Options]:
 
 @cache
 def _discovered() -> dict[str, type[Architecture]]:
-    import importlib
-    import pkgutil
+    from bench.operators.discovery import named_classes
 
     from . import architectures
     from .architectures.base import Architecture
 
-    found: set[type[Architecture]] = set()
-    for file in pkgutil.iter_modules(architectures.__path__, f"{architectures.__name__}."):
-        module = importlib.import_module(file.name)
-        candidates = (value for value in vars(module).values() if isinstance(value, type))
-        found |= {c for c in candidates if issubclass(c, Architecture) and c.__dict__.get("name")}
-    return {c.name: c for c in sorted(found, key=lambda c: (c.table_column, c.name))}
+    found = named_classes(architectures, Architecture)
+    return dict(sorted(found.items(), key=lambda item: (item[1].table_column, item[0])))

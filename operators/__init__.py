@@ -1,13 +1,13 @@
 """The forward models A of inverse problems y = A(x) + noise.
 
-A module of this package that holds an operator holds one, decorated with ``operators.base.register``: adding an
-operator means adding one file. The modules, and torch with them, are imported on the first look-up.
+Adding an operator means adding one file: every `Operator` subclass in it that has a ``name`` is found. The modules, and
+torch with them, are imported on the first look-up.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import sys
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,23 +25,22 @@ def get(name: str) -> type[Operator]:
     """The operator class called ``name``.
 
     Raises:
-        UnknownOperatorError: no module of this package registers that name.
+        UnknownOperatorError: there is none; the message lists those there are.
     """
-    registry = _registry()
-    if name not in registry:
-        raise UnknownOperatorError(f"unknown operator {name!r}; known: {', '.join(sorted(registry))}")
-    return registry[name]
+    found = _discovered()
+    if name not in found:
+        raise UnknownOperatorError(f"unknown operator {name!r}; known: {', '.join(sorted(found))}")
+    return found[name]
 
 
 def names() -> list[str]:
     """The names of all operators, sorted."""
-    return sorted(_registry())
+    return sorted(_discovered())
 
 
-def _registry() -> dict[str, type[Operator]]:
-    """Every registered class by name, after each module of the package has had its chance to register."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
-    from .base import registry
+@cache
+def _discovered() -> dict[str, type[Operator]]:
+    from .base import Operator
+    from .discovery import named_classes
 
-    return registry
+    return named_classes(sys.modules[__name__], Operator)

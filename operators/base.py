@@ -16,23 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 MOST_NUMBERS = 2**25
 """Of one image, or of its measurement: 128 MiB in float32."""
-
-registry: dict[str, type[Operator]] = {}
-OperatorClass = TypeVar("OperatorClass", bound="type[Operator]")
-
-
-def register(operator: OperatorClass) -> OperatorClass:
-    """Class decorator: make the operator known to ``operators.get`` under its class name."""
-    registry[operator.__name__] = operator
-    return operator
-
 
 _skips_values: ContextVar[bool] = ContextVar("skips_values", default=False)
 
@@ -73,6 +63,9 @@ class Operator(torch.nn.Module):
     A subclass holds its constants as non-persistent buffers (they follow from the constructor's arguments, so
     checkpoints do without them) and implements ``forward`` and ``vjp``.
 
+    A subclass with a `name`, in a file of operators/, is an operator of the suite. If it gives none, its `name` is that
+    of the class; a base, or what is made around another operator, gives "".
+
     Args:
         image_shape: (C, H, W), without the batch.
         measurement_shape: the shape of A(x), without the batch.
@@ -81,7 +74,17 @@ class Operator(torch.nn.Module):
 
     Raises:
         ValueError: a size below 1, or images or measurements beyond `MOST_NUMBERS`.
+
+    Attributes:
+        name: by which bench.toml and ``operators.get`` know it.
     """
+
+    name: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__
 
     def __init__(
         self,
@@ -209,6 +212,8 @@ class LinearOperator(Operator):
 
     J(x) is A at every x, so that ``vjp`` ignores its x.
     """
+
+    name = ""
 
     def forward(self, image: Tensor) -> Tensor:
         """A x: [B, *image_shape] -> [B, *measurement_shape].

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .base import LinearOperator, register
+from .base import LinearOperator
 
 LARGEST_KERNEL = 999
 """Pixels of a side."""
 
 
-@register
 class GaussianBlur(LinearOperator):
     """Every channel convolved with the same k x k Gaussian, zeros outside the image.
 

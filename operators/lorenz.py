@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from .again import check_marching, march
-from .base import register
 from .nonlinear import NonlinearOperator
 
 LARGEST_STATE = 16.0
@@ -19,7 +18,6 @@ _LARGEST_RATE = 2.0
 """Times the time step: Runge and Kutta's method is stable up to 2.785, for states that do not change meanwhile."""
 
 
-@register
 class Lorenz96(NonlinearOperator):
     """Some variables of each row's state, seen after each of several time steps.
 

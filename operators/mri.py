@@ -9,10 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .base import LinearOperator, register
+from .base import LinearOperator
 
 
-@register
 class MRI(LinearOperator):
     """Masked centred orthonormal Fourier transform over the two spatial axes.
 

@@ -19,6 +19,8 @@ from .base import Operator
 class NonlinearOperator(Operator):
     """A map A that is not linear; a subclass implements ``_apply_forward`` out of differentiable operations."""
 
+    name = ""
+
     def forward(self, image: Tensor) -> Tensor:
         """A(x): [B, *image_shape] -> [B, *measurement_shape].
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base import LinearOperator, register, skips_values
+from .base import LinearOperator, skips_values
 from .equivariant import EquivariantMatrix
 from .parallel_beam import ParallelBeam, entries, hat_rows, orbits, unfilled_rows
 
@@ -17,7 +17,6 @@ LARGEST_SIZE = 4096
 """Pixels of a side, cells of the detector, angles or channels."""
 
 
-@register
 class Radon(LinearOperator):
     """Line integrals along parallel rays, at angles equally spaced over [0, pi).
 

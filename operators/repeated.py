@@ -23,6 +23,8 @@ class Repeated(LinearOperator):
         ValueError: `times` out of range.
     """
 
+    name = ""
+
     def __init__(self, operator: LinearOperator, times: int) -> None:
         if not 1 <= times <= MOST_TIMES:
             raise ValueError(f"Repeated got times {times}, expected 1 to {MOST_TIMES:,}")

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .again import check_marching, march
-from .base import register
 from .nonlinear import NonlinearOperator
 
 MOST_BORDER = 1000
@@ -19,7 +18,6 @@ _ECHO = 1e-2
 """Of a wave that crosses the border and comes back, its amplitude where it meets the border head-on."""
 
 
-@register
 class Seismic(NonlinearOperator):
     """Acoustic pressure at a row of receivers over time, one recording per shot.
 

@@ -110,7 +110,7 @@ class Cell:
         task = self.config.task[self.task]
         names = [f"bench.stages.{self.stage}", operators.get(task.operator).__module__]
         if self.stage == "accuracy" and task.data is not None:
-            names.append(data.place(task.data)[0])
+            names.append(data.get(task.data).__module__)
         if self._architecture is not None:
             names += ["bench.cells.workload", self._architecture.__module__]
         return names

@@ -27,7 +27,6 @@ LEFT_OUT = {
     "bench.accuracy.checkpoint": "a training that goes on from a checkpoint gives the same bit for bit",
     "bench.cells.cell": "what it hands on stands in the settings",
     "bench.config": "what it reads stands in the settings",
-    "bench.data.sets": "which module has which images: the module of those that are used counts",
     "bench.errors": "how faults are told",
     "bench.extras": "what is said of packages that are missing",
     "bench.files": "with what care files are read and written",

@@ -5,45 +5,34 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import sys
+from functools import cache
 from typing import Any
 
 from bench.data.base import SPLITS, ImageSet, Split
 from bench.data.measurements import MeasuredSet, Noise
-from bench.data.sets import SETS
 from bench.errors import UsageError
+from bench.operators.discovery import named_classes
 
-__all__ = ["SETS", "SPLITS", "ImageSet", "MeasuredSet", "Noise", "Split", "get", "load", "names", "place"]
+__all__ = ["SPLITS", "ImageSet", "MeasuredSet", "Noise", "Split", "get", "load", "names"]
 
 
 def names() -> list[str]:
-    """The sets there are."""
-    return list(SETS)
+    """The sets there are, in the order of the alphabet."""
+    return list(_discovered())
 
 
 def get(name: str) -> type[ImageSet]:
-    """The set called `name`, in any case; its module is imported now.
+    """The set called `name`, in any case.
 
     Raises:
         UsageError: there is none; the message lists those there are.
     """
-    module, image_set = place(name)
-    found: type[ImageSet] = getattr(importlib.import_module(module), image_set)
-    return found
-
-
-def place(name: str) -> tuple[str, str]:
-    """The module and in it the class of the set called `name`, in any case.
-
-    Raises:
-        UsageError: there is none; the message lists those there are.
-    """
-    for known, path in SETS.items():
+    for known, image_set in _discovered().items():
         if known.lower() == name.lower():
-            module, _, image_set = path.rpartition(".")
-            return module, image_set
-    raise UsageError(f"unknown data set {name!r}: known are {', '.join(SETS)}")
+            return image_set
+    raise UsageError(f"unknown data set {name!r}: known are {', '.join(names())}")
 
 
 def load(name: str, split: Split, image_shape: tuple[int, int, int], **options: Any) -> ImageSet:
@@ -68,3 +57,9 @@ def load(name: str, split: Split, image_shape: tuple[int, int, int], **options: 
 def option_names(image_set: type[ImageSet]) -> list[str]:
     """What a set takes besides split and shape."""
     return list(inspect.signature(image_set).parameters)[2:]
+
+
+@cache
+def _discovered() -> dict[str, type[ImageSet]]:
+    found = named_classes(sys.modules[__name__], ImageSet)
+    return {name: found[name] for name in sorted(found, key=str.lower)}

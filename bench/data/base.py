@@ -25,6 +25,8 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 class ImageSet(Dataset[Tensor]):
     """Images of one split, by index: the same index gives the same image bit for bit, in any process.
 
+    A subclass with a `name`, in a file of bench/data/, is an image set of the suite.
+
     Args:
         split: "train", "validation" or "test"; no subject is in two of them.
         image_shape: (C, H, W) of the images.

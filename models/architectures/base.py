@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ..anderson import SolverOptions, SolveStatistics
 from ..implicit import gradient_called
-from ..layers import WIDTH
 from ..precision import full_precision
 from ..spectral import NORMS
 
@@ -43,11 +42,9 @@ class ModelOptions:
     Attributes:
         stages: K, iterations of the unrolled architectures.
         gradient: how the gradient passes a fixed point, one of `models.implicit.GRADIENTS`; LU-DnCNN has none.
-        checkpoint: LU-DnCNN only: recompute each stage's network in backward.
+        checkpoint: recompute each stage in backward, where there are stages: LU-DnCNN and HUMUS-Net.
         solver: of the fixed points.
         backward_solver: of the linear fixed points in backward; as `solver` if None.
-        group_norm_groups: of LUSER's GroupNorm.
-        leaky_slope: of LUSER's LeakyReLU.
         inplace: let activations overwrite their input.
         initial_step: initial value of the trained step size; 1 suits operators of norm at most 1.
         initial_residual_scale: initial scale of the norm before the last convolution (PyTorch's own is 1). At 1
@@ -70,8 +67,6 @@ class ModelOptions:
     checkpoint: bool = False
     solver: SolverOptions = field(default_factory=SolverOptions)
     backward_solver: SolverOptions | None = None
-    group_norm_groups: int = 4
-    leaky_slope: float = 0.2
     inplace: bool = True
     initial_step: float = 1.0
     initial_residual_scale: float = 0.01
@@ -84,16 +79,12 @@ class ModelOptions:
         gradient_called(self.gradient)
         if not 1 <= self.stages <= MOST_STAGES:
             raise ValueError(f"stages must be at least 1 and at most {MOST_STAGES:,}, got {self.stages}")
-        if self.group_norm_groups < 1 or WIDTH % self.group_norm_groups:
-            raise ValueError(f"group_norm_groups must divide {WIDTH}, got {self.group_norm_groups}")
         if not 0 <= self.checkpoint_layers <= MOST_STAGES:
             raise ValueError(
                 f"checkpoint_layers must be at least 0 and at most {MOST_STAGES:,}, got {self.checkpoint_layers}"
             )
         if self.kept_share is not None and not 0 < self.kept_share <= 1:
             raise ValueError(f"kept_share must be more than 0 and at most 1, got {self.kept_share}")
-        if not 0 < self.leaky_slope < 1:
-            raise ValueError(f"leaky_slope must lie between 0 and 1, got {self.leaky_slope}")
         if self.spectral not in NORMS:
             raise ValueError(f"unknown spectral {self.spectral!r}; known: {', '.join(NORMS)}")
         if self.initial not in INITIALS:
@@ -152,7 +143,7 @@ class Architecture(nn.Module):
         trains_step: whether `step` is trained.
         has_fixed_points: whether ``options.gradient`` does.
         can_be_lean: whether ``options.kept_share`` does.
-        Own: the dataclass of the options that are this architecture's alone.
+        Own: the dataclass of the options that are this architecture's alone, or its family's.
         own: their values.
         step: lambda, the one step size that all stages share, a scalar.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -11,11 +12,31 @@ from torch import Tensor, nn
 
 from ..anderson import SolveStatistics
 from ..implicit import fixed_point
+from ..layers import WIDTH
 from ..luser_block import LuserBlock
 from .base import DEFAULTS, Architecture, ModelOptions, Reconstruction
 
 if TYPE_CHECKING:
     from bench.operators.base import Operator
+
+
+@dataclass(frozen=True)
+class LuserOptions:
+    """What LUSER-SW and LUSER-DW have besides `ModelOptions`: [model.luser].
+
+    Attributes:
+        group_norm_groups: of GroupNorm; they divide the width, 32.
+        leaky_slope: of LeakyReLU, between 0 and 1.
+    """
+
+    group_norm_groups: int = 4
+    leaky_slope: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.group_norm_groups < 1 or WIDTH % self.group_norm_groups:
+            raise ValueError(f"group_norm_groups must divide {WIDTH}, got {self.group_norm_groups}")
+        if not 0 < self.leaky_slope < 1:
+            raise ValueError(f"leaky_slope must lie between 0 and 1, got {self.leaky_slope}")
 
 
 class _LUSER(Architecture):
@@ -24,14 +45,15 @@ class _LUSER(Architecture):
     different_weights: ClassVar[bool]
     has_fixed_points = True
     can_be_lean = True
+    Own = LuserOptions
 
     def __init__(self, operator: Operator, options: ModelOptions = DEFAULTS) -> None:
         super().__init__(operator, options)
         block = partial(
             LuserBlock,
             self.channels,
-            groups=options.group_norm_groups,
-            slope=options.leaky_slope,
+            groups=self.own.group_norm_groups,
+            slope=self.own.leaky_slope,
             inplace=options.inplace,
             residual_scale=options.initial_residual_scale,
             kept_share=options.kept_share,
@@ -39,6 +61,11 @@ class _LUSER(Architecture):
         )
         blocks = nn.ModuleList(block() for _ in range(options.stages if self.different_weights else 1))
         self.blocks = cast("Sequence[LuserBlock]", blocks)
+
+    @classmethod
+    def table(cls) -> str:
+        """[model.luser], which both share."""
+        return "luser"
 
     def forward(self, measurement: Tensor, *, all_iterates: bool = False) -> Reconstruction:
         """Reconstruct from `measurement`, shape (B, *operator.measurement_shape)."""

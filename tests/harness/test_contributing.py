@@ -45,10 +45,9 @@ OPERATOR = '''
 
 import torch
 
-from .base import LinearOperator, register
+from .base import LinearOperator
 
 
-@register
 class Halving(LinearOperator):
     """(A x)[h] = x[2 h]."""
 

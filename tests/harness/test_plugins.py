@@ -15,20 +15,16 @@ from bench.cells import suite
 from bench.cells.code import Code, _listed
 from bench.config import load
 from bench.errors import UsageError
-from bench.operators.base import registry
 from bench.step_memory import chosen_card
 
 
 @pytest.fixture(autouse=True)
 def registries(monkeypatch):
     """What plugins register is forgotten after each test."""
-    operators.names()
-    known, networks = dict(registry), dict(models._discovered())
-    monkeypatch.setattr(models, "_discovered", lambda: networks)
+    for package in (models, operators):
+        found = dict(package._discovered())
+        monkeypatch.setattr(package, "_discovered", lambda found=found: found)
     monkeypatch.setattr(plugins, "_loaded", {})
-    yield
-    registry.clear()
-    registry.update(known)
 
 
 def test_a_run_with_ones_own(bench, tmp_path):
@@ -85,14 +81,14 @@ def test_a_process_that_was_not_forked_loads_them(tmp_path):
     step = plugins.WithPlugins(cell.config.plugins.modules, cell.workload.make_step)
     sent = pickle.loads(pickle.dumps(step))
     plugins._loaded.clear()
-    del models._discovered()["Step of sent"], registry["Half_sent"]  # as there
+    del models._discovered()["Step of sent"], operators._discovered()["Half_sent"]  # as there
     import torch
 
     assert sent(2, torch.device("cpu"))().shape == ()
     assert {"Step of sent"} < set(models.names()) and {"Half_sent"} < set(operators.names())
 
 
-OTHER = "from bench.operators.base import LinearOperator, register\nclass {}(LinearOperator): pass\n"
+OTHER = "from bench.operators.base import LinearOperator\nclass {}(LinearOperator): pass\n"
 NETWORK = "from bench.models.architectures.base import Architecture\nclass N(Architecture): name = '{}'\n"
 A_CARD = "from bench.memory import Card\ncard = Card('RTX 3080', 1, 0, None, None, '')\n"
 
@@ -114,7 +110,6 @@ A_CARD = "from bench.memory import Card\ncard = Card('RTX 3080', 1, 0, None, Non
         ),
         (OTHER.format("MRI"), "{file}: the name of the operator MRI is taken: give it another one"),
         (OTHER.format("mri"), "{file}: the name of the operator mri is taken: give it another one"),
-        (OTHER.format("MRI").replace("class", "@register\nclass"), "{file}: the name of the operator MRI is taken"),
         (NETWORK.format("deq4IP"), "{file}: the name of the architecture deq4IP is taken: give it another one"),
         (A_CARD, "{file}: the name of the card RTX 3080 is taken: give it another one"),
     ],
@@ -129,7 +124,7 @@ def test_what_is_wrong_with_a_plugin_is_one_sentence(content, says, bench, tmp_p
     assert result.returncode == 2 and result.stderr.count("\n") == 1
     assert result.stderr.startswith("bench: bench.toml line 4: plugins.modules.0: ")
     assert says.format(file=os.path.realpath(file)) in result.stderr
-    assert operators.get("MRI") is mri and "mri" not in registry  # as it was
+    assert operators.get("MRI") is mri and "mri" not in operators.names()  # as it was
 
 
 def test_every_plugin_that_is_wrong_is_told(tmp_path):

@@ -14,6 +14,7 @@ from bench.models.architectures.base import ModelOptions
 from bench.models.architectures.deq4ip import EquilibriumOptions
 from bench.models.architectures.humus_net import HUMUSOptions
 from bench.models.architectures.irim import IRIMOptions
+from bench.models.architectures.luser import LuserOptions
 from bench.models.architectures.mdeq import MDEQOptions
 from bench.models.dncnn import DnCNN
 from bench.models.luser_block import LuserBlock
@@ -87,7 +88,7 @@ def anew(monkeypatch):
 
 def test_an_architectures_own_options_decide_its_cells_alone(anew):
     assert {each.name for each in fields(models.Options)} - {each.name for each in fields(ModelOptions)} == {
-        *("deq4ip", "i_rim", "mdeq", "humus_net")
+        *("deq4ip", "luser", "i_rim", "mdeq", "humus_net")
     }
     assert models.Options().told(models.get("DEQ4IP")) == ModelOptions().told()
     own = replace(models.Options(), deq4ip=EquilibriumOptions(anchor=0.5))
@@ -97,16 +98,35 @@ def test_an_architectures_own_options_decide_its_cells_alone(anew):
     assert pickle.loads(pickle.dumps(own)) == own
 
 
+def test_both_lusers_have_one_table(anew, monkeypatch):
+    slopes, relu = set(), torch.nn.functional.leaky_relu
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "leaky_relu",
+        lambda x, negative_slope, inplace: slopes.add(negative_slope) or relu(x, negative_slope, inplace),
+    )
+    own = replace(models.Options(), luser=LuserOptions(group_norm_groups=2, leaky_slope=0.1))
+    for name in ("LUSER-SW", "LUSER-DW"):
+        assert own.told(models.get(name)) == ModelOptions().told() | {
+            "luser": {"group_norm_groups": 2, "leaky_slope": 0.1}
+        }
+        network = models.get(name)(MRI((2, 16, 16)), own)
+        assert {each.num_groups for each in network.modules() if isinstance(each, torch.nn.GroupNorm)} == {2}
+        network(torch.zeros(1, *network.operator.measurement_shape))
+        assert slopes == {0.1}
+    assert own.told(models.get("DEQ4IP")) == ModelOptions().told()
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "sentence"),
     [
         (ModelOptions, {"stages": 0}, "stages must be at least 1 and at most 1,000, got 0"),
         (ModelOptions, {"stages": 1001}, "stages must be at least 1 and at most 1,000, got 1001"),
-        (ModelOptions, {"group_norm_groups": 5}, "group_norm_groups must divide 32, got 5"),
-        (ModelOptions, {"group_norm_groups": 0}, "group_norm_groups must divide 32, got 0"),
-        (ModelOptions, {"leaky_slope": 1.5}, "leaky_slope must lie between 0 and 1, got 1.5"),
-        (ModelOptions, {"leaky_slope": 1.0}, "leaky_slope must lie between 0 and 1, got 1.0"),
-        (ModelOptions, {"leaky_slope": 0.0}, "leaky_slope must lie between 0 and 1, got 0.0"),
+        (LuserOptions, {"group_norm_groups": 5}, "group_norm_groups must divide 32, got 5"),
+        (LuserOptions, {"group_norm_groups": 0}, "group_norm_groups must divide 32, got 0"),
+        (LuserOptions, {"leaky_slope": 1.5}, "leaky_slope must lie between 0 and 1, got 1.5"),
+        (LuserOptions, {"leaky_slope": 1.0}, "leaky_slope must lie between 0 and 1, got 1.0"),
+        (LuserOptions, {"leaky_slope": 0.0}, "leaky_slope must lie between 0 and 1, got 0.0"),
         (ModelOptions, {"initial_step": inf}, "initial_step must be finite, got inf"),
         (ModelOptions, {"initial_residual_scale": nan}, "initial_residual_scale must be finite, got nan"),
         (ModelOptions, {"checkpoint_layers": -1}, "checkpoint_layers must be at least 0 and at most 1,000, got -1"),
@@ -177,8 +197,10 @@ def test_bad_options(kind, options, sentence):
 
 
 def test_options_at_their_limits():
-    ModelOptions(stages=1, group_norm_groups=1, checkpoint_layers=0, kept_share=1.0, leaky_slope=0.01)
-    ModelOptions(stages=1000, group_norm_groups=32, checkpoint_layers=1000, kept_share=0.001, leaky_slope=0.99)
+    ModelOptions(stages=1, checkpoint_layers=0, kept_share=1.0)
+    ModelOptions(stages=1000, checkpoint_layers=1000, kept_share=0.001)
+    LuserOptions(group_norm_groups=1, leaky_slope=0.01)
+    LuserOptions(group_norm_groups=32, leaky_slope=0.99)
     EquilibriumOptions(anchor=0.99, clamp=1e30, initial_residual_scale=-3.0)
     IRIMOptions(channels=2, hidden=(1,), strides=(1,))
     IRIMOptions(channels=4096, hidden=(65536,), strides=(999,))
