@@ -139,6 +139,24 @@ def constant_staged(staged: OnCard) -> AffineOnCard:
     return AffineStaged(staged, (0,) * rank, (0,) * rank, 0)
 
 
+def enlarged(numbers: Sequence[int], batch: int) -> tuple[int, ...]:
+    """The numbers at the next batch, where each that `batch` divides is proportional to it."""
+    return tuple([number if number % batch else number // batch * (batch + 1) for number in numbers])
+
+
+def enlarged_staged(staged: OnCard, batch: int) -> OnCard:
+    """The same allocation at the next batch, where its call's numbers are proportional to it as in `enlarged`."""
+    if isinstance(staged, Normalisation):
+        return staged._replace(pixels=enlarged([staged.pixels], batch)[0])
+    if isinstance(staged, DropoutStates):
+        return staged
+    call = staged.reduction
+    shape, strides = enlarged(call.shape, batch), enlarged(call.strides, batch)
+    return staged._replace(
+        reduction=call._replace(shape=shape, strides=strides, offset=enlarged([call.offset], batch)[0])
+    )
+
+
 def _bytes(taken: Staging, part: Part) -> int:
     if part is Part.PARTIAL:
         return taken.partial_bytes

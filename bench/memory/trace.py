@@ -19,7 +19,15 @@ from bench.memory.convolution import Convolution
 from bench.memory.convolution import Ints as Numbers
 from bench.memory.gpus import Card
 from bench.memory.reductions import Multiprocessors
-from bench.memory.staging import AffineOnCard, OnCard, affine_staged, constant_staged, in_turn
+from bench.memory.staging import (
+    AffineOnCard,
+    OnCard,
+    affine_staged,
+    constant_staged,
+    enlarged,
+    enlarged_staged,
+    in_turn,
+)
 
 ROUNDING_BYTES = 512  # every block of PyTorch's allocator is a multiple of this
 
@@ -314,6 +322,30 @@ def fitted(batch: int, recordings: Sequence[list[Event]]) -> Trace:
         [(event.staged, next_event.staged) for event, next_event in pairs],
     )
     return _trace(events, (base, slope, curve), images, staged)
+
+
+def proportional(batch: int, events: list[Event]) -> Trace:
+    """The trace of one recording at a prime batch, if whatever the prime divides is proportional to the batch.
+
+    That is a supposition: other batches have to show it (bench.memory.supposed).
+    """
+    size = _sizes(events)
+    slope = np.where(size % batch == 0, size // batch, 0)
+    images = _once_each(
+        lambda call, in_backward: Images.through(call, _enlarged_call(call, batch), in_backward, batch),
+        [(event.call, event.in_backward) for event in events],
+    )
+    staged = _once_each(
+        lambda one, same: affine_staged(one, enlarged_staged(same, batch), batch),
+        [(event.staged, event.staged) for event in events],
+    )
+    return _trace(events, (size - slope * batch, slope, np.zeros_like(size)), images, staged)
+
+
+def _enlarged_call(call: Convolution, batch: int) -> Convolution:
+    """The call at the next batch, where shapes and strides are proportional to it."""
+    numbers: dict[str, Any] = {name: enlarged(getattr(call, name), batch) for name in _AFFINE}
+    return call._replace(**numbers)
 
 
 def _once_each(function: Callable[..., Item | None], calls: Iterable[tuple[Any, ...]]) -> list[Item | None]:

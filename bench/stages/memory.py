@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -21,8 +22,10 @@ from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.measuring.cuda import CudaEngine, Device
 from bench.memory.recording.metadata import OutputCache
 from bench.memory.recording.on_cuda import on_cuda
+from bench.memory.recording.refusals import NotRecordableError
 from bench.memory.search import LARGEST_BATCH
 from bench.memory.simulated import installed_release
+from bench.memory.supposed import prove, supposed
 from bench.memory.trace import Workspace
 from bench.plugins import WithPlugins
 from bench.records import Bound, CardResult, Edge, Memory, OnVirtualCard, Parameters, Record
@@ -48,16 +51,13 @@ def measure(cell: Cell, earlier: Record | None, folder: Path) -> dict[str, objec
     workload = cell.workload.for_recording()
     model = workload.build(torch.device("meta"))
     cache = _remembered(torch.get_default_dtype())
-    trace = recorded(cell, cache)
-    on_card = {"simulated": _simulated, "cuda": _measured, "virtual": _virtual}[cell.memory.engine]
     cards = [card for card in cell.cards if earlier is None or earlier.card(card.name) is None]
-    results = [on_card(cell, trace, card) for card in cards]
-    if cell.memory.engine == "simulated":  # the other engines run the step itself at their answers
-        largest = max((edge.largest_batch for result in results for edge in result.edges.values()), default=0)
-        largest //= workload.images(1)
-        edge = (batch for batch in (largest, largest + 1) if 0 < batch < LARGEST_BATCH)
-        with recording_of(workload):
-            check_at(workload.make_step, trace, edge, cache)
+    if cell.memory.engine == "simulated":
+        trace, results = _simulated(cell, cards, cache)
+    else:  # these engines run the step itself at their answers
+        on_card = {"cuda": _measured, "virtual": _virtual}[cell.memory.engine]
+        trace = recorded(cell, cache)
+        results = [on_card(cell, trace, card) for card in cards]
     memory = Memory(
         engine=cell.memory.engine,
         recorded_steps=cell.memory.steps,
@@ -133,16 +133,61 @@ def running_engine(
     )
 
 
-def _simulated(cell: Cell, trace: Trace, card: Card) -> CardResult:
-    """One card's answers without a GPU: both bounds, and the exact one where all of cuDNN's workspaces are known."""
+class _Answers(NamedTuple):
+    """What a trace says of one card: the searches by their bounds, and whose workspaces the exact one has.
+
+    `needs_one` tells whether the trace was asked about batch 1, which alone may take another path than all others.
+    """
+
+    card: Card
+    boundaries: dict[Bound, Boundary]
+    cudnn_version: str | None
+    needs_one: bool
+
+
+def _simulated(cell: Cell, cards: Sequence[Card], cache: OutputCache) -> tuple[Trace, list[CardResult]]:
+    """All cards' answers without a GPU, and the trace they are of, which the step itself follows at the largest.
+
+    From one recording where sizes are as `supposed`, else from a fit.
+    """
+    workload = cell.workload.for_recording()
+    try:
+        with recording_of(workload):
+            trace = supposed(workload.make_step, cell.memory.steps, cache)
+        answers = [_answers(cell, trace, card) for card in cards]
+        with recording_of(workload):
+            first = [1] if any(each.needs_one for each in answers) else []
+            prove(workload.make_step, trace, [*first, *_around_the_largest(answers)], cache)
+    except NotRecordableError:
+        trace = recorded(cell, cache)
+        answers = [_answers(cell, trace, card) for card in cards]
+        with recording_of(workload):
+            check_at(workload.make_step, trace, _around_the_largest(answers), cache)
+    results = []
+    for each in answers:
+        edges: dict[Bound, Edge] = {bound: _edge(cell, boundary) for bound, boundary in each.boundaries.items()}
+        results.append(_result(each.card, edges, each.cudnn_version))
+    return trace, results
+
+
+def _around_the_largest(answers: Sequence[_Answers]) -> list[int]:
+    """The largest batch of any answer, and the next one."""
+    largest = max((found.batch for each in answers for found in each.boundaries.values()), default=0)
+    return [batch for batch in (largest, largest + 1) if 0 < batch < LARGEST_BATCH]
+
+
+def _answers(cell: Cell, trace: Trace, card: Card) -> _Answers:
+    """One card's answers: both bounds, and the exact one where all of cuDNN's workspaces are known."""
+    boundaries: dict[Bound, Boundary] = {
+        workspace.value: largest_batch(bounded_engine(cell, trace, card, workspace)) for workspace in Workspace
+    }
     best = simulated_engine(cell, trace, card)
-    edges: dict[Bound, Edge] = {}
-    for workspace in Workspace:
-        edges[workspace.value] = _edge(cell, largest_batch(bounded_engine(cell, trace, card, workspace)))
-    exact = _exact_boundary(best)
-    if exact is None or best.workspaces is None:
-        return _result(card, edges, None)
-    return _result(card, {**edges, "exact": _edge(cell, exact)}, best.workspaces.cudnn_version)
+    exact, version = _exact_boundary(best), None
+    if exact is not None and best.workspaces is not None:
+        boundaries["exact"], version = exact, best.workspaces.cudnn_version
+    probed = {probe.batch for found in boundaries.values() for probe in found.probes}
+    asked_first = best.workspaces is not None and best.workspaces.is_exact  # by _exact_boundary
+    return _Answers(card, boundaries, version, needs_one=asked_first or 1 in probed)
 
 
 def shown(cell: Cell, trace: Trace, card: Card) -> tuple[Bound, SimulatedEngine, Boundary]:
