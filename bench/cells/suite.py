@@ -158,6 +158,8 @@ def run(
                 record = _measure_and_store(cells[place], earlier, store)
             yield place, record, True
         return
+    if not gpus:
+        _prepare({cells[place].stage for place in todo})
     calls = {place: (cells[place], earlier, store) for place, earlier in todo.items()}
     results = side_by_side(_measure_in_worker, calls, min(jobs, len(todo)), gpus=gpus, listener=listener)
     for place, result in results:
@@ -180,6 +182,14 @@ def _is_on_gpu(cell: Cell) -> bool:
     if cell.stage in FULL_SIZE:
         return cell.stage == "memory" and cell.memory.engine == "cuda"
     return devices.chosen((cell.timing if cell.stage == "timing" else cell.accuracy).device).type == "cuda"
+
+
+def _prepare(stages: Iterable[Stage]) -> None:
+    """Import what these stages need before processes are forked, which have it then."""
+    if not set(FULL_SIZE).isdisjoint(stages):
+        from bench.stages import memory
+
+        memory.prepare()
 
 
 def _measure_in_worker(cell: Cell, earlier: Record | None, store: RecordStore) -> Record:

@@ -84,12 +84,20 @@ def busy(what: str) -> AbstractContextManager[object]:
     return Console(file=sys.stderr).status(Text(what)) if sys.stderr.isatty() else nullcontext()
 
 
-def import_torch() -> None:
-    """Import PyTorch, which takes seconds; where stderr is a terminal, it says so meanwhile."""
+def import_torch(*others: str) -> None:
+    """Import PyTorch, which takes seconds, and modules; where stderr is a terminal, it says so meanwhile.
+
+    What they make stays, so that the collector looks for garbage neither meanwhile nor in it later.
+    """
+    import gc
     from importlib import import_module
 
-    with busy("importing PyTorch"):
-        import_module("torch")
+    from bench.garbage import collector_paused
+
+    with busy("importing PyTorch"), collector_paused():
+        for name in ("torch", *others):
+            import_module(name)
+        gc.freeze()
 
 
 def listed(option: str, texts: Sequence[str] | None) -> list[str] | None:

@@ -71,7 +71,7 @@ def run(
     Each stage of each cell is recorded in the output folder as soon as it is measured. An interrupted run goes on
     where it stopped when the same command is given again. Options that name several things may also be repeated.
     """
-    import_torch()
+    import_torch("bench.cells.suite", "bench.report.terminal")
     from bench.cells.stale import told
     from bench.commands.measuring import (
         at_preset,

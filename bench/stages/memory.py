@@ -20,7 +20,7 @@ from bench.memory.cudnn.backend import version_text
 from bench.memory.cudnn.envelope import Envelope, with_most_cublas
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.measuring.cuda import CudaEngine, Device
-from bench.memory.recording.metadata import OutputCache
+from bench.memory.recording.metadata import OutputCache, import_shape_inference
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.refusals import NotRecordableError
 from bench.memory.search import LARGEST_BATCH
@@ -43,6 +43,12 @@ REFERENCE_BATCH = 16  # where the bytes that one more image adds are read off
 def _remembered(default_dtype: torch.dtype) -> OutputCache:
     """What operations do, of all cells that this process measures: shapes of small batches come again."""
     return OutputCache()
+
+
+@collector_paused()
+def prepare() -> None:
+    """Import what recordings need, for all processes that are forked from this one afterwards."""
+    import_shape_inference()
 
 
 @collector_paused()

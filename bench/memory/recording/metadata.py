@@ -44,7 +44,7 @@ class OutputCache:
     """
 
     def __init__(self) -> None:
-        _import_shape_inference()
+        import_shape_inference()
         self._effects: dict[int, tuple[Effect, Any]] = {}  # by id: an operation's own hash is slow Python
         self._results: dict[Any, _Known] = {}
 
@@ -141,8 +141,11 @@ _ELSE = _Known(False, (), ())
 
 
 @functools.cache
-def _import_shape_inference() -> None:
-    """Make PyTorch import its shape inference now: done at first use, the import keeps its caller's frames alive."""
+def import_shape_inference() -> None:
+    """Make PyTorch import its shape inference now: done at first use, the import keeps its caller's frames alive.
+
+    It takes as long as most of PyTorch: processes that are forked afterwards need not do it again.
+    """
     torch.linalg.vector_norm(torch.empty(1, device="meta"))
 
 
