@@ -14,13 +14,18 @@ from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
+import torch
 from cold import COMMAND, cold
+from side_by_side import side_by_side
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench import config
 from bench.cells import suite
 from bench.cells.workload import Workload, recorded_evaluations
-from bench.memory import SimulatedEngine, card_of_capacity, checked, largest_batch, record, simulated
+from bench.memory import SimulatedEngine, card_of_capacity, checked, largest_batch, record, simulated, supposed
 from bench.memory.recording import recorder
+from bench.memory.recording.metadata import Effect, OutputCache
+from bench.memory.recording.surroundings import as_on_a_card
 from bench.stages import memory
 
 
@@ -59,12 +64,13 @@ def _seconds(*command):
 
 
 _PARTS = {
+    "shape_inference": [(memory, "prepare")],
     "building": [(Workload, "build")],
     "recording": [(recorder, "record_events")],
-    "fitting": [(recorder, "fitted"), (recorder, "same_sequence")],
-    "checks": [(recorder, "agrees"), (checked, "agrees")],
+    "fitting": [(supposed, "proportional"), (recorder, "fitted"), (recorder, "same_sequence")],
+    "checks": [(recorder, "agrees"), (checked, "agrees"), (supposed, "agrees"), (supposed, "_repeats")],
     "replay": [(simulated, "replay")],
-    "search": [(memory, "_simulated")],
+    "search": [(memory, "_answers")],
 }
 
 
@@ -93,11 +99,86 @@ def test_parts_of_the_table(benchmark):
     patches = [patch.object(owner, name, timed(part, getattr(owner, name))) for part, owner, name in places]
     for each in patches:
         each.start()
+
+    def measured():
+        memory.prepare()
+        for cell in cells:
+            memory.measure(cell, None, None)
+
     try:
-        benchmark.pedantic(lambda: [memory.measure(cell, None, None) for cell in cells], rounds=1)
+        benchmark.pedantic(measured, rounds=1)
     finally:
         patch.stopall()
     benchmark.extra_info.update({part: round(took, 2) for part, took in seconds.items()})
+
+
+class _FromMemory(TorchDispatchMode):
+    """Answers each operation with what it gave in the same step before: what is left is PyTorch and the network."""
+
+    def __init__(self, results):
+        super().__init__()
+        self._results = results
+
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = next(self._results)
+        return made(func, args, kwargs or {})
+
+    def note_told(self, operation):
+        """Nothing is noted."""
+
+
+class _Learning(_FromMemory):
+    """Notes for each operation how `_FromMemory` shall answer it."""
+
+    def __init__(self, cache):
+        super().__init__(iter(()))
+        self._cache = cache
+        self.made = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result, _, _ = self._cache.call(func, args, kwargs or {})
+        self.made.append(self._how(func, result))
+        return result
+
+    def _how(self, func, result):
+        effect = self._cache.effect(func)
+        if effect is Effect.VIEWS:
+            return lambda func, args, kwargs: func(*args, **kwargs)
+        if effect is Effect.ALLOCATES and isinstance(result, torch.Tensor) and result.is_meta:
+            shape, stride, dtype = result.shape, result.stride(), result.dtype
+            return lambda func, args, kwargs: torch.empty_strided(shape, stride, dtype=dtype, device="meta")
+        return lambda func, args, kwargs: self._cache.call(func, args, kwargs)[0]
+
+
+@pytest.mark.benchmark(timer=time.process_time)
+def test_floor_of_a_recording(benchmark):
+    """What a recording spends where nothing is looked up or noted: PyTorch's dispatch to Python, autograd, the network.
+
+    A call of LUSER-SW's step on deblurring, in turns: processor time of a recording, and of the same call answered
+    from memory.
+    """
+    work, cache, meta = workload(), OutputCache(), torch.device("meta")
+
+    def step_under(mode):
+        with as_on_a_card(mode):
+            work.make_step(2, meta)()
+
+    recorder.record_events(work.make_step, 2, meta, 1, cache)
+    learning = _Learning(cache)
+    step_under(learning)
+    ratio = side_by_side(
+        benchmark,
+        lambda: step_under(_FromMemory(iter(learning.made))),
+        lambda: recorder.record_events(work.make_step, 2, meta, 1, cache),
+        rounds=5,
+        timer=time.process_time,
+    )
+    benchmark.extra_info["operations"] = len(learning.made)
+    assert ratio is None or ratio < 1
 
 
 def workload(**changes):

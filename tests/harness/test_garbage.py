@@ -1,6 +1,8 @@
 """The garbage collector is paused inside, and afterwards as it was."""
 
 import gc
+import subprocess
+import sys
 
 import pytest
 
@@ -29,3 +31,14 @@ def test_as_a_decorator_of_what_fails(was_enabled):
     with pytest.raises(ValueError, match="False"):
         failing()
     assert gc.isenabled() == was_enabled
+
+
+def test_what_an_import_makes_is_not_looked_at_again():
+    code = """
+import gc
+from bench.commands.common import import_torch
+import_torch("bench.garbage")
+import bench.garbage
+assert gc.isenabled() and gc.get_freeze_count() > 100_000, gc.get_freeze_count()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -127,6 +127,15 @@ def test_the_gpu_of_a_killed_worker_is_used_again(tmp_path):
     assert found == [(0, Died(-signal.SIGKILL)), (1, "6")]
 
 
+def test_what_recordings_need_is_imported_before_the_workers_are_forked(bench, monkeypatch):
+    from bench.stages import memory
+
+    processes = []
+    monkeypatch.setattr(memory, "prepare", lambda: processes.append(os.getpid()))
+    assert bench("run", "--jobs", "2", "--architecture", "LUSER-SW", "--stages", "memory").returncode == 0
+    assert processes == [os.getpid()]
+
+
 def test_a_killed_cell_becomes_a_failed_record_and_the_others_are_kept(bench, tmp_path, monkeypatch):
     """The whole command: a worker is killed in the midst of a cell."""
     from bench.stages import memory
