@@ -28,9 +28,9 @@ Name = Literal[
 
 
 class _Part(BaseModel):
-    """Numbers are numbers, finite but for a PSNR."""
+    """Numbers are numbers; a PSNR, which alone may be infinite, is a text then."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, ser_json_inf_nan="strings")
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, ser_json_inf_nan="strings")
 
 
 REPEATED: tuple[Name, ...] = ("training_step_seconds", "evaluation_seconds")

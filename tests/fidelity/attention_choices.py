@@ -120,6 +120,7 @@ CASES = (
     Case((4, 16, 64), (1, 4, 16, 64), (1, 4, 16, 64)),
     Case(dtype="float64"),
     Case((2, 4, 16, 64), (2, 4, 16, 32), (2, 4, 16, 64)),
+    *(Case(dropout=sixteenths / 16) for sixteenths in (0.5, 1, 1.5, 3)),
 )
 
 

@@ -141,8 +141,8 @@ def sorting():
         ("int64", 896, 16),
         ("int32", 896, 16),
     ):
-        for more in (0, 1):
-            yield f"x = numbers({tile * multiple * 30 + more}, dtype=torch.{dtype}); aten.cumsum(x, 0)"
+        for more in (0, 1):  # 32 tiles more are counted
+            yield f"x = numbers({tile * (30 * multiple - 32) + more}, dtype=torch.{dtype}); aten.cumsum(x, 0)"
     for more in (0, 1):
         yield f"x = places({3840 * 480 + more}, dtype=torch.uint8); aten.cumsum(x, 0, dtype=torch.uint8)"
     for x in ("numbers(40, 50)", "numbers(1, 50)", "numbers(50, 2)[:, :1]", "places(40, 50, dtype=torch.int32).t()"):
@@ -345,6 +345,10 @@ def reductions():
         yield f"x = numbers({shape}, dtype=torch.float16); aten.sum(x, [0], dtype=torch.float32)"
         yield f"x = numbers({shape}, dtype=torch.float16); aten.sum(x, [0], dtype=torch.float64)"
         yield f"x = numbers({shape}, dtype=torch.complex64); aten.linalg_vector_norm(x, 2, [0], dtype=torch.complex128)"
+    for dim, results in ((0, 8), (1, 300_000)):
+        yield f"x = numbers(300_000, 8)\no = places({results}); aten.argmax.out(x, {dim}, out=o)"
+    for dtype, rows in (("float32", 700_000), ("float16", 1_400_000)):  # more than 2 GiB: two kernels
+        yield f"x = numbers({rows}, 1024, dtype=torch.{dtype}); x.aminmax(dim=0)"
 
 
 def gradients():

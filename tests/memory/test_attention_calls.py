@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fidelity import attention_calls
 from fidelity.attention_calls import CALLS
 from fidelity.calls import agrees, recorded
+from fidelity.kernels import Call
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "virtual" / "attention-calls-2.14.json.xz"
 ANSWERS = json.loads(lzma.decompress(GOLDEN.read_bytes()))
@@ -38,6 +39,25 @@ def test_every_call_takes_what_it_takes_on_the_virtual_card(name, monkeypatch):
     told, answers = recorded(calls, CARDS[name]), [ANSWERS[name][place] for place in kept]
     found = zip(calls, told, answers, strict=True)
     assert [each for each in found if not agrees(*each[1:])] == []
+
+
+# Forward, and backward with a gradient.
+@pytest.mark.parametrize(
+    ("card", "taken"),
+    [
+        ("RTX 3080", ([32768, 1024, 16, 8], [*[32768] * 5, 2048, 131072])),
+        ("H100 SXM", ([8, 8, 32768, 1024, 256], [*[32768] * 3, 66816])),
+        ("T4", ([8, 8, 32768, 1024], [*[32768] * 3, 1024, 65600])),
+    ],
+)
+def test_inputs_of_three_dimensions_take_what_virtual_cards_answered(monkeypatch, card, taken):
+    for module in (attention, attention_choice):
+        monkeypatch.setattr(module, "installed_release", lambda: (2, 14))
+    made = "".join(f"{name} = numbers(4, 64, 64, dtype=torch.float16).requires_grad_()\n" for name in "qkv")
+    call = "torch.nn.functional.scaled_dot_product_attention(q, k, v)"
+    backward = f"y = {call}\ng = torch.ones_like(y).view(4, 64, 64); torch.autograd.grad(y, [q, k, v], g)"
+    told = recorded([Call(f"{made[:-1]}; {call}"), Call(made + backward)], CARDS[card])
+    assert tuple([event for event in events if event > 0] for events in told) == taken
 
 
 @pytest.mark.parametrize(

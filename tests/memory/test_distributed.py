@@ -145,9 +145,15 @@ COLLECTIVES = {
     "broadcast": lambda x, many: dist.broadcast(x, 0, async_op=True).wait(),
     "reduce": lambda x, many: dist.reduce(x, 0, async_op=True).wait(),
     "all_reduce": lambda x, many: dist.all_reduce(x, async_op=True).wait(),
+    "gather": lambda x, many: dist.gather(x, list(many.chunk(2)), async_op=True).wait(),
+    "scatter": lambda x, many: dist.scatter(x, list(many.chunk(2)), async_op=True).wait(),
     "all_gather": lambda x, many: dist.all_gather(list(many.chunk(2)), x, async_op=True).wait(),
+    "all_gather of two sizes": lambda x, many: dist.all_gather([many[:10], x], x[:10], async_op=True).wait(),
     "all_gather_into_tensor": lambda x, many: dist.all_gather_into_tensor(many, x, async_op=True).wait(),
     "reduce_scatter_tensor": lambda x, many: dist.reduce_scatter_tensor(x, many, async_op=True).wait(),
+    "reduce_scatter": lambda x, many: dist.reduce_scatter(x, list(many.chunk(2)), async_op=True).wait(),
+    "reduce_scatter of two sizes": lambda x, many: dist.reduce_scatter(x, [x, many], async_op=True).wait(),
+    "all_to_all": lambda x, many: dist.all_to_all(list(many.chunk(2)), list(many.chunk(2)), async_op=True).wait(),
     "all_to_all_single": lambda x, many: dist.all_to_all_single(many, many.clone(), async_op=True).wait(),
     "send": lambda x, many: dist.isend(x, 1).wait(),
     "recv": lambda x, many: dist.irecv(x, 1).wait(),
@@ -156,7 +162,7 @@ COLLECTIVES = {
 
 @pytest.mark.parametrize("name", COLLECTIVES)
 def test_a_collective_waits_for_nobody_and_takes_nothing(name):
-    """But for the tensor in which a gathered list is received; what is sent by all to all, the program copies."""
+    """But for one tensor of a list that NCCL takes as such; what is sent by all to all, the program copies."""
     sizes = []
 
     def make_step(batch, device):
@@ -169,7 +175,7 @@ def test_a_collective_waits_for_nobody_and_takes_nothing(name):
         events = events_of(make_step, 1, 1)
     assert len(sizes) == 1
     found = [event.size_bytes for event in events if event.size_bytes > 0]
-    assert found == [4000, 8000, *[8000] * (name in ("all_gather", "all_to_all_single"))]
+    assert found == [4000, 8000, *[8000] * (name in ("all_gather", "reduce_scatter", "all_to_all_single"))]
 
 
 def test_parameters_on_the_host_are_verified_by_pytorch():

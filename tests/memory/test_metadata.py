@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bench.memory.recording import metadata
+from bench.memory.recording.composites import Output
 from bench.memory.recording.metadata import Effect, OutputCache
 
 aten = torch.ops.aten
@@ -129,6 +130,16 @@ def test_a_call_gives_what_pytorch_gives_and_runs_once(name, runs):
             tensors = [each for each in metadata._flat(result) if each is not None and each.is_meta]
             assert [id(each) for each in outputs if each is not None] == list(map(id, tensors))
     assert tuple(runs) == expected
+
+
+@pytest.mark.parametrize("on_the_host", [False, True])
+def test_of_what_is_made_on_the_host_nothing_is_planned(on_the_host):
+    """Lengths of packed sequences are there, the sequences not."""
+    sequences = torch.empty(4, 3, 2, device="cpu" if on_the_host else META)
+    args = [sequences, torch.tensor([4, 2, 1]), False]
+    result, outputs, plan = OutputCache().call(aten._pack_padded_sequence.default, args, {})
+    assert [each.device.type for each in result] == ["cpu" if on_the_host else "meta", "cpu"]
+    assert (outputs, plan) == (((), ()) if on_the_host else (list(result), (Output(0), Output(1))))
 
 
 def test_another_combination_runs_anew(runs):

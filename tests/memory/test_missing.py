@@ -16,6 +16,7 @@ aten = torch.ops.aten
         lambda x, y: aten._standard_gamma_grad(x, y),
         lambda x, y: aten._dirichlet_grad(x, y, y),
         lambda x, y: aten._sample_dirichlet(x),
+        lambda x, y: torch.binomial(y, x),
         lambda x, y: torch.fake_quantize_per_tensor_affine(x, 0.1, 0, 0, 255),
         lambda x, y: aten.fake_quantize_per_tensor_affine_cachemask(x, 0.1, 0, 0, 255),
         lambda x, y: aten.fake_quantize_per_channel_affine_cachemask(x, y[:, 0], y[:, 0].int(), 0, 0, 255),

@@ -6,8 +6,9 @@ import warnings
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
-from bench.memory.recording.not_recorded import NotRecordedWarning, compilation_said
+from bench.memory.recording.not_recorded import NotRecordedWarning, compilation_said, scripts_left
 
 
 def heard(run):
@@ -96,3 +97,10 @@ def test_forward_derivatives_that_need_a_script_are_refused():
     said = subprocess.run([sys.executable, "-c", HESSIAN], check=True, capture_output=True, text=True)
     assert "forward derivative of native_layer_norm_backward" in said.stdout
     assert "NotRecordedWarning: forward derivatives" in said.stderr
+
+
+def test_afterwards_pytorch_makes_its_scripts_again():
+    load = forward_ad._maybe_load_decompositions
+    with scripts_left():
+        assert forward_ad._maybe_load_decompositions is not load
+    assert forward_ad._maybe_load_decompositions is load

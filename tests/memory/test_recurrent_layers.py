@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from bench.memory import CARDS, record
+from bench.memory.allocator.caching import FREE
 from bench.memory.recording.cudnn_rnn import Call
 from bench.memory.recording.not_recorded import NotRecordedWarning
 from bench.memory.recording.on_cuda import on_cuda
@@ -168,6 +169,7 @@ def test_a_bare_capacity_has_no_random_states_in_the_low_bound():
     trace = record(step_of(lambda: nn.LSTM(32, 64, 2, dropout=0.5)))
     sizes = [size for _, size in trace.at(4, Workspace.LOW)]
     assert 0 not in sizes and max(sizes) < 2**20
+    assert set(trace.sizes(4)[trace.staged >= 0]) == {0}
 
 
 def test_weights_in_several_blocks_are_copied_by_each_call():
@@ -260,9 +262,12 @@ def test_a_workspace_that_is_a_bound_is_said(lengths, projected, said):
 
     with on_cuda(), warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        events_of(make_step, 1, 2)
+        trace = constant(events_of(make_step, 1, 2))
     found = [str(each.message) for each in heard if issubclass(each.category, NotRecordedWarning)]
     assert bool(found) == said and all("is a bound where" in each for each in found)
+    low, high = (trace.at(1, bound) for bound in Workspace)
+    assert (len(low) < len(high)) == said
+    assert {key for key, size in low if size == FREE} <= {key for key, size in low if size != FREE}
 
 
 @pytest.mark.parametrize("layer", [nn.LSTM(32, 64), nn.LSTM(32, 64, 2, proj_size=8), nn.GRU(32, 64, batch_first=True)])

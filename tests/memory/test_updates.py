@@ -8,6 +8,7 @@ import torch
 from torch.optim import optimizer as optimizers
 
 from bench.memory.recording.not_recorded import NotRecordedWarning
+from bench.memory.recording.recorder import events_of
 from bench.memory.recording.updates import updates_noted
 
 
@@ -50,6 +51,19 @@ def test_one_that_is_gone_is_not():
         gc.collect()
 
     assert said(program) == []
+
+
+@pytest.mark.parametrize(("steps", "times"), [(1, 0), (2, 1), (3, 1)])
+def test_an_optimiser_has_two_steps_of_a_recording_to_take_one(steps, times):
+    def make_step(batch, device):
+        weight = torch.zeros(2, device=device, requires_grad=True)
+        optimizer = torch.optim.Adam([weight])
+        return lambda: (weight.sum().backward(), optimizer)
+
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        events_of(make_step, 1, steps)
+    assert [each.category for each in heard] == [NotRecordedWarning] * times
 
 
 def test_afterwards_nothing_is_noted():

@@ -46,6 +46,8 @@ KNOWN = (
     "x = torch.empty(5, device=d); x.zero_(); read = x.tolist()",
     "p = torch.tensor([2, 0, 1], device=d); x = torch.empty_like(p); x.scatter_(0, p, torch.arange(3, device=d)); "
     "read = x.tolist()",
+    "p = torch.tensor([2, 0, 1], device=d); x = torch.empty_like(p); x.scatter_(0, p, torch.ones_like(p)); "
+    "read = x.tolist()",
     "p = torch.nn.utils.rnn.pack_padded_sequence(torch.ones(3, 4, 2, device=d), torch.tensor([2, 4, 1]), True, False); "
     "read = torch.nn.utils.rnn.pad_packed_sequence(p)[1].tolist()",
     "x = torch.empty(5, device=d); x.fill_(2.5); read = x.tolist()",
@@ -70,6 +72,7 @@ KNOWN = (
     "x = torch.zeros(MOST, device=d); x[-1] = 1; read = x.sum().item()",
     "x = torch.zeros(2 * MOST, device=d, dtype=torch.int64); x[-1] = 1; read = x.sum().item()",
     "x = torch.zeros(0, device=d); read = x.tolist()",
+    "x = torch.rand(0, device=d); read = [*x.tolist(), torch.equal(x, x)]",
     "x = torch.ones(2, device=d); read = bool(torch.isfinite(x).all())",
     "x = torch.tensor([1.0, INF]).to(d); read = torch.isfinite(x).tolist()",
     "x = torch.tensor([1.0, float('nan')]).to(d); read = (x == x).tolist()",
@@ -127,6 +130,14 @@ ASSUMED = (
     ("x = torch.rand(3, device=d); y = (x > 0.5) & torch.isfinite(x); read = bool(y.all())", False, 1),
     ("x = torch.rand(3, device=d); read = bool(torch.isfinite(x).all())", True, 1),
     ("x = torch.rand(2, 3, device=d); x, y = map(torch.isfinite, x); read = bool((x & y).all())", True, 1),
+    ("x = torch.rand(3, device=d); read = bool(torch._is_all_true(x > 0.5))", True, 1),
+    ("x = torch.rand(3, device=d); read = bool((x > 0.5).any())", False, 1),
+    (
+        "p = torch.tensor([1, 1, 1], device=d); x = torch.empty_like(p);"
+        "x.scatter_(0, p, torch.arange(3, device=d)); read = x.tolist()",
+        [0] * 3,
+        1,
+    ),
     ("h = torch.ones(3); h.copy_(torch.rand(3, device=d)); read = h.tolist()", [0.0] * 3, 1),
     ("x = torch.rand(3, device=d); read = [x[0].item(), x[1].item()]", [0.0] * 2, 2),
 )
@@ -141,6 +152,30 @@ def test_of_what_nobody_knows_0_is_read_and_said(program, read, times):
         assert each.what.endswith("taken as 0") or each.what.endswith((" 0.0", " False", " 0j", " True"))
         assert each.place.startswith("<string>:1") or each.place.startswith("tests/memory/test_values.py:")
         assert str(each) == f"{each.what} ({each.place})"
+
+
+# A distribution's checks of all numbers hold, none is wrong, and what it draws is accepted at once.
+@pytest.mark.parametrize(
+    ("program", "assumed"),
+    [
+        ("x = D.Geometric(torch.rand(3, device=d)).sample()", [True, True]),
+        ("x = D.VonMises(torch.rand(3, device=d), torch.rand(3, device=d)).sample()", [True] * 4),
+        (
+            "i = torch.eye(3, device=d); x = D.Wishart(torch.rand(1, device=d) + 4, i).sample()",
+            [False, False, True, True, True, False],
+        ),
+        (
+            "x, y = (D.Binomial(torch.rand(3, device=d).floor(), torch.ones(3, device=d)) for _ in range(2));"
+            "x = D.kl_divergence(x, y)",
+            [True, True, False],
+        ),
+    ],
+)
+def test_nothing_is_wrong_with_what_a_distribution_is_given(program, assumed):
+    program = f"D = torch.distributions; {program}; read = tuple(x.shape)"
+    found, told = recorded(program)
+    assert found == read_by(program, "cpu")
+    assert [each.what.endswith("True") for each in told if "reads is taken" in each.what] == assumed
 
 
 def test_an_assumption_may_have_no_place():
@@ -159,9 +194,9 @@ def test_what_is_written_over_is_known_no_more_and_what_died_is_forgotten():
     assert values.of(x) is None
     told = torch.empty(3, dtype=torch.bool, device="meta")
     values.follow(torch.ops.aten.eq.Tensor, [x, x], {}, told)
-    assert values._finite == {told.untyped_storage()._cdata}
+    assert values._holding == {told.untyped_storage()._cdata}
     values.forget(told.untyped_storage()._cdata)
-    assert values._finite == set()
+    assert values._holding == set()
 
 
 def test_only_all_of_a_storage_is_told():

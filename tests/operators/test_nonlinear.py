@@ -123,7 +123,9 @@ def test_calls_count_a_and_its_transposed_in_every_pass(operator):
     descent.sum().backward()  # J, and J^T on from the residual
     assert (operator.calls.forward, operator.calls.adjoint) == (2, 2)
     operator.calls.reset()
-    operator(x).sum().backward()
+    predicted = operator(x)
+    assert (operator.calls.forward, operator.calls.adjoint) == (1, 0)
+    predicted.sum().backward()
     assert (operator.calls.forward, operator.calls.adjoint) == (1, 1)
     operator.norm_at(x[:1], 2)
     assert (operator.calls.forward, operator.calls.adjoint) == (1, 1)

@@ -10,7 +10,7 @@ from scipy.stats import mannwhitneyu
 from bench.config import CheckSection, Limit, LimitsSection, load
 from bench.errors import UsageError
 from bench.records import Composition
-from bench.regression.measured import Measured, Quantity, conditions, reduced
+from bench.regression.measured import Measured, Quantity, all_reduced, conditions, reduced
 from bench.regression.verdicts import MORE_IS_BETTER, Outcome, compare, judge, rank_test
 from bench.units import GiB, MiB
 
@@ -304,6 +304,20 @@ def test_a_batch_that_is_none(bad):
 def test_a_number_twice_is_none():
     with pytest.raises(ValidationError, match=r"largest_batch \(8GB, high\) of LU-DnCNN on ct more than once"):
         cell(batch(4), batch(3))
+
+
+def turned(settings):
+    """The same, in the opposite order."""
+    return {name: turned(value) if isinstance(value, dict) else value for name, value in reversed(settings.items())}
+
+
+def test_a_memory_is_of_the_step_of_its_profile_in_whatever_order_that_has_its_settings():
+    memory, profile = handmade.memory("DEQ4IP", GiB), handmade.profile("DEQ4IP")
+    of_another_step = profile.model_copy(update={"settings": profile.settings | {"model": {"stages": 5}}})
+    as_turned = profile.model_copy(update={"settings": turned(profile.settings)})
+    assert list(as_turned.settings["model"]) == ["solver", "gradient", "stages"]
+    found = [all_reduced([memory, each])[0].composition for each in (profile, as_turned, of_another_step)]
+    assert found == [profile.profile.reference, profile.profile.reference, None]
 
 
 def test_a_record_whose_numbers_cannot_be_compared_is_named():

@@ -61,7 +61,7 @@ class Kernels(NamedTuple):
 def with_kernels(card: Card | None) -> Card:
     """A card whose kernels are known: an ordinary one's, where none is given or only a capacity."""
     ordinary = CARDS[ORDINARY]
-    if card is None or (card.compute_capability and card.multiprocessors):
+    if card is None or card.multiprocessors_and_threads:
         return card or ordinary
     return replace(ordinary, total_bytes=card.total_bytes, context_bytes=card.context_bytes)
 

@@ -110,16 +110,22 @@ def _group(store: Any, rank: int, size: int, timeout: Any) -> Any:
         reduce = broadcast
 
         def allgather(self, outputs: Any, inputs: Any, options: Any = None) -> Any:
+            _in_one(outputs)
+            return self.gather(outputs, inputs)
+
+        def gather(self, outputs: Any, inputs: Any, options: Any = None) -> Any:
             for received, sent in zip(outputs, inputs, strict=False):
                 _receive(received, sent)
             return done(outputs)
 
-        gather = allgather
-
         def scatter(self, outputs: Any, inputs: Any, options: Any = None) -> Any:
             return done(outputs)
 
-        allgather_coalesced = reduce_scatter = alltoall = scatter
+        def reduce_scatter(self, outputs: Any, inputs: Any, options: Any = None) -> Any:
+            _in_one(inputs)
+            return done(outputs)
+
+        allgather_coalesced = alltoall = scatter
         _allgather_base = _reduce_scatter_base = scatter
         allgather_into_tensor_coalesced = reduce_scatter_tensor_coalesced = scatter
 
@@ -134,19 +140,26 @@ def _group(store: Any, rank: int, size: int, timeout: Any) -> Any:
     return Alone(rank, size)
 
 
-def _receive(received: Sequence[Tensor], sent: Tensor) -> None:
-    """What ranks send is taken to be what this one does, as where they gather their numbers or objects.
+def _in_one(tensors: Sequence[Sequence[Tensor]]) -> None:
+    """For a moment, one tensor of all of a list, as NCCL takes it (ProcessGroupNCCL::allgather, reduce_scatter).
 
-    A card receives it in one tensor, from which it is copied (ProcessGroupNCCL::allgather).
+    Tensors that differ in size are sent one by one.
     """
-    together = sent.new_empty((len(received), *sent.shape))
-    together.copy_(sent.expand_as(together))
+    for each in tensors:
+        if all(other.shape == each[0].shape for other in each):
+            each[0].new_empty((len(each), *each[0].shape))
+
+
+def _receive(received: Sequence[Tensor], sent: Tensor) -> None:
+    """What ranks send is taken to be what this one does, as where they gather their numbers or objects."""
+    every = sent.expand(len(received), *sent.shape)
     whole = received[0]._base
-    if whole is not None and whole.numel() == together.numel():  # then all of it is known, or nothing
-        whole.view(-1).copy_(together.view(-1))
+    if whole is not None and whole.numel() == every.numel():  # then all of it is known, or nothing
+        whole.view(every.shape).copy_(every)
         return
-    for each, part in zip(received, together, strict=True):
-        each.copy_(part)
+    for each in received:
+        if each.shape == sent.shape:  # others are of other ranks
+            each.copy_(sent)
 
 
 def _read_parameters(verify: Any) -> Any:

@@ -7,7 +7,7 @@ sorted by it: ATen/native/cuda/Indexing.cu, EmbeddingBackwardKernel.cu.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -89,17 +89,13 @@ def _of_embedding(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[An
     return *copy, *_sorted_sums(indices, rows, scales, outputs), *given_back
 
 
-def _of_bags(rows: int) -> Callable[[Sequence[Any], Sequence[Tensor]], Sequence[Any]]:
-    """A rule for the gradient of embedding_bag; the number of rows, scaling and mode begin at this argument.
+def _of_bags(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
+    """The gradient of embedding_bag.
 
     Sums and means are made as of an embedding; where the largest is taken there is nothing but the result.
     """
-
-    def rule(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
-        number, scales, mode = args[rows : rows + 3]
-        return outputs if mode == _OF_THE_LARGEST else _sorted_sums(args[1], number, scales, outputs)
-
-    return rule
+    indices, (rows, scales, mode) = args[1], args[6:9]
+    return outputs if mode == _OF_THE_LARGEST else _sorted_sums(indices, rows, scales, outputs)
 
 
 def _of_renorm(args: Sequence[Any], outputs: Sequence[Tensor]) -> Sequence[Any]:
@@ -150,6 +146,5 @@ RULES = {
     aten.index_put_.default: lambda args, outputs: _of_index_put((*args, False), outputs),
     aten.embedding_dense_backward.default: _of_embedding,
     aten.embedding_renorm_.default: _of_renorm,
-    aten._embedding_bag_dense_backward.default: _of_bags(5),
-    aten._embedding_bag_backward.default: _of_bags(6),
+    aten._embedding_bag_backward.default: _of_bags,
 }

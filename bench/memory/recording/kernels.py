@@ -137,7 +137,6 @@ _COPY_OF_SOURCE = {
     aten.topk.values,
 }
 _WHETHER = {getattr(packet, each) for packet in (aten.any, aten.all) for each in ("default", "dim", "dims")}
-_WHETHER |= {aten._is_any_true.default, aten._is_all_true.default}
 RULES = (
     _LOSSES
     | set(_PRODUCTS)

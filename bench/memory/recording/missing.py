@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 _IN_PLACE = ("_fused_sgd_", "_fused_adagrad_")
-_LIKE_THE_FIRST = ("_standard_gamma_grad", "_dirichlet_grad", "_sample_dirichlet")
+_LIKE_THE_FIRST = ("_standard_gamma_grad", "_dirichlet_grad", "_sample_dirichlet", "binomial")
 _LIKE_THE_SECOND = ("multi_margin_loss_backward", "multilabel_margin_loss_backward")
 _WITH_A_MASK = (
     *("fake_quantize_per_tensor_affine_cachemask", "fake_quantize_per_channel_affine_cachemask"),

@@ -218,7 +218,6 @@ class Recorder(TorchDispatchMode):
         self._not_drawn = NotDrawn()
         self._cublas_threads: set[bool] = set()
         self._names: dict[int, str] = {}
-        self._told: list[str] = []
         self._open = True
         references_of_a_formula()  # found now, before this mode is on
 
@@ -316,7 +315,6 @@ class Recorder(TorchDispatchMode):
     def note_told(self, operation: str) -> None:
         """The program tells the allocator something."""
         if self._open:
-            self._told.append(operation)  # whose identity its name goes by
             self._allocate(0, False, operation)
 
     def close(self) -> None:
@@ -326,7 +324,7 @@ class Recorder(TorchDispatchMode):
     def _name(self, func: Any) -> str:
         name = self._names.get(id(func))
         if name is None:
-            name = self._names[id(func)] = str(func)
+            name = self._names[id(func)] = str(func)  # a text that is told is its own name, and so stays
         return name
 
     def _note(self, tensor: Any, func: Any, on_a_card: int | None = None, staged: OnCard | None = None) -> None:

@@ -4,8 +4,8 @@ A storage whose content follows from the program alone, as of ones, arange, a co
 copied from the host, has a twin with data on the host, and every operation on such tensors is carried out on their
 twins as well. What the program reads of them is then exact. Drawn at random, or computed from what was, nothing is
 known: 0 is taken for it, as on the virtual card, and said in an AssumedValue with the line that reads it. Only that
-such numbers are finite, and that a library's checks of what it is given hold (torch._is_all_true, as in
-torch.distributions), is taken to be true.
+such numbers are finite, and that a library's checks of what it is given hold (torch._is_all_true, and what
+torch.distributions asks of all numbers), is taken to be true.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ _WHATEVER_IT_IS_LIKE = {
     for overload in packet.overloads()
     if overload == "default"
 }
+_OF_ALL_OR_ANY = {aten.all.default, aten.any.default}
 _GO_ON = {aten.mul.Tensor, aten.all.default, aten.logical_and.default, aten.bitwise_and.Tensor}
 _OVERWRITES = {aten.zero_.default, aten.fill_.Scalar, aten.fill_.Tensor, aten.copy_.default}
 
@@ -90,12 +91,12 @@ class Values:
     def __init__(self) -> None:
         self._noted = _noted.get()
         self._twins: dict[int, Tensor] = {}  # by the storage's address: all of it, in one dimension
-        self._finite: set[int] = set()  # addresses of storages that say that numbers are finite
+        self._holding: set[int] = set()  # addresses of storages that say what is taken to be true
 
     def forget(self, address: int) -> None:
         """A storage is gone."""
         self._twins.pop(address, None)
-        self._finite.discard(address)
+        self._holding.discard(address)
 
     def answer(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any] | None:
         """What a call that brings values to the host gives, in a tuple; None if `func` is no such call on these."""
@@ -108,8 +109,8 @@ class Values:
                 number = func(*known)
                 self._note_number(func, args, number)
                 return (number,)
-            is_finite = metas[0].untyped_storage()._cdata in self._finite
-            number = _assumed_number(func, metas[0], is_finite)
+            holds = metas[0].untyped_storage()._cdata in self._holding
+            number = _assumed_number(func, metas[0], holds)
             self._note_number(func, args, number or None)
             return (number,)
         if func is aten._to_copy.default:
@@ -155,8 +156,8 @@ class Values:
 
     def follow(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> None:
         """After a call on tensors without data: what is known of what it gave or wrote."""
-        if self._says_finite(func, args):
-            self._finite.add(result.untyped_storage()._cdata)
+        if self._holds(func, args):
+            self._holding.add(result.untyped_storage()._cdata)
             return
         outputs = result if isinstance(result, (list, tuple)) else (result,)
         written = [value for argument, value in zip(func._schema.arguments, args, strict=False) if argument.is_write]
@@ -175,9 +176,9 @@ class Values:
                 if _is_meta(output) and isinstance(twin, Tensor):
                     self._keep(output, twin)
 
-    def _says_finite(self, func: Any, args: Sequence[Any]) -> bool:
-        """Whether a call asks if numbers are finite, as torch.isfinite does, or goes on with the answer."""
-        if func is aten._is_all_true.default:  # a library's check of what it is given, as in torch.distributions
+    def _holds(self, func: Any, args: Sequence[Any]) -> bool:
+        """Whether a call asks what is taken to be true, or goes on with the answer."""
+        if func is aten._is_all_true.default or (func in _OF_ALL_OR_ANY and _asked_by_a_distribution(func)):
             return self.of(args[0]) is None
         if func is aten.eq.Tensor:
             return args[0] is args[1] and self.of(args[0]) is None
@@ -185,7 +186,7 @@ class Values:
             return args[1] == math.inf and _is_meta(args[0]) and self.of(args[0]) is None
         if func in _GO_ON:
             tensors = [value for value in args if isinstance(value, Tensor)]
-            return all(value.untyped_storage()._cdata in self._finite for value in tensors)
+            return all(value.untyped_storage()._cdata in self._holding for value in tensors)
         return False
 
     def _carried_out(self, func: Any, args: Any, kwargs: Any, writes: bool) -> Sequence[Any] | None:
@@ -208,7 +209,7 @@ class Values:
         """Whether nothing is left of what was there, as where a permutation is turned round."""
         if func is not aten.scatter_.src:
             return func in _OVERWRITES
-        places = self.of(args[2]) if _is_meta(args[2]) else None
+        places = self.of(args[2])
         return args[0].dim() == 1 and places is not None and len(places.unique()) == len(args[0])
 
     def _known(self, value: Any) -> Any:
@@ -268,8 +269,8 @@ def _fills(tensor: Tensor) -> bool:
     return tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
 
 
-def _assumed_number(func: Any, tensor: Tensor, is_finite: bool) -> Any:
-    if is_finite or _asked_of_a_distribution():
+def _assumed_number(func: Any, tensor: Tensor, holds: bool) -> Any:
+    if holds:
         value: Any = True
     else:
         value = False if func is not aten._local_scalar_dense.default else torch.zeros((), dtype=tensor.dtype).item()
@@ -277,12 +278,18 @@ def _assumed_number(func: Any, tensor: Tensor, is_finite: bool) -> Any:
     return value
 
 
-def _asked_of_a_distribution() -> bool:
-    """Whether torch.distributions asks if numbers are in their domain, which nobody's are out of."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame and frame.f_code.co_filename.startswith(_HERE):
+def _asked_by_a_distribution(func: Any) -> bool:
+    """Whether torch.distributions asks if all numbers are in their domain, or any that it drew is accepted.
+
+    What else it asks of any is whether one is wrong.
+    """
+    frame: FrameType = sys._getframe(1)
+    while frame.f_code.co_filename.startswith(_HERE):
+        assert frame.f_back  # the program has begun elsewhere
         frame = frame.f_back
-    return frame is not None and frame.f_code.co_filename.startswith(_DISTRIBUTIONS)
+    if not frame.f_code.co_filename.startswith(_DISTRIBUTIONS):
+        return False
+    return func is aten.all.default or frame.f_code.co_name == "_rejection_sample"
 
 
 def _zeros(tensor: Tensor) -> Tensor:
