@@ -7,6 +7,7 @@ the temporary file, so that one whose writer was killed can be told from one tha
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import os
@@ -68,6 +69,11 @@ def read_regular(path: Path, at_most_bytes: int, *, within: Path | None = None) 
     if max(len(content), expected_bytes) > at_most_bytes:
         raise OSError(errno.EFBIG, f"larger than {format_bytes(at_most_bytes)}", str(path))
     return content
+
+
+def read_json(path: Path, at_most_bytes: int, *, within: Path | None = None) -> bytes:
+    """As `read_regular`, without the byte order mark with which some editors begin JSON, and no reader of it does."""
+    return read_regular(path, at_most_bytes, within=within).removeprefix(codecs.BOM_UTF8)
 
 
 def leads_outside(path: Path, folder: Path) -> bool:

@@ -19,7 +19,7 @@ from bench.cells.cell import Cell
 from bench.cells.provenance import provenance
 from bench.engines import EngineName
 from bench.errors import UsageError
-from bench.files import locked, read_regular, write_atomically
+from bench.files import locked, read_json, write_atomically
 from bench.memory import Card, Probe, Trace, largest_batch
 from bench.memory.gpus import card_of_device
 from bench.memory.measuring.cuda import Device, ProbeFailedError
@@ -44,7 +44,7 @@ def load(path: Path) -> Validation | None:
         UsageError: the file is there but cannot be read, or is damaged.
     """
     try:
-        return Validation.model_validate_json(read_regular(path, LARGEST_BYTES))
+        return Validation.model_validate_json(read_json(path, LARGEST_BYTES))
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.errors import UsageError
-from bench.fitting.answer import Engine
+from bench.fitting.answer import Assumption, Engine
 from bench.fitting.model_step import ModelStep
 from bench.fitting.named_step import named
 from bench.fitting.on_device import OnDevice
@@ -19,6 +19,7 @@ from bench.memory.measuring.cuda import CudaEngine, NoGpuError, require_gpu
 from bench.memory.recording.allocator_told import allocator_heard
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import STEPS
+from bench.memory.recording.refusals import GrowsError, NotAlikeError
 from bench.streams import in_silence
 from bench.virtual import NoVirtualCardError, VirtualDevice, VirtualEngine
 
@@ -36,7 +37,7 @@ def engine_of(step: Step, name: str, cards: Sequence[Card], steps: int = STEPS) 
 
     Raises:
         UsageError: that cannot be had here, or not for this step.
-        NotRecordableError: the step cannot be recorded, and was to be.
+        NotRecordableError: the step cannot be recorded, and was to be; or, on any engine, it keeps more each time.
     """
     sent = named(step)
     if name == "auto":
@@ -56,9 +57,10 @@ def engine_of(step: Step, name: str, cards: Sequence[Card], steps: int = STEPS) 
     except (NoGpuError, NoVirtualCardError) as error:
         raise UsageError(str(error)) from error
     engine = CudaEngine if name == "cuda" else VirtualEngine
-    recorded = _recorded_if_it_can(step, steps, cards[0])
+    said: list[Assumption] = []
+    recorded = _recorded_if_it_can(step, steps, cards[0], said)
     process = recorded.process if recorded else process_here()
-    return OnDevice(engine, sent, steps, process, recorded)
+    return OnDevice(engine, sent, steps, process, recorded, said)
 
 
 def _can_be_virtual(cards: Sequence[Card]) -> bool:
@@ -85,15 +87,21 @@ def recorded_step(step: Step, steps: int = STEPS, first: Card | None = None) -> 
     return Recorded(make_step, steps, process_here(said), first)
 
 
-def _recorded_if_it_can(step: Step, steps: int, first: Card) -> Recorded | None:
+def _recorded_if_it_can(step: Step, steps: int, first: Card, said: list[Assumption]) -> Recorded | None:
     """The recording, for where a search starts and what a peak is made of; None where the step cannot be recorded.
 
+    What a run of `steps` calls would not show is added to `said`.
+
     Raises:
+        GrowsError: the step keeps more each time it is called, so that no batch fits for ever.
         WrongFormError: it is no step, on whatever engine.
     """
     try:
         return recorded_step(step, steps, first)
-    except WrongFormError:
+    except (GrowsError, WrongFormError):
         raise
+    except NotAlikeError as error:
+        said.append(Assumption(f"the {steps} calls that were run stand for all: {error}", is_value=True))
+        return None
     except (Exception, SystemExit):  # noqa: BLE001 - whatever it raises, the engine that was asked for raises it too
         return None

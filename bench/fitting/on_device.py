@@ -22,7 +22,7 @@ class OnDevice:
     """A step run as it is: on the virtual card, or on a GPU whose allocator is capped.
 
     `recorded` is the step as it was recorded, which tells where a search starts, what the step reads back, and, if
-    `process` is not given, what its file told PyTorch.
+    `process` is not given, what its file told PyTorch. `said` is assumed beside what its runs tell.
     """
 
     def __init__(
@@ -32,10 +32,12 @@ class OnDevice:
         steps: int = STEPS,
         process: Process | None = None,
         recorded: Recorded | None = None,
+        said: Sequence[Assumption] = (),
     ) -> None:
         self.name = engine.name
         self._is_virtual = issubclass(engine, VirtualEngine)
         self.recorded = recorded
+        self._said = said
         self._seen: list[CudaEngine] = []
         self._process = process or (recorded.process if recorded else Process())
         self._of: Callable[..., CudaEngine] = partial(
@@ -89,7 +91,7 @@ class OnDevice:
         alone = [each for each in virtual if each not in as_recorded]
         read = max((each.values_read for each in alone), default=0)
         selections = max((each.selections for each in alone), default=0)
-        assumed = [*contexts_assumed(cards), *self._process.assumed]
+        assumed = [*contexts_assumed(cards), *self._process.assumed, *self._said]
         if self._is_virtual:
             capacities = [card for card in cards if card.compute_capability is None]
             assumed += [Assumption(f"{card.name} has the kernels of an {kernels_of(card).name}") for card in capacities]

@@ -10,6 +10,7 @@ A snapshot has the end of its history, and every event: what was there at the be
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from bench.files import read_regular
 from bench.histories.pickles import NotPlainError, plain_data
 from bench.memory.allocator.blocks import BlockState, SegmentState, round_size
 from bench.memory.allocator.caching import CachingAllocator
-from bench.units import GiB, MiB
+from bench.units import GiB, MiB, format_bytes
 
 LARGEST_BYTES = 2 * GiB
 _SMALL_SEGMENT_BYTES = 2 * MiB
@@ -118,12 +119,12 @@ def read(path: Path) -> History:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     try:
         is_json = content[:2] == b"\x1f\x8b"
-        history = _of_json(json.loads(gzip.decompress(content))) if is_json else _of_snapshot(plain_data(content))
+        history = _of_json(json.loads(_decompressed(content))) if is_json else _of_snapshot(plain_data(content))
         _refuse_contradictions(history)
         return history
     except NotPlainError as error:
         raise UsageError(f"{path} is no memory snapshot of PyTorch's ({error})") from error
-    except (EOFError, OSError, zlib.error, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (EOFError, OSError, zlib.error, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is no memory history: it is damaged, or no compressed JSON") from error
     except _UnusableError as error:
         raise UsageError(f"{path} {error}") from error
@@ -133,6 +134,19 @@ def read(path: Path) -> History:
 
 class _UnusableError(Exception):
     """A history that cannot be used; the text goes on from the file's name."""
+
+
+def _decompressed(content: bytes) -> bytes:
+    """What a gzip file has in it.
+
+    Raises:
+        _UnusableError: more than would be read of a file that is not compressed.
+    """
+    with gzip.open(io.BytesIO(content)) as file:
+        found = file.read(LARGEST_BYTES + 1)
+    if len(found) > LARGEST_BYTES:
+        raise _UnusableError(f"has more than {format_bytes(LARGEST_BYTES)} in it once it is decompressed")
+    return found
 
 
 def _refuse_contradictions(history: History) -> None:

@@ -15,7 +15,13 @@ from bench.memory.allocator.caching import FREE
 from bench.memory.explaining.sources import locate
 from bench.memory.recording.metadata import OutputCache
 from bench.memory.recording.recorder import BATCH, STEPS, MakeStep, events_beside, events_of, record, record_events
-from bench.memory.recording.refusals import DependsOnBatchError, FailsAtBatchError, NotRecordableError
+from bench.memory.recording.refusals import (
+    DependsOnBatchError,
+    FailsAtBatchError,
+    GrowsError,
+    NotAlikeError,
+    NotRecordableError,
+)
 from bench.memory.recording.values import place
 from bench.memory.search import LARGEST_BATCH, Boundary, Probe, largest_batch, where_room_ends
 from bench.memory.simulated import SimulatedEngine
@@ -113,7 +119,7 @@ class CheckedStep:
         middle = len(self.trace)
         if not agrees(self.trace, BATCH, events[:middle]):
             other = _first_other(self.trace, BATCH, self._with_lines())
-            raise NotRecordableError(
+            raise NotAlikeError(
                 f"the step does not allocate the same each time: {other}; let what is drawn at random be the largest "
                 "that it can be"
             )
@@ -123,7 +129,7 @@ class CheckedStep:
             return
         new = {event.key: event for event in events[middle:] if event.size_bytes != FREE and event.key in kept}
         most = max(new.values(), key=lambda event: event.size_bytes)
-        raise NotRecordableError(
+        raise GrowsError(
             f"the step keeps {grown_bytes // self._steps:,} bytes more each time it is called, so that no batch fits "
             f"for ever: {most.op} allocates {most.size_bytes:,} of them{self._line(events, most.key)}. "
             f"If that comes to an end, give `steps` as many as it takes"

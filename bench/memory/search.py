@@ -121,9 +121,9 @@ def _bracket(fits: Callable[[int], bool], guess: int) -> tuple[int, int]:
     step = 1
     if fits(guess):
         low = guess
-        while low < LARGEST_BATCH and fits(low + step):
-            low, step = low + step, 2 * step
-        return low, low + step if low < LARGEST_BATCH else low + 1
+        while low < LARGEST_BATCH and fits(further := min(low + step, LARGEST_BATCH)):
+            low, step = further, 2 * step
+        return low, min(low + step, LARGEST_BATCH) if low < LARGEST_BATCH else low + 1
     high = guess
     while high > step and not fits(high - step):
         high, step = high - step, 2 * step

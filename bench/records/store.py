@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from bench.errors import NotComparableError, StorageError, UsageError
-from bench.files import leads_outside, locked, read_regular, remove_abandoned, write_atomically
+from bench.files import leads_outside, locked, read_json, remove_abandoned, write_atomically
 from bench.names import file_stem
 from bench.records import Record, Stage, united
 from bench.records.ages import is_from_the_future, oldest_first
@@ -194,7 +194,7 @@ def read_record(path: Path, *, within: Path | None = None) -> Record:
             leads out of the folder `within`.
     """
     try:
-        content = read_regular(path, LARGEST_RECORD_BYTES, within=within)
+        content = read_json(path, LARGEST_RECORD_BYTES, within=within)
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}") from error
     try:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
 
 from bench.errors import NotComparableError, UsageError
-from bench.files import read_regular
+from bench.files import read_json
 from bench.records.store import read_records
 from bench.regression.measured import Measured, all_reduced
 from bench.units import MiB
@@ -40,7 +41,7 @@ def read(path: Path) -> tuple[Measured, ...]:
         UsageError: no such file, not a baseline, one of another format, without cells, or with one cell twice.
     """
     try:
-        content = read_regular(path, LARGEST_BYTES)
+        content = read_json(path, LARGEST_BYTES)
     except FileNotFoundError:
         raise UsageError(f"no baseline at {path}: `bench baseline update` makes it") from None
     except OSError as error:
@@ -60,7 +61,7 @@ def read(path: Path) -> tuple[Measured, ...]:
 
 def _fault(content: bytes, error: ValidationError) -> str:
     try:
-        values: Any = json.loads(content)
+        values: Any = from_json(content)
     except ValueError:
         values = None
     found = values.get("format") if isinstance(values, dict) else None

@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 import torch
 
-from bench.fitting import OnDevice, Recorded, fit
-from bench.memory import Card, card_of_capacity
+from bench.fitting import OnDevice, Recorded, choice, fit
+from bench.memory import CARDS, Card, NotRecordableError, card_of_capacity
 from bench.memory.forms import as_make_step
 from bench.memory.measuring.cuda import CudaEngine, Measurement
 from bench.units import GiB, MiB
@@ -359,6 +359,41 @@ def test_a_virtual_card_is_told_what_is_known(strays, assumed):
     assert engine.probe(card, 9).fits
     assert device.told == {9: ((1, b"\1"), (4, b"\5\0\0\0"), (4, None)) * 2}
     assert [each.what for each in engine.assumed([card]) if each.is_value] == assumed
+
+
+ODD_STEPS = """
+import itertools
+import torch
+
+lengths = itertools.count(1)
+
+def keeps(batch, device):
+    kept = []
+    return lambda: kept.append(torch.zeros(batch, 1000, device=device))
+
+def draws(batch, device):
+    return lambda: torch.zeros(batch, next(lengths), device=device)
+"""
+
+
+@pytest.fixture
+def odd_steps(tmp_path, monkeypatch):
+    """Steps that no two calls of show as they are, in a file, on a machine that can have a virtual card."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(choice, "VirtualDevice", lambda card: None)
+    (tmp_path / "odd.py").write_text(ODD_STEPS)
+
+
+@pytest.mark.parametrize("engine", ["auto", "virtual"])
+def test_a_step_that_keeps_more_each_time_is_refused_on_a_card_too(odd_steps, engine):
+    with pytest.raises(NotRecordableError, match=r"keeps 8,000 bytes more each time .* at odd\.py:9"):
+        choice.engine_of("odd.py:keeps", engine, [CARDS["RTX 3080"]])
+
+
+def test_a_step_that_is_another_each_time_is_said_to_be(odd_steps):
+    card = CARDS["RTX 3080"]
+    (said,) = [each for each in choice.engine_of("odd.py:draws", "virtual", [card]).assumed([card]) if each.is_value]
+    assert said.what.startswith("the 2 calls that were run stand for all: the step does not allocate the same each")
 
 
 def test_a_capacity_is_bounded_and_said_to_be():

@@ -13,7 +13,7 @@ import torch
 
 from bench.errors import UsageError
 from bench.fitting.user_step import load_step
-from bench.histories import on_card
+from bench.histories import on_card, reading
 from bench.histories.matching import match
 from bench.histories.pickles import NotPlainError, plain_data
 from bench.histories.reading import read
@@ -315,15 +315,19 @@ def test_sequences_of_the_allocator_are_histories(name):
     assert 0 <= allocated - blocks < len(live) * 2**20  # blocks that are not split are larger
 
 
-def test_files_that_are_none(tmp_path):
+def test_files_that_are_none(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"cannot read .*: No such file"):
         read(tmp_path / "none")
     with pytest.raises(UsageError, match=r"cannot read .*: not a regular file"):
         read(tmp_path)
-    for content in (b"\x1f\x8b", gzip.compress(b"{"), gzip.compress(b"\xff")):
+    for content in (b"\x1f\x8b", gzip.compress(b"{"), gzip.compress(b"\xff"), gzip.compress(b"[" * 100_000)):
         (tmp_path / "damaged").write_bytes(content)
         with pytest.raises(UsageError, match="is no memory history: it is damaged, or no compressed JSON"):
             read(tmp_path / "damaged")
+    monkeypatch.setattr(reading, "LARGEST_BYTES", 1000)
+    (tmp_path / "small").write_bytes(gzip.compress(b" " * 1001))
+    with pytest.raises(UsageError, match=r"small has more than 1000 B in it once it is decompressed"):
+        read(tmp_path / "small")
     for content in (b"{}", b"[]", b'{"initial": {}}'):
         (tmp_path / "other").write_bytes(gzip.compress(content))
         with pytest.raises(UsageError, match="is no memory"):

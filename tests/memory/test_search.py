@@ -47,7 +47,9 @@ def test_an_edge_that_is_not_monotone_moves_on(edge, gap, length, guess):
         assert boundary.batch + beyond not in fitting
 
 
-@pytest.mark.parametrize(("guess", "probes"), [(2**40, 1), (LARGEST_BATCH, 1), (LARGEST_BATCH - 1, 2), (1, 21)])
+@pytest.mark.parametrize(
+    ("guess", "probes"), [(2**40, 1), (LARGEST_BATCH, 1), (LARGEST_BATCH - 1, 2), (600, 21), (1, 21)]
+)
 def test_a_search_without_an_edge_stops(guess, probes):
     engine = Table(range(1, 2**50), guess)
     boundary = largest_batch(engine)

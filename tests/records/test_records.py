@@ -1,3 +1,4 @@
+import codecs
 import errno
 import fcntl
 import json
@@ -342,6 +343,13 @@ def test_a_record_that_cannot_be_used_is_named_and_the_others_are_read(tmp_path,
     (tmp_path / name_of(record())).unlink()
     with pytest.raises(NotComparableError, match=rf"no record in {tmp_path} can be used: {tmp_path}/odd.json is"):
         read_records(tmp_path)
+
+
+def test_a_byte_order_mark_changes_no_record(tmp_path):
+    store(tmp_path, record())
+    path = tmp_path / name_of(record())
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_records(tmp_path) == [record()]
 
 
 def test_of_many_odd_records_a_few_are_named(tmp_path):

@@ -1,5 +1,6 @@
 """A baseline's file: what is written and what is read, and what is refused."""
 
+import codecs
 import json
 from math import inf
 
@@ -121,6 +122,18 @@ def test_where_a_file_is_wrong_is_said_by_its_place(file):
     values["cells"][1]["task"] = 7
     with pytest.raises(UsageError, match=r"is no baseline \(cells\.1\.task: Input should be a valid string\): "):
         baseline.read(file(values))
+
+
+def test_a_byte_order_mark_changes_no_baseline(file):
+    path = file(baseline.text([cell("A")]))
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert baseline.read(path) == (cell("A"),)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"format": 2, "cells": ' + "[" * 100_000])
+def test_a_file_that_is_nested_without_end_is_no_baseline(file, content):
+    with pytest.raises(UsageError, match=r"is no baseline \(Invalid JSON: recursion limit exceeded"):
+        baseline.read(file(content))
 
 
 def test_files_that_are_none(file, tmp_path):

@@ -24,6 +24,14 @@ class FailsAtBatchError(NotRecordableError):
     """The step runs at one batch, and not at another."""
 
 
+class GrowsError(NotRecordableError):
+    """The step keeps more memory each time it is called, on whatever device."""
+
+
+class NotAlikeError(NotRecordableError):
+    """The step does not allocate the same each time it is called."""
+
+
 # What PyTorch says where an operation needs data that a meta tensor does not have; in each of its own places.
 _MISSING_DATA = re.compile(
     r"Tensor\.item\(\) cannot be called on meta tensors"
