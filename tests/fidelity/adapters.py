@@ -43,7 +43,7 @@ def take_workspaces_of_cublas(device):
 
 def loss_of(logits, tokens):
     """Each token is told by those before it."""
-    logits, tokens = _sliced(logits[..., :-1, :], -1).contiguous(), tokens[..., 1:].contiguous()
+    logits, tokens = _sliced(logits.narrow(-2, 0, logits.shape[-2] - 1), -1).contiguous(), tokens[..., 1:].contiguous()
     return nn.functional.cross_entropy(logits.view(-1, VOCABULARY), tokens.view(-1))
 
 
