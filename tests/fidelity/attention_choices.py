@@ -121,6 +121,10 @@ CASES = (
     Case(dtype="float64"),
     Case((2, 4, 16, 64), (2, 4, 16, 32), (2, 4, 16, 64)),
     *(Case(dropout=sixteenths / 16) for sixteenths in (0.5, 1, 1.5, 3)),
+    *(
+        Case((2, 6, 16, 64), (2, keys, 16, 64), (2, values, 16, 64), grouped=True)
+        for keys, values in ((3, 6), (6, 3), (2, 3), (4, 6), (6, 4), (4, 4))
+    ),
 )
 
 

@@ -45,6 +45,7 @@ def test_pixels_are_affine_in_the_batch():
         Normalisation(49 * batch + 7, 64, True, False).bytes_at(1, []) for batch in (1, 40)
     ]
     assert affine_staged(one, other._replace(channels=32), 2) is None
+    assert at_all.launches_at(2, []) == ()
     assert affine_staged(one, DropoutStates(), 2) is None
     assert affine_staged(DropoutStates(), one, 2) is None
 

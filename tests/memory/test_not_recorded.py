@@ -9,6 +9,7 @@ import torch
 from torch.autograd import forward_ad
 
 from bench.memory.recording.not_recorded import NotRecordedWarning, compilation_said, scripts_left
+from bench.memory.recording.refusals import without_data
 
 
 def heard(run):
@@ -99,8 +100,13 @@ def test_forward_derivatives_that_need_a_script_are_refused():
     assert "NotRecordedWarning: forward derivatives" in said.stderr
 
 
+def test_a_derivative_that_is_a_script_is_named():
+    error = NotImplementedError("Trying to use forward AD with aten::mish that does not support it because ...")
+    assert "needs the forward derivative of aten::mish, which PyTorch has as a script alone" in without_data(error)
+
+
 def test_afterwards_pytorch_makes_its_scripts_again():
     load = forward_ad._maybe_load_decompositions
-    with scripts_left():
-        assert forward_ad._maybe_load_decompositions is not load
+    with scripts_left(), pytest.warns(NotRecordedWarning, match="forward derivatives"):
+        forward_ad._maybe_load_decompositions()
     assert forward_ad._maybe_load_decompositions is load
