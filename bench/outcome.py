@@ -21,7 +21,7 @@ def outcome(arguments: list[str], stopping: Stopping) -> int:
     try:
         streams.prepare()
         code = _carry_out(given)
-        if stopping.signal:  # which typer makes an exit code of its own of
+        if stopping.signal or code == stopping.exit_code:  # which typer makes an exit code of its own of
             raise KeyboardInterrupt
     except BaseException as error:  # noqa: BLE001 - where every exception ends
         code = _told(error, stopping, debug)

@@ -233,6 +233,14 @@ def test_an_interrupt_that_became_another_exception_is_one_still(bench, monkeypa
     assert LINE.fullmatch(result.stderr)
 
 
+def test_an_interrupt_without_a_signal_is_said_too(bench, broken):
+    """As where a step of the user's raises it."""
+    broken(KeyboardInterrupt())
+    result = bench("list")
+    assert (result.returncode, result.stdout) == (130, "")
+    assert LINE.fullmatch(result.stderr)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
