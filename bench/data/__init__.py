@@ -19,7 +19,7 @@ __all__ = ["SPLITS", "ImageSet", "MeasuredSet", "Noise", "Split", "get", "load",
 
 
 def names() -> list[str]:
-    """The sets there are, in the order of the alphabet."""
+    """The sets there are: embedded ones, those of the user's own copies, those to fetch."""
     return list(_discovered())
 
 
@@ -62,4 +62,4 @@ def option_names(image_set: type[ImageSet]) -> list[str]:
 @cache
 def _discovered() -> dict[str, type[ImageSet]]:
     found = named_classes(sys.modules[__name__], ImageSet)
-    return {name: found[name] for name in sorted(found, key=str.lower)}
+    return dict(sorted(found.items(), key=lambda item: (item[1].place, item[0])))

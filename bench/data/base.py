@@ -33,6 +33,7 @@ class ImageSet(Dataset[Tensor]):
 
     Attributes:
         name: by which ``bench.data.load`` finds the set.
+        place: in lists; others come after, by name.
         content: what the images are, in a few words.
         licence: of the images.
         origin: where the images come from.
@@ -46,6 +47,7 @@ class ImageSet(Dataset[Tensor]):
     """
 
     name: ClassVar[str]
+    place: ClassVar[int] = 1000
     content: ClassVar[str]
     licence: ClassVar[str]
     origin: ClassVar[str]

@@ -27,6 +27,7 @@ class CelebA(ImageSet):
     """
 
     name = "CelebA"
+    place = 6
     content = "aligned faces, in [-1, 1]"
     licence = "non-commercial research"
     origin = "your copy"

@@ -44,6 +44,7 @@ class LayeredGround(_Generated):
     """Velocity of folded layers, [1, H, W] in [0, 1]: it grows with the depth but for a random part."""
 
     name = "layered-ground"
+    place = 4
     content = "velocities of layered ground, in [0, 1]"
     data_range = 1.0
 
@@ -65,6 +66,7 @@ class Attractor(_Generated):
     """States of Lorenz-96 at a forcing of 8, [1, W, n]: a row is the state 0.5 after the row above, over 16."""
 
     name = "attractor"
+    place = 5
     content = "trajectories of Lorenz-96, states over 16"
     data_range = 2.0
 

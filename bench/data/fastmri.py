@@ -52,6 +52,7 @@ class FastMri(ImageSet):
     """
 
     name = "fastMRI"
+    place = 8
     content = "slices of knees, complex, magnitude in [0, 1]"
     licence = "fastMRI agreement"
     origin = "your copy"

@@ -46,6 +46,7 @@ class LoDoPaB(ImageSet):
     """
 
     name = "LoDoPaB-CT"
+    place = 7
     content = "slices of lungs, in [0, 1]"
     licence = "CC BY 4.0"
     origin = "your copy"

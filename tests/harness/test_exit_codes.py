@@ -197,7 +197,7 @@ CELL = ["explain", "--architecture", "LUSER-SW", "--task", "ct"]
     [
         (["list"], "bench.streams", 1),
         (["list"], "torch._C", 2),
-        (["run", "--stages", "memory"], "bench.cells.suite", 2),
+        (["run", "--stages", "memory"], "bench.cells.workload", 2),
         (CELL, "bench.memory.explaining.sources", 1),
     ],
 )
