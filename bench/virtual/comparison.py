@@ -96,7 +96,7 @@ def pairs(recorded: Iterable[tuple[int, int | Act]], on_card: Iterable[int]) -> 
     return found
 
 
-def keyed(on_card: Iterable[int]) -> Iterator[tuple[int, int]]:
+def keyed(on_card: Iterable[int]) -> Iterator[tuple[int, int | Act]]:
     """A card's events in the form of a trace's: (key, bytes), or (key, FREE)."""
     allocations = 0
     for event in on_card:
@@ -104,7 +104,9 @@ def keyed(on_card: Iterable[int]) -> Iterator[tuple[int, int]]:
         yield (allocations, event) if event > 0 else (allocations + 1 + event, FREE)
 
 
-def with_emptyings(events: Iterable[tuple[int, int]], emptyings: Iterable[int]) -> Iterator[tuple[int, int | Act]]:
+def with_emptyings(
+    events: Iterable[tuple[int, int | Act]], emptyings: Iterable[int]
+) -> Iterator[tuple[int, int | Act]]:
     """A card's keyed events, to be replayed: the cache is emptied after so many of them, each time."""
     places = set(emptyings)
     for place, event in enumerate(events):
@@ -129,7 +131,7 @@ def _apart(events: Iterable[tuple[int, int | Act]]) -> _Apart:
     blocks: dict[int, int] = {}
     apart = _Apart([], [], {})
     for place, (key, size_bytes) in _latest_first(events):
-        if size_bytes != FREE:
+        if isinstance(size_bytes, int):
             blocks[key] = -(-size_bytes // ROUNDING_BYTES) * ROUNDING_BYTES
             if not size_bytes:
                 continue
@@ -145,15 +147,15 @@ def _apart(events: Iterable[tuple[int, int | Act]]) -> _Apart:
     return apart
 
 
-def _latest_first(events: Iterable[tuple[int, int | Act]]) -> Iterator[tuple[int, tuple[int, int]]]:
+def _latest_first(events: Iterable[tuple[int, int | Act]]) -> Iterator[tuple[int, tuple[int, int | Act]]]:
     """Events with their places, those of a run of frees in the reverse order of their allocations."""
     allocated_at: dict[int, int] = {}
-    run: list[tuple[int, tuple[int, int]]] = []
-    for place, (key, size_bytes) in enumerate(events):
-        if isinstance(size_bytes, Act):
+    run: list[tuple[int, tuple[int, int | Act]]] = []
+    for place, event in enumerate(events):
+        key, size_bytes = event
+        if size_bytes is Act.EMPTY_CACHE:
             continue
-        event = key, size_bytes
-        if size_bytes == FREE:
+        if size_bytes is FREE:
             run.append((place, event))
             continue
         yield from sorted(run, key=lambda free: -allocated_at[free[1][0]])

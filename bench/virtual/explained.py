@@ -34,7 +34,7 @@ class Seen:
     before, and bytes, `emptyings` the same of each time that the step emptied the cache.
     """
 
-    events: Sequence[tuple[int, int]]
+    events: Sequence[tuple[int, int | Act]]
     failures: Sequence[tuple[int, int]]
     card: Card
     config: AllocatorConfig
@@ -82,7 +82,7 @@ def explain_on_card(
     source_of: list[Source] = []
     category_of: list[Category] = []
     for place, (_, size_bytes) in enumerate(events):
-        if size_bytes == FREE:
+        if size_bytes is FREE:
             continue
         key = key_of.get(place)
         if key is None:
@@ -97,7 +97,7 @@ def explain_on_card(
     )
 
 
-def recorded_events(simulated: SimulatedEngine, batch: int, *, fits: bool) -> list[tuple[int, int]]:
+def recorded_events(simulated: SimulatedEngine, batch: int, *, fits: bool) -> list[tuple[int, int | Act]]:
     """What a recording does on a card where the step fits or does not; to its end, if that is not what it says."""
     agrees = simulated.probe(batch).fits == fits
     return (simulated if agrees else simulated.without_limit()).events(batch)

@@ -3,6 +3,7 @@
 import torch
 
 from bench.memory import CARDS, SimulatedEngine, card_of_capacity, record
+from bench.memory.allocator.caching import FREE
 from bench.memory.cudnn.envelope import Envelope, with_most_cublas
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.measuring.cuda import Measurement
@@ -61,12 +62,12 @@ class VirtualStandIn(StandIn):
             events = [512, -1] * self.more + [self.kept_bytes] * bool(self.kept_bytes)
             numbers, allocations = {}, 0  # a key may be allocated again
             for key, size_bytes in engine.events(trial.batch):
-                if size_bytes > 0:
+                if size_bytes is FREE:
+                    events.append(numbers[key] - allocations)
+                elif size_bytes:
                     numbers[key] = allocations
                     allocations += 1
                     events.append(size_bytes)
-                elif size_bytes < 0:
-                    events.append(numbers[key] - allocations)
             failures = () if probe.fits else ((len(events), 2**34),)
         return VirtualMeasurement(
             **_seen(probe, trial) | {"cudnn": 92000},

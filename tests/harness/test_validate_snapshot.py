@@ -81,7 +81,7 @@ def card_that_fits(monkeypatch):
                 last, events = [], []
                 trace = constant(events_of(self.make_step, batch, self.steps)).on(self.card)
                 for key, size in trace.at(batch, Workspace.LOW):
-                    if size == FREE:
+                    if size is FREE:
                         events.append(last.index(key) - len(last))
                     else:
                         last.append(key)

@@ -32,7 +32,7 @@ def on_card(events):
     numbers = {}
     told = []
     for key, size_bytes in events:
-        if size_bytes == FREE:
+        if size_bytes is FREE:
             told.append(numbers[key] - len(numbers))
         elif size_bytes:
             numbers[key] = len(numbers)
@@ -88,8 +88,8 @@ def test_what_the_card_alone_takes_at_its_peak_is_workspace_of_what_runs_then():
     engine = simulated()
     expected = explain(engine, BATCH, locate(make_step, record(make_step), BATCH))
     events = engine.events(BATCH)
-    sizes = dict(event for event in events if event[1] != FREE)
-    alive = list(accumulate(-sizes[key] if size_bytes == FREE else size_bytes for key, size_bytes in events))
+    sizes = dict(event for event in events if event[1] is not FREE)
+    alive = list(accumulate(-sizes[key] if size_bytes is FREE else size_bytes for key, size_bytes in events))
     peak = len(alive) - alive[::-1].index(max(alive))  # after the last event with the most
     found = explained(Card(on_card([*events[:peak], (-1, 8 * MiB), (-1, FREE), *events[peak:]])))
     assert found.peak_allocated_bytes == expected.peak_allocated_bytes + 8 * MiB
