@@ -15,7 +15,7 @@ from bench.memory.explaining.explain import Category, Explanation, categories, t
 from bench.memory.explaining.sources import Source
 from bench.memory.gpus import Card
 from bench.memory.simulated import SimulatedEngine
-from bench.virtual.comparison import keyed, pairs
+from bench.virtual.comparison import pairs
 from bench.virtual.device import VirtualMeasurement
 from bench.virtual.engine import VirtualEngine
 
@@ -78,10 +78,9 @@ def explain_on_card(
     recorded = recorded_events(simulated, batch, fits=seen.fits)
     key_of = {place: recorded[other][0] for place, other in pairs(recorded, on_card).items()}
     recorded_category_of = categories(simulated.trace.of(batch), sources)
-    events = [(key - 1, size_bytes) for key, size_bytes in keyed(on_card)]
     source_of: list[Source] = []
     category_of: list[Category] = []
-    for place, (_, size_bytes) in enumerate(events):
+    for place, (_, size_bytes) in enumerate(on_card):
         if size_bytes is FREE:
             continue
         key = key_of.get(place)
@@ -93,7 +92,7 @@ def explain_on_card(
             source_of.append(sources[key])
             category_of.append(recorded_category_of[key])
     return take_apart(
-        Seen(events, failures, engine.card, simulated.config, seen.emptyings), batch, source_of, category_of
+        Seen(on_card, failures, engine.card, simulated.config, seen.emptyings), batch, source_of, category_of
     )
 
 
@@ -103,9 +102,13 @@ def recorded_events(simulated: SimulatedEngine, batch: int, *, fits: bool) -> li
     return (simulated if agrees else simulated.without_limit()).events(batch)
 
 
-def _until_it_failed(seen: VirtualMeasurement) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+def _until_it_failed(
+    seen: VirtualMeasurement,
+) -> tuple[tuple[tuple[int, int | Act], ...], tuple[tuple[int, int], ...]]:
     """A card's events, of which the last is what could not be allocated where the step does not fit; other failures."""
     if seen.fits:
         return seen.events, seen.failures
     before, size_bytes = seen.failures[-1]
-    return (*seen.events[:before], size_bytes), seen.failures[:-1]
+    events = seen.events[:before]
+    allocations = sum(size is not FREE for _, size in events)
+    return (*events, (allocations, size_bytes)), seen.failures[:-1]
