@@ -17,7 +17,7 @@ from bench.memory.recording.recorder import MakeStep
 from bench.memory.search import Probe
 from bench.memory.simulated import installed_release
 from bench.virtual import VirtualEngine
-from bench.virtual.comparison import keyed, with_emptyings
+from bench.virtual.comparison import with_emptyings
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def entries_on_card(make_step: MakeStep, batch: int, card: Card, steps: int) -> 
         raise UsageError(f"the step does not fit {card.name} at batch {batch}, as the history's did its card")
     entries: list[Entry] = []
     config = AllocatorConfig(torch_version=installed_release())
-    events = with_emptyings(keyed(seen.events), seen.emptyings)
+    events = with_emptyings(seen.events, seen.emptyings)
     replay(events, CachingAllocator(ENDLESS_BYTES, config=config, observer=entries.append))
     return entries
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from bench.memory.allocator.caching import FREE
 from bench.memory.explaining.sources import locate
 from bench.memory.recording.metadata import OutputCache
 from bench.memory.recording.recorder import BATCH, STEPS, MakeStep, events_beside, events_of, record, record_events
@@ -127,7 +126,7 @@ class CheckedStep:
         grown_bytes = sum(kept.values()) - sum(_alive(events[:middle]).values())
         if grown_bytes <= 0:
             return
-        new = {event.key: event for event in events[middle:] if event.size_bytes != FREE and event.key in kept}
+        new = {event.key: event for event in events[middle:] if not event.is_free and event.key in kept}
         most = max(new.values(), key=lambda event: event.size_bytes)
         raise GrowsError(
             f"the step keeps {grown_bytes // self._steps:,} bytes more each time it is called, so that no batch fits "
@@ -145,7 +144,7 @@ class CheckedStep:
             sources = locate(self._make_step, constant(events), BATCH, 2 * self._steps)
         except NotRecordableError:
             return ""
-        keys = [event.key for event in events if event.size_bytes != FREE]
+        keys = [event.key for event in events if not event.is_free]
         place = sources[keys.index(key)].place
         return f" at {place}" if place else ""
 
@@ -173,22 +172,24 @@ def check_at(make_step: MakeStep, trace: Trace, batches: Iterable[int], cache: O
 def _first_other(trace: Trace, batch: int, events: list[Event]) -> str:
     """The first event that is not the trace's, as people say it."""
     told = trace.of(batch)
-    for event, size, op in zip(events, told.sizes(batch).tolist(), told.op.tolist(), strict=False):
-        if (event.op, event.size_bytes) != (told.op_names[op], size):
+    columns = (told.op.tolist(), told.is_free.tolist(), told.sizes(batch).tolist())
+    for event, op, is_free, size_bytes in zip(events, *columns, strict=False):
+        happened, expected = (event.op, event.is_free, event.size_bytes), (told.op_names[op], is_free, size_bytes)
+        if happened != expected:
             where = f" ({event.source})" if event.source else ""
-            return f"{_said(event.op, event.size_bytes)} where {_said(told.op_names[op], size)} was expected{where}"
+            return f"{_said(*happened)} where {_said(*expected)} was expected{where}"
     return "it frees in another order, or allocates more or less in all"
 
 
-def _said(op: str, size_bytes: int) -> str:
-    return f"a free after {op}" if size_bytes == FREE else f"{op} of {size_bytes:,} bytes"
+def _said(op: str, is_free: bool, size_bytes: int) -> str:
+    return f"a free after {op}" if is_free else f"{op} of {size_bytes:,} bytes"
 
 
 def _alive(events: list[Event]) -> dict[int, int]:
     """Bytes of what is still there at the end, by key."""
     alive: dict[int, int] = {}
     for event in events:
-        if event.size_bytes == FREE:
+        if event.is_free:
             del alive[event.key]
         else:
             alive[event.key] = event.size_bytes

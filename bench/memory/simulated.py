@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 
-from bench.memory.allocator.caching import FREE, AllocatorConfig, CachingAllocator, OutOfMemory, Replay, replay
+from bench.memory.allocator.caching import FREE, Act, AllocatorConfig, CachingAllocator, OutOfMemory, Replay, replay
 from bench.memory.allocator.history import Action, Entry
 from bench.memory.convolution import Convolution, most_workspace_bytes
 from bench.memory.gpus import Card
@@ -93,7 +93,7 @@ class SimulatedEngine:
         convolutions = Convolutions(allocator, calls, self.workspaces)
         return replay(events, allocator, convolutions.malloc), convolutions.fallbacks
 
-    def events(self, batch: int) -> list[tuple[int, int]]:
+    def events(self, batch: int) -> list[tuple[int, int | Act]]:
         """What the card's allocator does at `batch`, up to where memory runs out: (key, bytes) or (key, FREE).
 
         The workspaces are those that convolutions come to run with.
@@ -101,8 +101,11 @@ class SimulatedEngine:
         history: list[Entry] = []
         allocator = CachingAllocator(self.card.usable_bytes, config=self.config, observer=history.append)
         self.replay(batch, allocator)
-        size_of = {Action.ALLOC: lambda entry: entry.size_bytes, Action.FREE: lambda entry: FREE}
-        return [(entry.key, size_of[entry.action](entry)) for entry in history if entry.action in size_of]
+        return [
+            (entry.key, FREE if entry.action is Action.FREE else entry.size_bytes)
+            for entry in history
+            if entry.action in (Action.ALLOC, Action.FREE)
+        ]
 
     def knows_workspaces(self, batch: int) -> bool:
         """Whether no convolution at `batch` needs a bound; true also where no replay is needed to tell."""

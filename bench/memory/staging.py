@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-from bench.memory.allocator.caching import FREE
+from bench.memory.allocator.caching import FREE, Act
 from bench.memory.normalisation import Normalisation
 from bench.memory.reductions import Launch, Multiprocessors, Reduction, Staging, staging
 
@@ -82,17 +82,19 @@ class AffineStaged(NamedTuple):
         return launches if len(launches) > 1 else ()
 
 
-def in_turn(events: Iterable[tuple[int, int]], launches: Mapping[int, Sequence[Launch]]) -> Iterator[tuple[int, int]]:
-    """The (key, bytes) events, where calls of several kernels take and give back for each.
+def in_turn(
+    events: Iterable[tuple[int, int | Act]], launches: Mapping[int, Sequence[Launch]]
+) -> Iterator[tuple[int, int | Act]]:
+    """The (key, bytes or act) events, where calls of several kernels take and give back for each.
 
     `launches` has them by the key of the call's staging buffer; the next key is that of its semaphores.
     """
-    for key, size_bytes in events:
-        if key in launches and size_bytes != FREE:
+    for key, size in events:
+        if key in launches and size is not FREE:
             for staging_bytes, semaphore_bytes in filter(any, launches[key]):
                 yield from ((key, staging_bytes), (key + 1, semaphore_bytes), (key + 1, FREE), (key, FREE))
         elif key not in launches and key - 1 not in launches:
-            yield key, size_bytes
+            yield key, size
 
 
 OnCard = Staged | DropoutStates | Normalisation

@@ -54,11 +54,11 @@ class Workspace(Enum):
 class Event(NamedTuple):
     """One event of a recording at one batch size.
 
-    `size_bytes` is FREE (-1) where the event frees `key`. `workspace` marks a temporary inside a kernel, which exists
-    in the HIGH bound only; `call` is the convolution that takes it. `op` is the operation that allocated, `source`
-    where in the program that was, if the recording was asked to note it. `is_cublas` marks a
-    workspace that cuBLAS keeps, `in_backward` a call in autograd's thread, `staged` what a reduction takes, whose
-    `size_bytes` are 0 here.
+    It allocates `size_bytes` under `key`, or frees `key` where it `is_free`; its size is 0 then. `workspace` marks a
+    temporary inside a kernel, which exists in the HIGH bound only; `call` is the convolution that takes it. `op` is the
+    operation that allocated, `source` where in the program that was, if the recording was asked to note it. `is_cublas`
+    marks a workspace that cuBLAS keeps, `in_backward` a call in autograd's thread, `staged` what a reduction takes,
+    whose `size_bytes` are 0 here.
     """
 
     key: int
@@ -70,11 +70,12 @@ class Event(NamedTuple):
     is_cublas: bool = False
     in_backward: bool = False
     staged: OnCard | None = None
+    is_free: bool = False
 
 
 def freed(key: int) -> Event:
     """The event that frees `key`."""
-    return tuple.__new__(Event, (key, FREE, False, "free", None, None, False, False, None))
+    return tuple.__new__(Event, (key, 0, False, "free", None, None, False, False, None, True))
 
 
 class Images(NamedTuple):
@@ -189,22 +190,18 @@ class Trace:
         return self.with_cublas_workspace(card.cublas_workspace_bytes).with_staging_of(known)
 
     def sizes(self, batch: int) -> Ints:
-        """Bytes of every event at `batch`, shape [events]; FREE where it frees."""
-        trace = self.of(batch)
-        return np.where(trace.is_free, FREE, trace._allocated(batch))
-
-    def _allocated(self, batch: int) -> Ints:
         """Bytes of every allocation at `batch`, shape [events]; 0 where an event frees."""
-        size = self.base + self.slope * batch
-        if self.curve.any():  # which never is where `batch` is searched for beyond what its square can be
-            size += self.curve * batch**2
-        if self.cards and self.reductions:
-            taken = np.array([each.bytes_at(batch, self.cards) for each in self.reductions], dtype=np.int64)
-            size = np.where(self.staged >= 0, taken[self.staged], size)
+        trace = self.of(batch)
+        size = trace.base + trace.slope * batch
+        if trace.curve.any():  # which never is where `batch` is searched for beyond what its square can be
+            size += trace.curve * batch**2
+        if trace.cards and trace.reductions:
+            taken = np.array([each.bytes_at(batch, trace.cards) for each in trace.reductions], dtype=np.int64)
+            size = np.where(trace.staged >= 0, taken[trace.staged], size)
         return size
 
     def at(self, batch: int, workspace: Workspace = Workspace.HIGH) -> list[tuple[int, int | Act]]:
-        """The (key, bytes) events at one batch size, ready for bench.memory.allocator.caching.replay."""
+        """The (key, bytes or act) events at one batch size, ready for bench.memory.allocator.caching.replay."""
         trace = self.of(batch)
         is_there = ~trace.is_workspace if workspace is Workspace.LOW else np.ones_like(trace.is_free)
         return trace._events(batch, is_there)
@@ -219,34 +216,37 @@ class Trace:
         named = np.flatnonzero(trace.call >= 0)
         call_of = dict(zip(trace.key[named].tolist(), map(Call, trace.call[named].tolist()), strict=True))
         events: list[tuple[int, int | Act | Call]] = [
-            (key, size_bytes if size_bytes == FREE else call_of.get(key, size_bytes))
-            for key, size_bytes in trace._events(batch, np.ones_like(trace.is_free))
+            (key, size if size is FREE else call_of.get(key, size))
+            for key, size in trace._events(batch, np.ones_like(trace.is_free))
         ]
         return events, [images.at(batch) for images in trace.convolutions]
 
     def _events(self, batch: int, is_there: npt.NDArray[np.bool_]) -> list[tuple[int, int | Act]]:
-        """The (key, bytes) of the events that are there, without the reductions that take nothing."""
+        """The (key, bytes or act) of the events that are there, without the reductions that take nothing."""
         sizes = self.sizes(batch)
         if self.reductions:
             nothing = np.zeros(int(self.key.max(initial=0)) + 1, dtype=np.bool_)
             nothing[self.key[(self.staged >= 0) & (sizes == 0)]] = True
             is_there = is_there & ~nothing[self.key]
-        events: list[tuple[int, int]] = list(zip(self.key[is_there].tolist(), sizes[is_there].tolist(), strict=True))
+        told = sizes.astype(object)
+        told[self.is_free] = FREE
+        if EMPTYING in self.op_names:
+            told[self.op == self.op_names.index(EMPTYING)] = Act.EMPTY_CACHE
+        events: list[tuple[int, int | Act]] = list(
+            zip(self.key[is_there].tolist(), told[is_there].tolist(), strict=True)
+        )
         launches = [each.launches_at(batch, self.cards) for each in self.reductions]
         if any(launches):
             where = np.flatnonzero(self.staged >= 0)
             taken = zip(self.key[where].tolist(), self.staged[where].tolist(), strict=True)
             events = list(in_turn(events, {key: launches[staged] for key, staged in taken if launches[staged]}))
-        if EMPTYING not in self.op_names:
-            return list(events)
-        emptyings = set(self.key[self.op == self.op_names.index(EMPTYING)].tolist())
-        return [(key, Act.EMPTY_CACHE if key in emptyings else size_bytes) for key, size_bytes in events]
+        return events
 
     def live_bytes(self, batch: int, workspace: Workspace = Workspace.HIGH) -> Ints:
         """Bytes in live blocks after every event, rounded as PyTorch rounds them; shape [events]."""
         trace = self.of(batch)
-        size = trace._allocated(batch)
-        return np.cumsum(trace._signed(-(-size // ROUNDING_BYTES) * ROUNDING_BYTES, workspace))
+        size = trace.sizes(batch)
+        return np.cumsum(trace._changes(-(-size // ROUNDING_BYTES) * ROUNDING_BYTES, workspace))
 
     def peak_live_bytes(self, batch: int, workspace: Workspace = Workspace.HIGH) -> int:
         """The most bytes alive at one time: a lower bound of what any allocator must reserve."""
@@ -257,15 +257,15 @@ class Trace:
         trace = self.of(batch)
         peak = int(trace.live_bytes(batch, workspace).argmax())
         more = trace.slope + trace.curve * ((batch + 1) ** 2 - batch**2)
-        return int(np.cumsum(trace._signed(more, workspace))[peak])
+        return int(np.cumsum(trace._changes(more, workspace))[peak])
 
     @property
     def grows(self) -> bool:
         """Whether anything is larger for a larger batch."""
         return bool(self.slope.any() or self.curve.any())
 
-    def _signed(self, size: Ints, workspace: Workspace) -> Ints:
-        """`size` of each allocation, and minus the size of what it frees at each free."""
+    def _changes(self, size: Ints, workspace: Workspace) -> Ints:
+        """By how much each event changes what is alive, where each allocation has `size`."""
         if workspace is Workspace.LOW:
             size = np.where(self.is_workspace, 0, size)
         of_key = np.zeros(int(self.key.max(initial=0)) + 1, dtype=np.int64)
@@ -281,7 +281,7 @@ def told(operations: Iterable[str], operation: str) -> list[str]:
 def same_sequence(one: list[Event], other: list[Event]) -> int | None:
     """Index of the first event at which two recordings differ in anything but sizes; None if none does."""
     for index, (a, b) in enumerate(zip(one, other, strict=False)):
-        if (a.key, a.size_bytes == FREE, a.workspace, a.op) != (b.key, b.size_bytes == FREE, b.workspace, b.op):
+        if (a.key, a.is_free, a.workspace, a.op) != (b.key, b.is_free, b.workspace, b.op):
             return index
     return None if len(one) == len(other) else min(len(one), len(other))
 
@@ -292,6 +292,7 @@ def agrees(trace: Trace, batch: int, events: list[Event]) -> bool:
     calls, reductions = [images.at(batch) for images in told.convolutions], [each.at(batch) for each in told.reductions]
     return (
         told.key[:count].tolist() == [event.key for event in events]
+        and told.is_free[:count].tolist() == [event.is_free for event in events]
         and told.sizes(batch)[:count].tolist() == [event.size_bytes for event in events]
         and told.is_workspace[:count].tolist() == [event.workspace for event in events]
         and [told.op_names[op] for op in told.op[:count].tolist()] == [event.op for event in events]
@@ -382,8 +383,7 @@ def _trace(
     images: list[Images | None],
     staged: list[AffineOnCard | None],
 ) -> Trace:
-    is_free = np.array([event.size_bytes == FREE for event in events], dtype=np.bool_)
-    base, slope, curve = (np.where(is_free, 0, each) for each in coefficients)
+    base, slope, curve = coefficients
     op, op_names = _numbered([event.op for event in events])
     calls, convolutions = _placed(images)
     reductions_of, reductions = _placed(staged)
@@ -392,7 +392,7 @@ def _trace(
         base=base,
         slope=slope,
         curve=curve,
-        is_free=is_free,
+        is_free=np.array([event.is_free for event in events], dtype=np.bool_),
         is_workspace=np.array([event.workspace for event in events], dtype=np.bool_),
         op=op,
         op_names=op_names,

@@ -46,17 +46,17 @@ class Difference:
         return counts
 
 
-def compare(recorded: Iterable[tuple[int, int | Act]], on_card: Iterable[int]) -> Difference:
+def compare(recorded: Iterable[tuple[int, int | Act]], on_card: Iterable[tuple[int, int | Act]]) -> Difference:
     """Hold a recording against what a card did.
 
     Args:
         recorded: (key, bytes), or (key, FREE): a trace at one batch (Trace.at), whose other acts are passed over.
-        on_card: bytes of each allocation, or -k for the free of the k-th last.
+        on_card: the same of a card.
 
     Raises:
         TooDifferentError: they differ in thousands of events.
     """
-    ours, theirs = _apart(recorded), _apart(keyed(on_card))
+    ours, theirs = _apart(recorded), _apart(on_card)
     only_ours, only_theirs = smallest_difference(ours.rest, theirs.rest)
     our_temporaries, their_temporaries = (Counter(side.temporaries.values()) for side in (ours, theirs))
     more = their_temporaries - our_temporaries
@@ -70,7 +70,7 @@ def compare(recorded: Iterable[tuple[int, int | Act]], on_card: Iterable[int]) -
     )
 
 
-def pairs(recorded: Iterable[tuple[int, int | Act]], on_card: Iterable[int]) -> dict[int, int]:
+def pairs(recorded: Iterable[tuple[int, int | Act]], on_card: Iterable[tuple[int, int | Act]]) -> dict[int, int]:
     """Which allocation of a recording each of a card's is: places among the card's events -> among the recording's.
 
     Temporaries are paired where the same events surround them, in order, by size. What the card alone has is left out.
@@ -78,7 +78,7 @@ def pairs(recorded: Iterable[tuple[int, int | Act]], on_card: Iterable[int]) -> 
     Args and Raises:
         as `compare`.
     """
-    ours, theirs = _apart(recorded), _apart(keyed(on_card))
+    ours, theirs = _apart(recorded), _apart(on_card)
     only_ours, only_theirs = map(set, smallest_difference(ours.rest, theirs.rest))
     our_common = [place for number, place in enumerate(ours.places) if number not in only_ours]
     their_common = [place for number, place in enumerate(theirs.places) if number not in only_theirs]
@@ -96,16 +96,10 @@ def pairs(recorded: Iterable[tuple[int, int | Act]], on_card: Iterable[int]) -> 
     return found
 
 
-def keyed(on_card: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """A card's events in the form of a trace's: (key, bytes), or (key, FREE)."""
-    allocations = 0
-    for event in on_card:
-        allocations += event > 0
-        yield (allocations, event) if event > 0 else (allocations + 1 + event, FREE)
-
-
-def with_emptyings(events: Iterable[tuple[int, int]], emptyings: Iterable[int]) -> Iterator[tuple[int, int | Act]]:
-    """A card's keyed events, to be replayed: the cache is emptied after so many of them, each time."""
+def with_emptyings(
+    events: Iterable[tuple[int, int | Act]], emptyings: Iterable[int]
+) -> Iterator[tuple[int, int | Act]]:
+    """A card's events, to be replayed: the cache is emptied after so many of them, each time."""
     places = set(emptyings)
     for place, event in enumerate(events):
         if place in places:
@@ -129,7 +123,7 @@ def _apart(events: Iterable[tuple[int, int | Act]]) -> _Apart:
     blocks: dict[int, int] = {}
     apart = _Apart([], [], {})
     for place, (key, size_bytes) in _latest_first(events):
-        if size_bytes != FREE:
+        if isinstance(size_bytes, int):
             blocks[key] = -(-size_bytes // ROUNDING_BYTES) * ROUNDING_BYTES
             if not size_bytes:
                 continue
@@ -145,15 +139,15 @@ def _apart(events: Iterable[tuple[int, int | Act]]) -> _Apart:
     return apart
 
 
-def _latest_first(events: Iterable[tuple[int, int | Act]]) -> Iterator[tuple[int, tuple[int, int]]]:
+def _latest_first(events: Iterable[tuple[int, int | Act]]) -> Iterator[tuple[int, tuple[int, int | Act]]]:
     """Events with their places, those of a run of frees in the reverse order of their allocations."""
     allocated_at: dict[int, int] = {}
-    run: list[tuple[int, tuple[int, int]]] = []
-    for place, (key, size_bytes) in enumerate(events):
-        if isinstance(size_bytes, Act):
+    run: list[tuple[int, tuple[int, int | Act]]] = []
+    for place, event in enumerate(events):
+        key, size_bytes = event
+        if size_bytes is Act.EMPTY_CACHE:
             continue
-        event = key, size_bytes
-        if size_bytes == FREE:
+        if size_bytes is FREE:
             run.append((place, event))
             continue
         yield from sorted(run, key=lambda free: -allocated_at[free[1][0]])

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import ClassVar
 
+from bench.memory.allocator.caching import Act
 from bench.memory.gpus import Card
 from bench.memory.measuring.cuda import TIMEOUT_SECONDS, Measurement, Trial
 from bench.memory.measuring.isolated import IsolatedError
@@ -36,17 +37,17 @@ class VirtualMeasurement(Measurement):
     none, and what follows is empty. `strays` counts all copies to the host that were not told of: where the trial has
     `reads` and this is 0, the step went as the recording did. `lower_bounds` are
     the functions whose buffers' sizes are not known and were taken as 0, `upper_bounds` those that were taken as a
-    bound. `events`, if asked for, are the bytes of each
-    allocation, and -k for the free of the k-th last, `setup` of them before the first step; `failures` are allocations
-    that failed: how many events came before, and bytes; `emptyings` are how many came before each time that
-    the step emptied the cache. `host_bytes` is the most memory of the process that ran it.
+    bound. `events`, if asked for, are (key, bytes) or (key, FREE), where keys count the allocations from 0; `setup` of
+    them come before the first step; `failures` are allocations that failed: how many events came before, and bytes;
+    `emptyings` are how many came before each time that the step emptied the cache. `host_bytes` is the most memory of
+    the process that ran it.
     """
 
     values_read: int
     selections: int
     lower_bounds: tuple[str, ...]
     upper_bounds: tuple[str, ...] = ()
-    events: tuple[int, ...] = field(default=(), repr=False)
+    events: tuple[tuple[int, int | Act], ...] = field(default=(), repr=False)
     setup: int = 0
     failures: tuple[tuple[int, int], ...] = ()
     emptyings: tuple[int, ...] = ()

@@ -15,7 +15,7 @@ from bench.memory.explaining.explain import Category, Explanation, categories, t
 from bench.memory.explaining.sources import Source
 from bench.memory.gpus import Card
 from bench.memory.simulated import SimulatedEngine
-from bench.virtual.comparison import keyed, pairs
+from bench.virtual.comparison import pairs
 from bench.virtual.device import VirtualMeasurement
 from bench.virtual.engine import VirtualEngine
 
@@ -34,7 +34,7 @@ class Seen:
     before, and bytes, `emptyings` the same of each time that the step emptied the cache.
     """
 
-    events: Sequence[tuple[int, int]]
+    events: Sequence[tuple[int, int | Act]]
     failures: Sequence[tuple[int, int]]
     card: Card
     config: AllocatorConfig
@@ -78,11 +78,10 @@ def explain_on_card(
     recorded = recorded_events(simulated, batch, fits=seen.fits)
     key_of = {place: recorded[other][0] for place, other in pairs(recorded, on_card).items()}
     recorded_category_of = categories(simulated.trace.of(batch), sources)
-    events = [(key - 1, size_bytes) for key, size_bytes in keyed(on_card)]
     source_of: list[Source] = []
     category_of: list[Category] = []
-    for place, (_, size_bytes) in enumerate(events):
-        if size_bytes == FREE:
+    for place, (_, size_bytes) in enumerate(on_card):
+        if size_bytes is FREE:
             continue
         key = key_of.get(place)
         if key is None:
@@ -93,19 +92,23 @@ def explain_on_card(
             source_of.append(sources[key])
             category_of.append(recorded_category_of[key])
     return take_apart(
-        Seen(events, failures, engine.card, simulated.config, seen.emptyings), batch, source_of, category_of
+        Seen(on_card, failures, engine.card, simulated.config, seen.emptyings), batch, source_of, category_of
     )
 
 
-def recorded_events(simulated: SimulatedEngine, batch: int, *, fits: bool) -> list[tuple[int, int]]:
+def recorded_events(simulated: SimulatedEngine, batch: int, *, fits: bool) -> list[tuple[int, int | Act]]:
     """What a recording does on a card where the step fits or does not; to its end, if that is not what it says."""
     agrees = simulated.probe(batch).fits == fits
     return (simulated if agrees else simulated.without_limit()).events(batch)
 
 
-def _until_it_failed(seen: VirtualMeasurement) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+def _until_it_failed(
+    seen: VirtualMeasurement,
+) -> tuple[tuple[tuple[int, int | Act], ...], tuple[tuple[int, int], ...]]:
     """A card's events, of which the last is what could not be allocated where the step does not fit; other failures."""
     if seen.fits:
         return seen.events, seen.failures
     before, size_bytes = seen.failures[-1]
-    return (*seen.events[:before], size_bytes), seen.failures[:-1]
+    events = seen.events[:before]
+    allocations = sum(size is not FREE for _, size in events)
+    return (*events, (allocations, size_bytes)), seen.failures[:-1]

@@ -27,6 +27,7 @@ import torch
 import torch._dynamo  # the first optimiser would import it: seconds, in every fork
 
 from bench.execution.workers import begin
+from bench.memory.allocator.caching import FREE, Act
 from bench.memory.measuring.cuda import Measurement, measure_here
 from bench.memory.recording.emptying import emptying_noted
 from bench.memory.recording.places import place, sentence
@@ -210,19 +211,20 @@ def _events_so_far() -> int:
     return int(statistics.get("allocation.all.allocated", 0) + statistics.get("allocation.all.freed", 0))
 
 
-def history_of(trace: Iterable[Mapping[str, Any]]) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+def history_of(
+    trace: Iterable[Mapping[str, Any]],
+) -> tuple[tuple[tuple[int, int | Act], ...], tuple[tuple[int, int], ...]]:
     """A trace of PyTorch's allocator, as in its snapshots: `events` and `failures` of VirtualMeasurement."""
-    numbers: dict[int, int] = {}
-    allocations = 0
-    events: list[int] = []
+    keys = itertools.count()
+    key_at: dict[int, int] = {}
+    events: list[tuple[int, int | Act]] = []
     failures: list[tuple[int, int]] = []
     for entry in trace:
         if entry["action"] == "alloc":
-            allocations += 1
-            numbers[entry["addr"]] = allocations
-            events.append(entry["size"])
+            key_at[entry["addr"]] = key = next(keys)
+            events.append((key, entry["size"]))
         elif entry["action"] == "free_completed":
-            events.append(numbers.pop(entry["addr"]) - allocations - 1)
+            events.append((key_at.pop(entry["addr"]), FREE))
         elif entry["action"] == "oom":
             failures.append((len(events), entry["size"]))
     return tuple(events), tuple(failures)

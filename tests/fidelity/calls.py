@@ -2,6 +2,7 @@
 
 import torch
 
+from bench.memory.allocator.caching import FREE
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
 from bench.memory.trace import Workspace, constant
@@ -40,11 +41,11 @@ def by_call(events):
                 answers.append([])
             keys = [] if keys is None else None
         elif keys is not None and key != marker:
-            if size > 0:
+            if size is FREE and key in keys:
+                answers[-1].append(keys[::-1].index(key) - len(keys))
+            elif size not in (0, FREE):
                 keys.append(key)
                 answers[-1].append(size)
-            elif key in keys:
-                answers[-1].append(keys[::-1].index(key) - len(keys))
     return answers
 
 

@@ -11,7 +11,7 @@ from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.memory.allocator.caching import BlockState, CachingAllocator, SegmentState, round_size
+from bench.memory.allocator.caching import FREE, BlockState, CachingAllocator, SegmentState, round_size
 
 from . import adapters, counterfactual, transformer
 
@@ -109,10 +109,6 @@ def segments_of(initial):
 
 
 def signed(events):
-    """A card's events (bytes, or -k for the free of the k-th last allocation) as those of a history."""
-    sizes, result = [], []
-    for event in events:
-        if event > 0:
-            sizes.append(event)
-        result.append(event if event > 0 else -sizes[event])
-    return result
+    """A card's events, (key, bytes) or (key, FREE), as those of a history."""
+    sizes = dict(event for event in events if event[1] is not FREE)
+    return [-sizes[key] if size is FREE else size for key, size in events]

@@ -1,8 +1,11 @@
 """Stand-ins for a GPU and for the virtual card: they answer each trial from a simulation of its step."""
 
+import itertools
+
 import torch
 
 from bench.memory import CARDS, SimulatedEngine, card_of_capacity, record
+from bench.memory.allocator.caching import FREE
 from bench.memory.cudnn.envelope import Envelope, with_most_cublas
 from bench.memory.cudnn.heuristics import workspaces
 from bench.memory.measuring.cuda import Measurement
@@ -58,15 +61,17 @@ class VirtualStandIn(StandIn):
         probe, engine = self._simulated(trial)
         events, failures = [], ()
         if trial.with_events:
-            events = [512, -1] * self.more + [self.kept_bytes] * bool(self.kept_bytes)
-            numbers, allocations = {}, 0  # a key may be allocated again
+            for key in range(self.more):
+                events += [(key, 512), (key, FREE)]
+            keys, number = itertools.count(self.more), {}  # a key may be allocated again
+            if self.kept_bytes:
+                events.append((next(keys), self.kept_bytes))
             for key, size_bytes in engine.events(trial.batch):
-                if size_bytes > 0:
-                    numbers[key] = allocations
-                    allocations += 1
-                    events.append(size_bytes)
-                elif size_bytes < 0:
-                    events.append(numbers[key] - allocations)
+                if size_bytes is FREE:
+                    events.append((number[key], FREE))
+                elif size_bytes:
+                    number[key] = next(keys)
+                    events.append((number[key], size_bytes))
             failures = () if probe.fits else ((len(events), 2**34),)
         return VirtualMeasurement(
             **_seen(probe, trial) | {"cudnn": 92000},

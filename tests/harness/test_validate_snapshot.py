@@ -18,7 +18,7 @@ from bench.histories.matching import match
 from bench.histories.pickles import NotPlainError, plain_data
 from bench.histories.reading import read
 from bench.memory import CARDS
-from bench.memory.allocator.caching import FREE, round_size
+from bench.memory.allocator.caching import round_size
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
 from bench.memory.search import Probe
@@ -78,15 +78,8 @@ def card_that_fits(monkeypatch):
                 return Probe(batch, True, *PEAKS, 0)
 
             def watch(self, batch):
-                last, events = [], []
                 trace = constant(events_of(self.make_step, batch, self.steps)).on(self.card)
-                for key, size in trace.at(batch, Workspace.LOW):
-                    if size == FREE:
-                        events.append(last.index(key) - len(last))
-                    else:
-                        last.append(key)
-                        events.append(size)
-                return SimpleNamespace(fits=fits, events=tuple(events), emptyings=())
+                return SimpleNamespace(fits=fits, events=tuple(trace.at(batch, Workspace.LOW)), emptyings=())
 
         monkeypatch.setattr(on_card, "VirtualEngine", Engine)
 

@@ -37,8 +37,8 @@ def workload_of(architecture, task, **options):
 
 def live_bytes(events):
     """The curve of live bytes over the events of a recording."""
-    sizes = {event.key: event.size_bytes for event in events if event.size_bytes >= 0}
-    return list(accumulate(e.size_bytes if e.size_bytes >= 0 else -sizes[e.key] for e in events))
+    sizes = {event.key: event.size_bytes for event in events if not event.is_free}
+    return list(accumulate(-sizes[event.key] if event.is_free else event.size_bytes for event in events))
 
 
 class CudaBookkeeping(TorchDispatchMode):

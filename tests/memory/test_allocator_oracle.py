@@ -21,7 +21,7 @@ from test_allocator import AT_LIMITS, GOLDEN, MIB, SIZES, allocator_of, differen
 
 from bench.memory.allocator.caching import FREE
 from bench.memory.trace import Event as RecordedEvent
-from bench.memory.trace import fitted
+from bench.memory.trace import fitted, freed
 from tools.allocator_oracle.__main__ import golden
 from tools.allocator_oracle.oracle import Oracle
 from tools.allocator_oracle.suite_steps import decode, encode
@@ -153,7 +153,7 @@ def test_a_folder_without_the_library_is_refused(tmp_path: Path) -> None:
 def test_a_step_is_stored_and_read_back_for_every_batch() -> None:
     def recording(batch: int) -> list[RecordedEvent]:
         sizes = [(0, 100 + 7 * batch), (1, 64 * batch), (0, FREE), (2, 100 + 7 * batch), (2, FREE), (3, 0)]
-        return [RecordedEvent(key, size, workspace=False, op="op") for key, size in sizes]
+        return [freed(key) if size is FREE else RecordedEvent(key, size, False, "op") for key, size in sizes]
 
     trace = fitted(2, [recording(2), recording(3)])
     step = encode(trace)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from bench.memory.allocator.caching import FREE
 from bench.memory.gpus import CARDS
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
@@ -25,4 +24,4 @@ def test_as_many_parts_as_on_a_card(keys, allocated):
 
     with on_cuda(CARDS["RTX 3080"]):
         events = events_of(make_step, 1, 1)
-    assert [event.size_bytes for event in events if event.size_bytes != FREE] == allocated
+    assert [event.size_bytes for event in events if not event.is_free] == allocated

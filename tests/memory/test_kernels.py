@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from bench.memory import CARDS, record
-from bench.memory.allocator.caching import FREE
 from bench.memory.recording import batches, convolving, indexing
 from bench.memory.recording.device_sorting import radix_sort_bytes, scan_bytes, unique_bytes
 from bench.memory.recording.recorder import events_of
@@ -102,7 +101,7 @@ def sorted_sizes(rows, row):
     """What a sort of rows of float32 takes beside its two results."""
     numbers = torch.empty(rows, row, device="meta")
     step = events_of(lambda batch, device: lambda: [numbers.sort(dim=1) for _ in range(2)], 2, 1)
-    sizes = [event.size_bytes for event in step if event.size_bytes != FREE and "sort" in event.op]
+    sizes = [event.size_bytes for event in step if not event.is_free and "sort" in event.op]
     return sizes[len(sizes) - (len(sizes) - 1) // 2 :][2:]  # of the second call: the first meets `numbers` as well
 
 
@@ -161,7 +160,7 @@ def copied_bytes(product, *operands):
 
     def sizes(calls):
         step = events_of(lambda batch, device: lambda: [product(*operands) for _ in range(calls)], 2, 1)
-        return Counter(event.size_bytes for event in step if event.size_bytes != FREE)
+        return Counter(event.size_bytes for event in step if not event.is_free)
 
     more = sizes(2) - sizes(1)
     more.subtract([4 * product(*operands).numel()])
@@ -202,12 +201,12 @@ def test_a_softmax_s_gradient_takes_the_product_in_the_type_of_the_result():
         return lambda: torch.softmax(values, 1, dtype=torch.float32).sum().backward()
 
     made = [event for event in events_of(make_step, 2, 1) if "_softmax_backward_data" in event.op]
-    assert sorted(event.size_bytes for event in made if event.size_bytes != FREE) == [2 * 256 * 2, 2 * 256 * 4]
+    assert sorted(event.size_bytes for event in made if not event.is_free) == [2 * 256 * 2, 2 * 256 * 4]
 
 
 def test_a_logsumexp_of_nothing_is_its_result_alone():
     step = events_of(lambda batch, device: lambda: torch.empty(0, 256, device=device).logsumexp(0), 2, 1)
-    assert [event.size_bytes for event in step if "logsumexp" in event.op and event.size_bytes != FREE] == [1024]
+    assert [event.size_bytes for event in step if "logsumexp" in event.op and not event.is_free] == [1024]
 
 
 def test_layer_norm_copies_what_lies_scattered():
@@ -246,7 +245,7 @@ def test_normalising_nothing_takes_nothing_not_even_of_no_bytes():
         return step
 
     events = events_of(make_step, 1, 1)
-    assert [event.size_bytes for event in events if event.size_bytes != FREE] == [256] * 3
+    assert [event.size_bytes for event in events if not event.is_free] == [256] * 3
 
 
 def test_sums_at_a_mask_and_places_take_no_more_than_they_are_told():

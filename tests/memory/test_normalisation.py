@@ -61,7 +61,7 @@ def test_a_layer_takes_it_where_its_channels_lie_last(layout, takes):
 
     trace = record(make_step).on(CARDS["RTX 3080"])
     for batch in (1, 5, 33):
-        freed = {key for key, size in trace.at(batch, Workspace.LOW) if size == FREE}
+        freed = {key for key, size in trace.at(batch, Workspace.LOW) if size is FREE}
         taken = [size for key, size in trace.at(batch, Workspace.LOW) if key in freed]
         for is_forward in (True, False):
             expected = Normalisation(49 * batch, 64, is_forward, False).bytes_at(batch, [])

@@ -324,7 +324,7 @@ def test_what_is_saved_on_the_host_leaves_the_card(pinned):
     held, most, sizes = 0, 0, {}
     for event in events:
         sizes.setdefault(event.key, event.size_bytes)
-        held += 4000 * (event.size_bytes == 4000) - 4000 * (event.size_bytes < 0 and sizes[event.key] == 4000)
+        held += 4000 * (event.size_bytes == 4000) - 4000 * (event.is_free and sizes[event.key] == 4000)
         most = max(most, held)
     assert most == 6 * 4000  # values, the last result, one that came back, its cosine, a gradient of each side
 

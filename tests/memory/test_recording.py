@@ -141,9 +141,9 @@ def test_views_at_other_offsets_are_other_arguments():
 
 
 def outside_reductions(events):
-    """(key, bytes) without what reductions take, which is nothing where no card is named."""
+    """(key, bytes or FREE) without what reductions take, which is nothing where no card is named."""
     staged = {event.key for event in events if event.staged}
-    return [(event.key, event.size_bytes) for event in events if event.key not in staged]
+    return [(event.key, FREE if event.is_free else event.size_bytes) for event in events if event.key not in staged]
 
 
 def test_one_trace_tells_the_events_of_every_batch():
@@ -180,7 +180,7 @@ def test_batch_one_may_allocate_more_than_two_steps_of_the_others():
     [
         ({}, None),
         ({"size_bytes": 700}, None),
-        ({"size_bytes": FREE}, 1),
+        ({"is_free": True}, 1),
         ({"key": 7}, 1),
         ({"op": "aten.mul.Tensor"}, 1),
         ({"workspace": True}, 1),
@@ -262,7 +262,7 @@ def test_convolution_workspaces_stand_where_pytorch_takes_them():
     events = [e for e in record_events(make_step, 3, META, steps=1) if "convolution" in e.op]
     image_bytes, output_bytes, weight_bytes = 3 * 2 * 64 * 4, 3 * 4 * 64 * 4, 4 * 2 * 9 * 4
     workspace = image_bytes + output_bytes
-    assert [(e.size_bytes, e.workspace) for e in events if e.size_bytes != FREE] == [
+    assert [(e.size_bytes, e.workspace) for e in events if not e.is_free] == [
         (output_bytes, False),
         (workspace, True),
         (image_bytes, False),
@@ -287,7 +287,7 @@ def test_a_fourier_transform_takes_a_copy_and_a_work_area(transform, op, most_by
         image = torch.zeros(2, 8, 8, device=device)
         return lambda: transform(image)
 
-    events = [e for e in record_events(make_step, 1, META, steps=1) if e.op == op and e.size_bytes != FREE]
+    events = [e for e in record_events(make_step, 1, META, steps=1) if e.op == op and not e.is_free]
     assert [(e.workspace, e.size_bytes) for e in events if e.workspace] == [(True, most_bytes)]
     copied = [2 * 8 * 8 * 8] if op == "aten._fft_c2r.default" else []  # cuFFT writes over what it is given there
     assert [e.size_bytes for e in events[1:] if not e.workspace] == copied
@@ -423,8 +423,9 @@ def test_a_number_of_the_program_stays_on_the_host():
     def make_step(batch, device):
         return lambda: torch.empty(batch, device=device).mul(torch.tensor(2.0)).add_(torch.tensor(1.0))
 
-    assert [event.size_bytes for event in record_events(make_step, 9, META, 1)] == [36, 36, FREE, FREE]
-    assert [event.size_bytes for event in record_events(make_step, 9, CPU, 1)] == [36, 36, FREE, FREE]
+    for device in (META, CPU):
+        events = record_events(make_step, 9, device, 1)
+        assert [(event.is_free, event.size_bytes) for event in events] == [(False, 36)] * 2 + [(True, 0)] * 2
 
 
 def test_what_is_made_once_a_recording_is_closed_is_no_event():
@@ -445,7 +446,7 @@ def test_what_a_card_does_not_keep_is_no_event():
         return lambda: nn.functional.batch_norm(image, weight, weight, weight, weight, training=False)
 
     assert [event.size_bytes for event in record_events(make_step, 2, META, 1)][:3] == [2304, 32, 2304]
-    assert all(event.size_bytes for event in record_events(make_step, 2, META, 1))
+    assert all(event.is_free or event.size_bytes for event in record_events(make_step, 2, META, 1))
 
 
 def test_a_trace_agrees_with_what_it_begins_with_and_with_nothing_longer():
@@ -461,7 +462,7 @@ def test_dropout_is_one_kernel_where_it_drops_some(p, sizes):
     """As ATen/native/Dropout.cpp has it: of none the input itself, of all the input times a zero."""
     image = torch.zeros(1000, device=META)
     events = record_events(lambda batch, device: lambda: nn.functional.dropout(image, p), 2, META, steps=1)
-    taken = [event.size_bytes for event in events if event.size_bytes != FREE]
+    taken = [event.size_bytes for event in events if not event.is_free]
     if taken and p:
         taken.remove(4000)  # the image, which is met at its first use
     assert sorted(taken) == sizes

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bench.memory import CARDS, SimulatedEngine, card_of_capacity, record
+from bench.memory.allocator.caching import FREE
 from bench.memory.cudnn.envelope import Envelope, stands_for
 from bench.memory.reductions import Launch, Multiprocessors, Reduction, Staging, staging
 from bench.memory.trace import Workspace
@@ -96,7 +97,7 @@ class Step:
 
 def taken(trace, card, batch, bound):
     """What the reduction of the first step takes beside the rows and its result."""
-    rows, result, *sizes = [size for _, size in trace.on(card).at(batch, bound) if size > 0]
+    rows, result, *sizes = [size for _, size in trace.on(card).at(batch, bound) if size not in (0, FREE)]
     assert (rows, result) == (batch * 64 * 2560 * 4, 2560 * 4)
     return sizes[: len(sizes) // 2]
 
@@ -126,7 +127,7 @@ def test_where_an_input_begins_follows_the_batch():
     for batch in (4, 5, 6, 400, 401):
         reduction = Reduction((8192, 96), (96, 1), (True, False), batch, 4, 4, 4)
         most = staging(reduction, Multiprocessors(*card.multiprocessors_and_threads)).most
-        sizes = [size for _, size in trace.on(card).at(batch, Workspace.LOW) if size > 0]
+        sizes = [size for _, size in trace.on(card).at(batch, Workspace.LOW) if size not in (0, FREE)]
         assert sizes[2:4] == list(most)
         found.add(most)
     assert len(found) > 1

@@ -5,7 +5,6 @@ import warnings
 import pytest
 import torch
 
-from bench.memory.allocator.caching import FREE
 from bench.memory.recording.device_sorting import counting_bytes, flagging_bytes
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
@@ -19,11 +18,11 @@ def events(step, batch=64):
         warnings.simplefilter("always")
         recorded = events_of(lambda batch, device: lambda: step(batch), batch, 1)
     keys, told = [], []
-    nothing = {event.key for event in recorded if not event.size_bytes}
+    nothing = {event.key for event in recorded if not (event.is_free or event.size_bytes)}
     for event in recorded:
         if event.key in nothing:
             continue
-        if event.size_bytes == FREE:
+        if event.is_free:
             told.append(keys.index(event.key) - len(keys))
         else:
             keys.append(event.key)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bench.memory.allocator.caching import FREE, AllocatorConfig, CachingAllocator, OutOfMemory
+from bench.memory.allocator.caching import FREE, Act, AllocatorConfig, CachingAllocator, OutOfMemory
 from tools.allocator_oracle.suite_steps import Outcome, decode, digest
 
 STEPS = {
@@ -38,13 +38,13 @@ def load(name: str) -> dict[str, Any]:
     return step
 
 
-def outcome_of(events: list[tuple[int, int]], allocator: CachingAllocator) -> Outcome:
+def outcome_of(events: list[tuple[int, int | Act]], allocator: CachingAllocator) -> Outcome:
     """Replay events as the oracle is asked them: up to the first out of memory."""
     answers = []
     failed_event = None
     for index, (key, size) in enumerate(events):
         try:
-            if size == FREE:
+            if size is FREE:
                 allocator.free(key)
             else:
                 allocator.malloc(key, size)

@@ -3,7 +3,6 @@
 import torch
 
 from bench.memory import CARDS, SimulatedEngine, record
-from bench.memory.allocator.caching import FREE
 from bench.memory.gpus import Card
 from bench.memory.simulated import TypicalWorkspaces
 from bench.memory.trace import Event, Workspace, agrees, constant, freed
@@ -11,7 +10,8 @@ from bench.units import MiB
 
 
 def test_an_event_is_an_allocation_of_the_program_itself_unless_it_says_so():
-    assert Event(7, FREE, False, "free") == freed(7) == (7, FREE, False, "free", None, None, False, False, None)
+    assert Event(7, 9, False, "a") == (7, 9, False, "a", None, None, False, False, None, False)
+    assert freed(7) == Event(7, 0, False, "free", is_free=True)
 
 
 def test_nothing_takes_nothing():

@@ -64,6 +64,6 @@ def test_a_product_is_given_back_before_the_bias_is_added():
     events = events_of(make_step, 1, 1)
     *_, last_sum = (place for place, event in enumerate(events) if event.op == "aten.add.Tensor")
     sizes = {event.key: event.size_bytes for event in reversed(events) if event.size_bytes > 0}
-    freed = {event.key for event in events[:last_sum] if event.size_bytes < 0}
+    freed = {event.key for event in events[:last_sum] if event.is_free}
     held = {event.key for event in events[:last_sum] if event.size_bytes > 0} - freed
     assert [sizes[key] for key in sorted(held)].count(4 * 2 * 4 * 7 * 7) == 2  # the gradient itself, and the sum

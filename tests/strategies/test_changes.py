@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from bench.fitting.changes import CHANGES, Changed, micro_batches
 from bench.fitting.observed import observe
-from bench.memory.allocator.caching import FREE
 from bench.memory.recording.on_cuda import on_cuda
 from bench.memory.recording.recorder import events_of
 from tests.strategies.by_hand import CLASSES, SIDE, by_hand, make_step, network
@@ -24,7 +23,7 @@ def allocations(step, batch):
     with on_cuda():
         events = events_of(step, batch, 2)
     told = []
-    for is_free, together in itertools.groupby(events, lambda event: event.size_bytes == FREE):
+    for is_free, together in itertools.groupby(events, lambda event: event.is_free):
         told += [(event.key, event.op, event.size_bytes) for event in (sorted(together) if is_free else together)]
     return told
 

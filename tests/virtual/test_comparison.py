@@ -7,7 +7,8 @@ import pytest
 
 from bench.memory.allocator.caching import FREE
 from bench.virtual import comparison
-from bench.virtual.comparison import TooDifferentError, compare, keyed, pairs
+from bench.virtual.comparison import TooDifferentError, compare, pairs
+from bench.virtual.goldens import events_of
 
 KiB = 1024
 
@@ -18,7 +19,8 @@ def recording(*sizes):
 
 
 def on_card(*sizes):
-    return list(sizes)
+    """As `recording`; a free where -k stands, of the k-th last."""
+    return list(events_of(sizes))
 
 
 def test_the_same_events_are_the_same():
@@ -40,7 +42,7 @@ def test_a_block_of_one_side_alone():
 
 
 def test_what_is_given_back_at_once_is_a_temporary():
-    card = [KiB, 5 * KiB, -1, 2 * KiB, 5 * KiB, -1, 7 * KiB, -1, -5, -3]
+    card = on_card(KiB, 5 * KiB, -1, 2 * KiB, 5 * KiB, -1, 7 * KiB, -1, -5, -3)
     difference = compare([(1, KiB), (2, 5 * KiB), (2, FREE), (3, 2 * KiB), (1, FREE), (3, FREE)], card)
     assert difference.temporaries == Counter({5 * KiB: 1, 7 * KiB: 1})
     assert difference.same == 6 and not difference.on_card and not difference.recorded
@@ -56,19 +58,16 @@ def test_what_is_given_back_at_once_is_a_temporary():
 
 
 def test_frees_that_follow_each_other_have_no_order():
-    card = [KiB, 2 * KiB, 3 * KiB, -2, -1]
+    card = on_card(KiB, 2 * KiB, 3 * KiB, -2, -1)
     assert compare(recording(KiB), card).temporaries == Counter({2 * KiB: 1, 3 * KiB: 1})
-    difference = compare([(1, KiB), (2, 2 * KiB), (3, 3 * KiB), (2, FREE), (1, FREE)], [KiB, 2 * KiB, 3 * KiB, -3, -2])
+    card = on_card(KiB, 2 * KiB, 3 * KiB, -3, -2)
+    difference = compare([(1, KiB), (2, 2 * KiB), (3, 3 * KiB), (2, FREE), (1, FREE)], card)
     assert difference.same == 5 and not difference.temporaries
 
 
 def test_temporaries_close_as_brackets_do():
-    difference = compare(recording(), [KiB, 2 * KiB, -1, KiB, -1, -3])
+    difference = compare(recording(), on_card(KiB, 2 * KiB, -1, KiB, -1, -3))
     assert difference.temporaries == Counter({KiB: 2, 2 * KiB: 1}) and not difference.on_card
-
-
-def test_keys_count_from_one_and_frees_go_back():
-    assert list(keyed([100, 200, -1, 300, -3, -1])) == [(1, 100), (2, 200), (2, FREE), (3, 300), (1, FREE), (3, FREE)]
 
 
 def longest_common(one, other):
@@ -101,9 +100,9 @@ def test_two_steps_that_have_nothing_in_common_are_said(monkeypatch):
 
 def test_pairs_name_the_same_allocations():
     recorded = [(1, KiB), (2, 5 * KiB), (2, FREE), (3, 2 * KiB), (1, FREE), (3, FREE)]
-    card = [KiB, 7 * KiB, -1, 5 * KiB, -1, 2 * KiB, 5 * KiB, -1, -5, -2]
+    card = on_card(KiB, 7 * KiB, -1, 5 * KiB, -1, 2 * KiB, 5 * KiB, -1, -5, -2)
     found = pairs(recorded, card)
-    assert {place: recorded[other] for place, other in found.items() if card[place] > 0} == {
+    assert {place: recorded[other] for place, other in found.items() if card[place][1] is not FREE} == {
         0: (1, KiB),
         3: (2, 5 * KiB),
         5: (3, 2 * KiB),
@@ -112,7 +111,7 @@ def test_pairs_name_the_same_allocations():
 
 def test_temporaries_pair_in_order_and_where_the_same_surrounds_them():
     recorded = [(1, KiB), (1, FREE), (2, 2 * KiB), (2, FREE), (3, 4 * KiB), (4, KiB), (4, FREE), (5, KiB), (5, FREE)]
-    card = [2 * KiB, -1, KiB, -1, 4 * KiB, KiB, -1, KiB, -1, KiB, -1]
+    card = on_card(2 * KiB, -1, KiB, -1, 4 * KiB, KiB, -1, KiB, -1, KiB, -1)
     found = pairs(recorded, card)
     assert {place: recorded[other][0] for place, other in found.items()} == {0: 2, 4: 3, 5: 4, 7: 5}
 
@@ -121,14 +120,14 @@ def test_temporaries_pair_in_order_and_where_the_same_surrounds_them():
 def test_equal_events_pair_one_to_one(seed):
     draw = random.Random(seed)
     card, alive = [], []
-    for _ in range(80):
+    for key in range(80):
         if alive and draw.random() < 0.5:
-            number = alive.pop(draw.randrange(len(alive)))
-            card.append(number - sum(event > 0 for event in card) - 1)
+            card.append((alive.pop(draw.randrange(len(alive))), FREE))
         else:
-            card.append(draw.choice((KiB, 2 * KiB, 3 * KiB)))
-            alive.append(sum(event > 0 for event in card))
-    found = pairs(list(keyed(card)), card)
-    assert {place: other for place, other in found.items() if card[place] > 0} == {
-        place: place for place, event in enumerate(card) if event > 0
+            card.append((key, draw.choice((KiB, 2 * KiB, 3 * KiB))))
+            alive.append(key)
+    found = pairs(card, card)
+    allocations = {place for place, (_, size) in enumerate(card) if size is not FREE}
+    assert {place: other for place, other in found.items() if place in allocations} == {
+        place: place for place in allocations
     }

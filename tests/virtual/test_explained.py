@@ -28,15 +28,15 @@ def make_step(batch, device):
 
 
 def on_card(events):
-    """(key, bytes) as a card tells them."""
+    """(key, bytes) as a card tells them: keys count the allocations."""
     numbers = {}
     told = []
     for key, size_bytes in events:
-        if size_bytes == FREE:
-            told.append(numbers[key] - len(numbers))
+        if size_bytes is FREE:
+            told.append((numbers[key], FREE))
         elif size_bytes:
             numbers[key] = len(numbers)
-            told.append(size_bytes)
+            told.append((numbers[key], size_bytes))
     return told
 
 
@@ -88,8 +88,8 @@ def test_what_the_card_alone_takes_at_its_peak_is_workspace_of_what_runs_then():
     engine = simulated()
     expected = explain(engine, BATCH, locate(make_step, record(make_step), BATCH))
     events = engine.events(BATCH)
-    sizes = dict(event for event in events if event[1] != FREE)
-    alive = list(accumulate(-sizes[key] if size_bytes == FREE else size_bytes for key, size_bytes in events))
+    sizes = dict(event for event in events if event[1] is not FREE)
+    alive = list(accumulate(-sizes[key] if size_bytes is FREE else size_bytes for key, size_bytes in events))
     peak = len(alive) - alive[::-1].index(max(alive))  # after the last event with the most
     found = explained(Card(on_card([*events[:peak], (-1, 8 * MiB), (-1, FREE), *events[peak:]])))
     assert found.peak_allocated_bytes == expected.peak_allocated_bytes + 8 * MiB
@@ -103,7 +103,7 @@ def test_what_failed_on_the_way_releases_the_cache():
     """16 GiB in vain: what is cached goes, as it did on the card."""
     engine = simulated()
     events = on_card(engine.events(BATCH))
-    last_free = max(place for place, event in enumerate(events) if event < 0)
+    last_free = max(place for place, (_, size) in enumerate(events) if size is FREE)
     found = explained(Card(events, failures=((last_free, 2**34),)))
     assert found.fits and found.retries == 1
     assert [entry.size_bytes for entry in found.history if entry.action == "oom"] == [2**34]
@@ -119,10 +119,9 @@ def test_where_memory_ran_out_is_the_last_failure():
 
 def test_a_cache_that_the_step_emptied_is_not_reserved():
     """30 MiB that are gone beside 40 that come, each a segment of its own."""
-    events = on_card(simulated().events(BATCH))
-    more = [30 * MiB, -1, 40 * MiB, -1]
+    more = [(-2, 30 * MiB), (-2, FREE), (-1, 40 * MiB), (-1, FREE)]
+    events = on_card([*more, *simulated().events(BATCH)])
     reserved = [
-        explained(Card([*more, *events], emptyings=emptyings)).history[len(more)].reserved_bytes
-        for emptyings in ((), (2,))
+        explained(Card(events, emptyings=emptyings)).history[len(more)].reserved_bytes for emptyings in ((), (2,))
     ]
     assert reserved == [70 * MiB, 40 * MiB]

@@ -3,7 +3,6 @@
 What the two differ in today is counted exactly, so that a change on either side shows; docs/FIDELITY.md has the causes.
 """
 
-from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -12,10 +11,10 @@ import pytest
 from bench import config
 from bench.cells import suite
 from bench.memory import CARDS, record
-from bench.memory.allocator.caching import AllocatorConfig, CachingAllocator, replay
+from bench.memory.allocator.caching import FREE, AllocatorConfig, CachingAllocator, replay
 from bench.memory.trace import Workspace
-from bench.virtual.comparison import compare, keyed
-from bench.virtual.goldens import Golden, Goldens, read, same, same_step, write
+from bench.virtual.comparison import compare
+from bench.virtual.goldens import Golden, Goldens, events_of, read, same, same_step, write
 from tests.fidelity import gradients, modules, recurrent
 from tools.virtual_goldens import calls
 
@@ -97,7 +96,7 @@ def test_the_allocator_replays_the_cards_events_to_the_byte(file, name):
     golden = made.cells[name]
     version = tuple(int(part) for part in made.torch.split(".")[:2])
     allocator = CachingAllocator(CARDS[made.card].usable_bytes, config=AllocatorConfig(torch_version=version))
-    replayed = replay(keyed(golden.events), allocator)
+    replayed = replay(golden.events, allocator)
     assert replayed.fits
     assert replayed.peak_allocated_bytes == golden.peak_allocated_bytes
     assert replayed.peak_reserved_bytes == golden.peak_reserved_bytes
@@ -135,8 +134,8 @@ def test_the_recording_differs_from_the_card_in_what_is_known(release, name):
     assert (found.on_card.total(), found.recorded.total()) == (on_card, recorded)
 
 
-def with_events(*events):
-    """Of one step with these events."""
+def with_events(*numbers):
+    """Of one step with the events that a file has so."""
     golden = Golden(
         batch=2,
         peak_allocated_bytes=1024,
@@ -145,19 +144,29 @@ def with_events(*events):
         selections=0,
         lower_bounds=("cufftXtMakePlanMany",),
         setup=1,
-        events=events,
+        events=tuple(events_of(numbers)),
     )
     return Goldens(torch="2.14.1", cudnn="9.24.0", card="H200", steps=2, cells={"A on b": golden})
 
 
 def test_a_golden_survives_its_file(tmp_path):
     made = with_events(512, 512, -2, -1)
-    (golden,) = made.cells.values()
     for name in ("one", "other"):
         write(made, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
     assert read(tmp_path / "one") == made
-    assert Counter(key for key, _ in keyed(golden.events)) == {1: 2, 2: 2}
+
+
+def test_a_files_events_name_what_they_free():
+    """The k-th last."""
+    events = [(0, 100), (1, 200), (1, FREE), (2, 300), (0, FREE), (2, FREE)]
+    assert list(events_of([100, 200, -1, 300, -3, -1])) == events
+
+
+def test_a_file_keeps_its_bytes(tmp_path):
+    file = FOLDER / "foreign-2.14.json.xz"
+    write(read(file), tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == file.read_bytes()
 
 
 def test_the_order_of_frees_alone_makes_no_difference():

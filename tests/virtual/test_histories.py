@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from bench.memory import CARDS
+from bench.memory.allocator.caching import FREE
 from bench.memory.trace import Workspace
 from bench.virtual.comparison import compare, smallest_difference
 from bench.virtual.goldens import read
@@ -73,12 +74,20 @@ STAGING = {
 @pytest.mark.parametrize("name", STAGING)
 def test_reductions_stage_what_they_staged_on_the_real_card(name, release):
     golden = GOLDENS[release].cells[name]
-    taken = Counter(golden.events[golden.setup :])
+    taken = Counter(size for _, size in golden.events[golden.setup :])
     assert {size_bytes: taken[size_bytes] for size_bytes in STAGING[name]} == STAGING[name]
 
 
 def test_frees_are_told_by_what_they_free():
-    assert histories.signed([100, 200, -1, 300, -3, -1]) == [100, 200, -200, 300, -100, -300]
+    events = [(0, 100), (1, 200), (1, FREE), (2, 300), (0, FREE), (2, FREE)]
+    assert histories.signed(events) == [
+        100,
+        200,
+        -200,
+        300,
+        -100,
+        -300,
+    ]
 
 
 RELEASES = "2.11", "2.13", "2.14", "2.15"
@@ -208,7 +217,7 @@ def test_the_release_that_recorded_it_takes_as_many_bytes(name, release, kind):
 
 def test_cudnn_of_that_release_takes_the_recorded_workspaces():
     """Three convolutions forward, one time more than updates, and three backward."""
-    taken = Counter(OWN[IMAGE][0].cells[IMAGE].events)
+    taken = Counter(size for _, size in OWN[IMAGE][0].cells[IMAGE].events)
     forward, backward = (82_880, 51_328, 205_056), (204_928, 84_032, 50_168)
     for size_bytes, times in (Counter(11 * forward) + Counter(10 * backward)).items():
         assert taken[size_bytes] == times, size_bytes

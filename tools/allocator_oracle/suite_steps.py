@@ -70,11 +70,11 @@ def encode(trace: Trace) -> dict[str, Any]:
     return {"sizes": [list(size) for size in numbers], "events": events}
 
 
-def decode(step: dict[str, Any], batch: int) -> list[tuple[int, int]]:
-    """The (key, bytes) events of a file at one batch size, as bench.memory.allocator.caching.replay takes them."""
+def decode(step: dict[str, Any], batch: int) -> list[tuple[int, int | Act]]:
+    """The (key, bytes or act) events of a file at one batch size, as bench.memory.allocator.caching.replay takes."""
     sizes = [base + slope * batch for base, slope in step["sizes"]]
     made = 0
-    events = []
+    events: list[tuple[int, int | Act]] = []
     for number in step["events"]:
         if number < 0:
             events.append((made + number, FREE))
@@ -95,9 +95,9 @@ def ask(oracle: Oracle, events: Iterable[tuple[int, int | Act]], total_bytes: in
 
 def _line(key: int, size: int | Act) -> Event:
     """One event, as the oracle reads it."""
-    if isinstance(size, Act):
+    if size is Act.EMPTY_CACHE:
         return ("e",)
-    return ("f", key) if size == FREE else ("a", key, size)
+    return ("f", key) if size is FREE else ("a", key, size)
 
 
 def write(oracles: Sequence[Oracle], folder: Path) -> None:

@@ -13,7 +13,6 @@ from bench.memory.measuring.cuda import Trial
 from bench.memory.recording.values import reads_noted
 from bench.units import GiB
 from bench.virtual import VirtualDevice
-from bench.virtual.comparison import keyed
 from tests.fidelity import asked_calls, attention_calls, kernel_limits, kernels, reductions, sequence_calls
 from tests.fidelity.calls import AllCalls, agrees, by_call, recorded, rounded, settled
 
@@ -47,7 +46,7 @@ def make(name: str, path: Path) -> dict[str, int]:
         limits = card.usable_bytes, 0, "", True, False, card.cublas_workspace_config
         trial = Trial(calls, 1, 1, *limits, with_events=True, reads=tuple(reads))
         seen = VirtualDevice(card).measure(trial)
-        answers[card_name] = by_call(keyed(seen.events))
+        answers[card_name] = by_call(seen.events)
         wrong = [
             (call, ours, found)
             for call, ours, found in zip(calls.calls, told, answers[card_name], strict=True)

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from bench.memory.allocator.alloc_conf import AllocatorConfig
 from bench.memory.allocator.blocks import (
@@ -53,14 +53,15 @@ __all__ = [
     "round_size",
 ]
 
-FREE = -1  # as the size of an event: free the key
-
 
 class Act(Enum):
-    """In place of the size of an event: what is done to the allocator, where nothing is allocated or freed."""
+    """In place of the size of an event: what is done to the allocator, where nothing is allocated."""
 
+    FREE = "free"
     EMPTY_CACHE = "empty_cache"
 
+
+FREE: Final = Act.FREE
 
 Sought = TypeVar("Sought")
 """What stands for a size that is found at the moment of the allocation."""
@@ -378,15 +379,15 @@ def replay(
     """Run events through an allocator, up to the first out of memory.
 
     Args:
-        events: (key, size in bytes): allocates that many bytes under the key; size ``FREE`` frees the key. In place of
-            a size an `Act` may stand, or something whose size is found when it is allocated.
+        events: (key, size in bytes): allocates that many bytes under the key. In place of a size an `Act` may stand,
+            which frees the key or empties the cache, or something whose size is found when it is allocated.
         allocator: Where they run; its peaks and retries include what happened to it before.
         malloc_sought: Allocates under a key what is no size.
     """
     malloc, free = allocator.malloc, allocator.free
     failed_event = None
     for index, (key, size) in enumerate(events):
-        if size == FREE:
+        if size is FREE:
             free(key)
             continue
         try:

@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from bench.memory.allocator.caching import FREE
 from bench.memory.recording.on_cuda import as_told
 from bench.memory.recording.recorder import STEPS, MakeStep, Recorder
 from bench.memory.recording.refusals import NotRecordableError
@@ -109,14 +108,11 @@ def locate(make_step: MakeStep, trace: Trace, batch: int, steps: int = STEPS) ->
         for number in range(1, steps + 1):
             watch.step, watch.phase = number, Phase.INPUT
             step()
-    found = [event for event in recorder.events if event.size_bytes != FREE]
+    found = [event for event in recorder.events if not event.is_free]
 
     trace = trace.of(batch)
-    expected = [
-        (key, size, trace.op_names[op])
-        for key, size, op in zip(trace.key.tolist(), trace.sizes(batch).tolist(), trace.op.tolist(), strict=True)
-        if size != FREE
-    ]
+    columns = (each[~trace.is_free].tolist() for each in (trace.key, trace.sizes(batch), trace.op))
+    expected = [(key, size_bytes, trace.op_names[op]) for key, size_bytes, op in zip(*columns, strict=True)]
     if expected != [(event.key, event.size_bytes, event.op) for event in found]:
         raise NotRecordableError("the step allocates something else while its sources are recorded")
     sources = []

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.memory.allocator.caching import FREE
 from bench.memory.convolution import Convolution
 from bench.memory.gpus import cublas_workspace_bytes
 from bench.memory.recording import boxes
@@ -298,7 +297,7 @@ class Recorder(TorchDispatchMode):
             elif type(item) is Give:
                 key = keys[item.number]
                 of_bound = item.number in bounds
-                self.events.append(Event(key, FREE, True, self._name(func)) if of_bound else freed(key))
+                self.events.append(Event(key, 0, True, self._name(func), is_free=True) if of_bound else freed(key))
             elif isinstance(item, Temporary):
                 self._note_temporary(item, func)
             elif isinstance(item, Brackets):
@@ -355,7 +354,7 @@ class Recorder(TorchDispatchMode):
 
     def _note_temporary(self, temporary: Temporary, func: Any) -> None:
         key = self._allocate(temporary.most_bytes, True, func, temporary.call)
-        self.events.append(Event(key, FREE, True, self._name(func)))
+        self.events.append(Event(key, 0, True, self._name(func), is_free=True))
 
     def _note_staging(self, brackets: Brackets, func: Any) -> None:
         keys = [self._allocate(0, False, func, staged=staged) for staged in brackets.staged]
@@ -381,7 +380,7 @@ class Recorder(TorchDispatchMode):
         source = self._locate() if self._locate else None
         in_backward = call is not None and _in_backward()
         name = self._names.get(id(func)) or self._name(func)
-        fields = key, size_bytes, workspace, name, call, source, is_cublas, in_backward, staged
+        fields = key, size_bytes, workspace, name, call, source, is_cublas, in_backward, staged, False
         self.events.append(tuple.__new__(Event, fields))  # without what naming the fields costs
         return key
 
