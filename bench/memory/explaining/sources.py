@@ -22,12 +22,14 @@ from enum import Enum
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from bench.memory.recording import gradient_thread
 from bench.memory.recording.on_cuda import as_told
 from bench.memory.recording.recorder import STEPS, MakeStep, Recorder
 from bench.memory.recording.refusals import NotRecordableError
@@ -162,7 +164,8 @@ class _Watch:
             register_optimizer_step_post_hook(lambda optimizer, *_: self._ask(optimizer, recorder)),
         )
         try:
-            yield
+            with patch.object(torch.fx.traceback, "format_stack", gradient_thread.formatted_stack):
+                yield
         finally:
             for handle in handles:
                 handle.remove()
@@ -175,9 +178,10 @@ class _Watch:
             phase = Phase.RECOMPUTATION if torch.is_grad_enabled() else Phase.BACKWARD
         stack: list[Frame] = []
         module = ""
-        frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_code.co_filename != __file__:
+        for frame in gradient_thread.frames(sys._getframe(1)):
             code = frame.f_code
+            if code.co_filename == __file__:
+                break
             module = module or self._running_in(frame)
             if in_engine and code is _ENGINE:
                 made_at = _made_at(torch._C._current_autograd_node())
@@ -190,7 +194,6 @@ class _Watch:
                 phase = Phase.BACKWARD  # about to begin
             if _is_users(code.co_filename):
                 stack.append(Frame(_relative(code.co_filename), frame.f_lineno, code.co_name))
-            frame = frame.f_back
         return Source(self.step, phase, module, tuple(stack))
 
     def _running_in(self, frame: FrameType) -> str:

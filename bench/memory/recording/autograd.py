@@ -59,16 +59,23 @@ _WRITING_NODES = {
 }
 
 
+class NodeOfTask(NamedTuple):
+    """A node of the graph while a backward pass runs it; two threads can give nodes the same number."""
+
+    number: int
+    kind: type
+
+
 class Maker(NamedTuple):
-    """Who made a storage: the operation, and the number of the node whose formula called it (None: no node)."""
+    """Who made a storage: the operation, and the node whose formula called it (None: no node)."""
 
     func: Any
-    node: int | None
+    node: NodeOfTask | None
 
 
 def maker(func: Any) -> Maker:
     """The maker of what `func` allocates now."""
-    return Maker(func, None if torch._C._current_graph_task_id() == -1 else _node_number())
+    return Maker(func, None if torch._C._current_graph_task_id() == -1 else _node_now())
 
 
 def in_place(func: Any, args: Any, made_by: Maker) -> Any:
@@ -86,14 +93,14 @@ def in_place(func: Any, args: Any, made_by: Maker) -> Any:
         return _STEPS[func]
     if held != alone:
         return func
-    is_linear = func is aten.add.Tensor and made_by.func in _PRODUCTS and made_by.node == _node_number()
+    is_linear = func is aten.add.Tensor and made_by.func in _PRODUCTS and made_by.node == _node_now()
     return _STEPS[func] if is_linear or _writes(func, args, made_by) else func
 
 
 def _formula_writes(func: Any, made_by: Maker) -> bool:
     """Whether the formula of the node that runs writes on a card into the first argument, which it has made."""
     node = None if torch.is_grad_enabled() else _node()
-    return node is not None and made_by.node == node._sequence_nr() and func in _WRITING_NODES.get(node.name(), ())
+    return node is not None and made_by.node == _named(node) and func in _WRITING_NODES.get(node.name(), ())
 
 
 def _writes(func: Any, args: Any, made_by: Maker) -> bool:
@@ -101,7 +108,7 @@ def _writes(func: Any, args: Any, made_by: Maker) -> bool:
     node = None if torch.is_grad_enabled() else _node()
     if node is None or made_by.node is None:
         return False
-    is_of_this_node = made_by.node == node._sequence_nr()
+    is_of_this_node = made_by.node == _named(node)
     if func is not aten.add.Tensor or not is_non_overlapping_and_dense_or_false(args[0]):
         return False
     return not is_of_this_node or len(set(node.next_functions)) < len(node.next_functions)
@@ -143,6 +150,10 @@ def _node() -> Any:
     return None if torch._C._current_graph_task_id() == -1 else torch._C._current_autograd_node()
 
 
-def _node_number() -> int | None:
+def _node_now() -> NodeOfTask | None:
     node = _node()
-    return None if node is None else int(node._sequence_nr())
+    return None if node is None else _named(node)
+
+
+def _named(node: Any) -> NodeOfTask:
+    return NodeOfTask(node._sequence_nr(), type(node))

@@ -13,6 +13,8 @@ from unittest.mock import patch
 
 import torch
 
+from bench.memory.recording.gradient_thread import thread_of_the_program
+
 _KINDS = (torch.cuda.memory.empty_cache, torch.accelerator.memory.empty_cache)
 
 
@@ -37,7 +39,7 @@ def emptying_noted(recorder: Hearer) -> Iterator[None]:
     def noting(empty: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(empty)
         def call(*args: Any, **kwargs: Any) -> None:
-            if threading.get_ident() == thread:
+            if thread_of_the_program() == thread:
                 recorder.note_emptying()
                 if recorder.is_without_data:
                     return

@@ -14,6 +14,7 @@ from bench.memory.recording.allocator_told import allocator_heard
 from bench.memory.recording.cells import cells_of_a_card
 from bench.memory.recording.ctc import ctc_without_data
 from bench.memory.recording.emptying import Hearer, emptying_noted
+from bench.memory.recording.gradient_thread import numbered_as_on_a_card
 from bench.memory.recording.initial_values import nothing_rejected
 from bench.memory.recording.inspections import inspected
 from bench.memory.recording.missing import nothing_missing
@@ -54,6 +55,7 @@ def as_on_a_card(recorder: SeesOperations) -> Iterator[None]:
         nothing_rejected(is_on_cuda),
         compilation_said(),
         layers_of_cudnn(),
+        numbered_as_on_a_card(),
         emptying_noted(recorder),
         allocator_heard(recorder.note_told),
         recorder,

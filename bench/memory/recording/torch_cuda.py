@@ -16,6 +16,7 @@ import torch
 
 from bench.memory.gpus import Card, threads_per_multiprocessor
 from bench.memory.recording.allocator_told import ANSWERS
+from bench.memory.recording.gradient_thread import thread_of_the_program
 
 CUDA = torch.device("cuda", 0)
 
@@ -164,7 +165,7 @@ def torch_cuda() -> Iterator[None]:
         before = getattr(module, name)
         if isinstance(before, type):
             return answer
-        return lambda *args, **kwargs: (answer if threading.get_ident() == thread else before)(*args, **kwargs)
+        return lambda *args, **kwargs: (answer if thread_of_the_program() == thread else before)(*args, **kwargs)
 
     with contextlib.ExitStack() as patches:
         for name, answer in answers.items():

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bench.memory.recording import places
+from bench.memory.recording import gradient_thread, places
 
 aten = torch.ops.aten
 
@@ -300,6 +299,4 @@ def _zeros(tensor: Tensor) -> Tensor:
 
 def place() -> str:
     """The user's line that runs."""
-    frames = traceback.StackSummary.extract(traceback.walk_stack(sys._getframe(1)), lookup_lines=False)
-    frames.reverse()
-    return places.line_of(frames)
+    return places.line_of(gradient_thread.stack())
