@@ -55,9 +55,14 @@ class VirtualEngine(CudaEngine):
         Raises:
             ProbeFailedError: it neither fitted nor ran out of memory.
         """
-        seen = self._measure(batch, with_events=True)
+        seen = self.measure(batch, with_events=True)
         assert isinstance(seen, VirtualMeasurement)
         return seen
 
-    def _measure(self, batch: int, **options: Any) -> Measurement:
-        return super()._measure(batch, reads=self._reads_at(batch), **options)
+    def measure(self, batch: int, **options: Any) -> Measurement:
+        """Carry out one trial at `batch`, told what the step brings to the host there.
+
+        Raises:
+            ProbeFailedError: it neither fitted nor ran out of memory.
+        """
+        return super().measure(batch, reads=self._reads_at(batch), **options)

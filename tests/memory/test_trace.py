@@ -3,6 +3,7 @@
 import torch
 
 from bench.memory import CARDS, SimulatedEngine, record
+from bench.memory.allocator.caching import FREE
 from bench.memory.gpus import Card
 from bench.memory.simulated import TypicalWorkspaces
 from bench.memory.trace import Event, Workspace, agrees, constant, freed
@@ -46,6 +47,13 @@ def test_a_recording_agrees_where_every_convolution_is_the_same():
         call = events[place].call
         other = events[place]._replace(call=call._replace(dilation=tuple(2 * each for each in call.dilation)))
         assert not agrees(trace, 3, [*events[:place], other, *events[place + 1 :]])
+
+
+def test_a_recording_agrees_where_the_same_events_free():
+    events = [Event(0, 0, True, "a"), Event(0, 0, True, "a", is_free=True)]
+    trace = constant(events)
+    assert trace.at(3) == [(0, 0), (0, FREE)]
+    assert agrees(trace, 3, events) and not agrees(trace, 3, [events[0], events[0]])
 
 
 def one_tensor_per_image(batch, device):

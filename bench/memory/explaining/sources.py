@@ -103,7 +103,7 @@ def locate(make_step: MakeStep, trace: Trace, batch: int, steps: int = STEPS) ->
         NotRecordableError: the step allocates something else while it is watched.
     """
     watch = _Watch()
-    recorder = _Recorder(torch.device("meta"), locate=watch.here)
+    recorder = Recorder(torch.device("meta"), locate=watch.here)
     anomaly = torch.autograd.set_detect_anomaly(True, check_nan=False)
     with as_on_a_card(recorder), anomaly, watch.hooks(recorder):
         step = make_step(batch, as_told(torch.device("meta")))
@@ -127,15 +127,6 @@ def locate(make_step: MakeStep, trace: Trace, batch: int, steps: int = STEPS) ->
     return sources
 
 
-class _Recorder(Recorder):
-    """A recorder that can be asked for a tensor's key."""
-
-    def key_of(self, tensor: Tensor) -> int | None:
-        """The key under which the tensor's storage is allocated; None if it takes no memory here."""
-        known = self._known.get(tensor.untyped_storage()._cdata)
-        return known and known[0]
-
-
 class _Watch:
     """Follows modules and optimisers through a step, and says at any time where the program is.
 
@@ -155,7 +146,7 @@ class _Watch:
         self._depth = 0  # of modules being called
 
     @contextlib.contextmanager
-    def hooks(self, recorder: _Recorder) -> Iterator[None]:
+    def hooks(self, recorder: Recorder) -> Iterator[None]:
         """Within this context every module and optimiser is followed."""
         handles = (
             register_module_forward_pre_hook(self._enter),
@@ -215,7 +206,7 @@ class _Watch:
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         self._depth -= 1
 
-    def _ask(self, optimizer: Optimizer, recorder: _Recorder) -> None:
+    def _ask(self, optimizer: Optimizer, recorder: Recorder) -> None:
         """Note what the modules called so far and this optimiser hold."""
         parameters: dict[Tensor, str] = {}
         for root in self._roots:

@@ -142,7 +142,7 @@ class CudaEngine:
         Raises:
             ProbeFailedError: it neither fitted nor ran out of memory.
         """
-        seen = self._measure(batch)
+        seen = self.measure(batch)
         self.measurements[batch] = seen
         self.probes[batch] = Probe(
             batch=batch,
@@ -154,7 +154,12 @@ class CudaEngine:
         )
         return self.probes[batch]
 
-    def _measure(self, batch: int, **options: Any) -> Measurement:
+    def measure(self, batch: int, **options: Any) -> Measurement:
+        """Carry out one trial at `batch`, with more of a Trial's fields as `options`.
+
+        Raises:
+            ProbeFailedError: it neither fitted nor ran out of memory.
+        """
         try:
             return self._device.measure(self._trial(batch=batch, **options))
         except IsolatedError as error:

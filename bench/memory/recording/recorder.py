@@ -307,6 +307,11 @@ class Recorder(TorchDispatchMode):
             else:
                 self._note_cublas_workspace(func)
 
+    def key_of(self, tensor: Tensor) -> int | None:
+        """The key under which the tensor's storage is allocated; None if it takes no memory here."""
+        known = self._known.get(tensor.untyped_storage()._cdata)
+        return known and known[0]
+
     def note_emptying(self) -> None:
         """The program empties the allocator's cache."""
         self.note_told(EMPTYING)
