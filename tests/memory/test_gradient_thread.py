@@ -49,18 +49,27 @@ def test_both_threads_number_from_where_the_recording_began():
         assert start <= numbers[0] < start + made
 
 
-def test_a_thread_that_is_ahead_gives_way_to_a_new_one():
+def test_the_program_makes_up_for_a_thread_that_is_ahead():
+    """There is one thread, and at the start of each recording the next numbers of both are the same."""
     threads = []
     for _ in range(3):
         with numbered_as_on_a_card():
+            ahead = gradient_thread._last.call(next_number) if gradient_thread._last else 0
+            assert next_number() >= ahead
             values = leaf()
             out = values.exp()
             out.register_hook(lambda _: threads.append(threading.get_ident()))
             for _ in range(9):
                 torch.autograd.grad(out, values, torch.ones(3), create_graph=True)
-    assert len(set(threads[::9])) == len(set(threads)) >= 2 and threading.get_ident() not in threads
-    gradient_thread._last.call(lambda: None)
-    assert [thread.name for thread in threading.enumerate()].count("gradients") <= 2  # one may be about to end
+            assert gradient_thread._last.call(next_number) > next_number()
+    assert len(threads) == 27 and len(set(threads)) == 1 and threading.get_ident() not in threads
+
+
+def test_nodes_are_made_up_for_where_none_are_asked_for():
+    with torch.no_grad():
+        start = next_number()
+        gradient_thread._number_from(start + 5)
+        assert next_number() == start + 5
 
 
 @pytest.mark.parametrize("kind", ["no graph", "transformed", "another thread"])

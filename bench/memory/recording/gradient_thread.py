@@ -6,8 +6,9 @@ thread, so that what `create_graph=True` makes there is numbered apart from the 
 runs in the program's thread. Where nodes of both meet in one graph, as in a gradient penalty, the order is another.
 
 Here such a backward pass runs in a thread of its own while the program waits. Both threads number as in a program that
-has just begun: at the start of a recording they are at the same number. Other backward passes make no nodes that a
-later one runs, and stay in the program's thread, where their order is the card's.
+has just begun: at the start of a recording they are at the same number, that of the one which is further, and the other
+one makes nodes until it is there. Other backward passes make no nodes that a later one runs, and stay in the program's
+thread, where their order is the card's.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from types import FrameType
-from typing import Any
+from typing import Any, TypeGuard
 from unittest.mock import patch
 
 import torch
@@ -37,15 +38,15 @@ _waiting = threading.local()
 @contextlib.contextmanager
 def numbered_as_on_a_card() -> Iterator[None]:
     """Within this context, in this thread, what makes a graph in a backward pass makes it in a thread of its own."""
+    _number_from(_last.call(_next_number) if _lives(_last) else 0)
     start, thread = _next_number(), threading.get_ident()
-    gradients = functools.cache(lambda: _thread_at(start))
 
     def instead(run: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             is_here = threading.get_ident() == thread and not torch._C._are_functorch_transforms_active()
             if not is_here or not args[_CREATE_GRAPH]:
                 return run(*args, **kwargs)
-            return gradients().call(functools.partial(run, *args, **kwargs), start)
+            return _thread().call(functools.partial(run, *args, **kwargs), start)
 
         return call
 
@@ -136,11 +137,11 @@ class _Call:
 
 
 class _Thread(threading.Thread):
-    """A thread that carries out calls, one after the other, until it is told to end or the process ends."""
+    """A thread that carries out calls, one after the other, until the process ends."""
 
     def __init__(self) -> None:
         super().__init__(name="gradients", daemon=True)
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._calls: SimpleQueue[_Call] = SimpleQueue()
         self.start()
 
     def call(self, function: Callable[[], Any], start: int = 0) -> Any:
@@ -151,30 +152,29 @@ class _Thread(threading.Thread):
 
     def run(self) -> None:
         """Wait for calls."""
-        while (call := self._calls.get()) is not None:
-            call.run()
-
-    def end(self) -> None:
-        """Let it end after its calls."""
-        self._calls.put(None)
+        while True:
+            self._calls.get().run()
 
 
 def _number_from(start: int) -> None:
-    """Make nodes until this thread's next one has this number, or a higher one already."""
+    """Make nodes until this thread's next one has this number, or a higher one already: a microsecond for each."""
     leaf = torch.empty(0, requires_grad=True)
-    for _ in range(start - _next_number()):
-        leaf.view_as(leaf)
+    with torch.enable_grad():
+        for _ in range(start - _next_number()):
+            leaf.view_as(leaf)
 
 
 _last: _Thread | None = None
 
 
-def _thread_at(number: int) -> _Thread:
-    """A thread whose next node can have this number: the last one, if it is no further and of this process."""
+def _lives(thread: _Thread | None) -> TypeGuard[_Thread]:
+    """Whether there is a thread, and in this process: one that was forked has it not."""
+    return thread is not None and thread.is_alive()
+
+
+def _thread() -> _Thread:
+    """The one thread of the process for gradients: all that is numbered there is made up for once."""
     global _last
-    if _last is not None and _last.is_alive():  # in a forked process it is not
-        if _last.call(_next_number) <= number:
-            return _last
-        _last.end()
-    _last = _Thread()
+    if not _lives(_last):
+        _last = _Thread()
     return _last
