@@ -104,16 +104,19 @@ def side_by_side(
     try:
         while todo or busy:
             while todo and (idle or slots):
-                worker = idle.pop() if idle else _Worker(slots.pop(0))
-                key, arguments = todo.popleft()
-                busy[worker.connection] = key, worker
-                worker.connection.send((function, arguments))
+                is_new = not idle
+                worker = _Worker(slots.pop(0)) if is_new else idle.pop()
+                if worker.takes((function, todo[0][1])) or is_new:
+                    busy[worker.connection] = todo.popleft()[0], worker
+                else:  # it died while it had nothing to do
+                    worker.died()
+                    slots.append(worker.gpu)
             for connection in wait(list(busy)):
                 assert isinstance(connection, Connection)
                 key, worker = busy[connection]
                 try:
                     answer = connection.recv()
-                except EOFError:
+                except (EOFError, OSError):  # reset, where it had not read its call; or in the middle of an answer
                     answer = worker.died()
                 if isinstance(answer, _Message):
                     listener(key, answer.content)
@@ -143,6 +146,14 @@ class _Worker:
         self._process.start()
         far_end.close()
 
+    def takes(self, call: tuple[Callable[..., Any], Sequence[Any]]) -> bool:
+        """Send it a call; whether it was there for it."""
+        try:
+            self.connection.send(call)
+        except OSError:
+            return False
+        return True
+
     def died(self) -> Died:
         """How it ended, once it has."""
         self._process.join()
@@ -166,13 +177,16 @@ def _serve(connection: Connection, parent: int, gpu: str | None) -> None:
     while True:
         try:
             function, arguments = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
         try:
             answer = function(*arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is goes to the parent, which raises it
             answer = _Raised(_portable(error), traceback.format_exc())
-        connection.send(answer)
+        try:
+            connection.send(answer)
+        except OSError:  # there is no parent any more
+            return
 
 
 def _portable(error: Exception) -> Exception:

@@ -144,7 +144,10 @@ class _Process:
             content = pickle.dumps(task)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise IsolatedError(f"the step cannot be sent to another process: {error}") from error
-        self._connection.send_bytes(content)
+        try:
+            self._connection.send_bytes(content)
+        except OSError:
+            raise self._died() from None
         answer = self._receive(timeout_seconds)
         assert isinstance(answer, VirtualMeasurement | Failed)
         return answer
@@ -154,8 +157,11 @@ class _Process:
             if not self._connection.poll(timeout_seconds):
                 raise IsolatedError(f"gave no answer within {timeout_seconds:.0f} s and was stopped")
             return self._connection.recv()
-        except (EOFError, ConnectionResetError):
-            raise IsolatedError(f"its process died (exit code {self._popen.wait()})") from None
+        except (EOFError, OSError):
+            raise self._died() from None
+
+    def _died(self) -> IsolatedError:
+        return IsolatedError(f"its process died (exit code {self._popen.wait()})")
 
     def stop(self) -> None:
         """End it, whatever it is at, unless it is another process's."""

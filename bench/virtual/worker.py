@@ -54,7 +54,7 @@ def main() -> None:
             continue
         try:
             content = connection.recv_bytes()
-        except EOFError:
+        except (EOFError, OSError):
             return
         _import_ours(content)
         unknown[:] = bytes(_NAME_BYTES)

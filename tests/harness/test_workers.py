@@ -3,11 +3,14 @@
 import json
 import os
 import signal
+import struct
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from bench.execution import workers
 from bench.execution.workers import Died, message, side_by_side
 
 
@@ -62,6 +65,46 @@ def test_a_killed_worker_costs_one_call(processes):
 def test_when_every_call_kills_its_worker_all_come_back():
     found = dict(side_by_side(killed, calls(1, 2, 3), 2))
     assert found == dict.fromkeys(["call 1", "call 2", "call 3"], Died(-signal.SIGKILL))
+
+
+def itself(_):
+    return os.getpid()
+
+
+def end(pid):
+    os.kill(pid, signal.SIGKILL)
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+
+
+def test_a_worker_that_dies_with_nothing_to_do_costs_no_call():
+    results = side_by_side(itself, calls(1, 2), 1)
+    _, first = next(results)
+    end(first)
+    ((key, second),) = results
+    assert key == "call 2" and second not in (first, Died(-signal.SIGKILL))
+
+
+def test_a_worker_that_dies_before_it_reads_its_call_costs_that_call():
+    """The way to it is reset then, which is another error than that of a way that is closed."""
+    results = side_by_side(itself, calls(1, 2, 3), 1)
+    _, first = next(results)
+    os.kill(first, signal.SIGSTOP)
+    timer = threading.Timer(0.3, os.kill, (first, signal.SIGKILL))
+    timer.start()
+    assert next(results) == ("call 2", Died(-signal.SIGKILL))
+    ((key, third),) = results
+    assert key == "call 3" and third != first
+
+
+def half_an_answer(_):
+    """The length of a message, and a part of it."""
+    os.write(workers._parent.fileno(), struct.pack("!i", 1000) + b"part")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_dies_in_the_middle_of_an_answer_costs_its_call():
+    assert dict(side_by_side(half_an_answer, calls(1), 1)) == {"call 1": Died(-signal.SIGKILL)}
 
 
 def test_other_ends_are_told_apart():

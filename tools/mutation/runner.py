@@ -116,9 +116,8 @@ def start_child(tree: Path, function: Callable[[], int], log: Path, most_seconds
                 del sys.modules[name]  # a forked process has those of this tool
             sys.path.insert(0, str(tree))
             code = function()
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - whatever it is ends this fork, and is seen in its log
             traceback.print_exc()
-            raise
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

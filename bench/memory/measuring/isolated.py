@@ -37,7 +37,7 @@ def run_isolated(function: Callable[..., Result], *arguments: Any, timeout_secon
         if not receiver.poll(timeout_seconds):
             raise IsolatedError(f"gave no answer within {timeout_seconds:.0f} s and was stopped")
         answer = receiver.recv()
-    except EOFError:
+    except (EOFError, OSError):  # the latter in the middle of an answer
         process.join()
         raise IsolatedError(f"its process died ({_how(process.exitcode)})") from None
     finally:
