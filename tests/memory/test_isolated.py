@@ -1,9 +1,12 @@
 """The ways in which a process of its own can end."""
 
+import gc
 import multiprocessing
 import os
 import signal
+import struct
 import time
+from multiprocessing.connection import Connection
 from types import SimpleNamespace
 
 import pytest
@@ -28,6 +31,13 @@ def kill_self():
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
+def kill_self_in_an_answer():
+    """After the length of a message and a part of it."""
+    (sender,) = (each for each in gc.get_objects() if isinstance(each, Connection) and each.writable)
+    os.write(sender.fileno(), struct.pack("!i", 1000) + b"part")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def hang():
     time.sleep(600)
 
@@ -42,6 +52,7 @@ def test_a_result():
         (fail, 60, "RuntimeError: CUDA error: unspecified launch failure CUDA kernel errors might be reported later"),
         (leave, 60, r"its process died \(exit code 3\)"),
         (kill_self, 60, r"its process died \(signal SIGSEGV\)"),
+        (kill_self_in_an_answer, 60, r"its process died \(signal SIGKILL\)"),
         (hang, 1, "gave no answer within 1 s and was stopped"),
     ],
 )

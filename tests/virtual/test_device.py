@@ -119,6 +119,18 @@ def test_a_process_that_dies_is_said_and_replaced(process):
         measure(card, 3)
 
 
+def test_a_process_that_died_with_nothing_to_do_is_said_and_replaced(process):
+    card = process("def answer(task):\n    return Failed('an answer')\n")
+    with pytest.raises(ProbeFailedError, match="an answer"):
+        measure(card)
+    device._Process._running._popen.kill()
+    device._Process._running._popen.wait()
+    with pytest.raises(ProbeFailedError, match=r"its process died \(exit code -9\)"):
+        measure(card)
+    with pytest.raises(ProbeFailedError, match="an answer"):
+        measure(card)
+
+
 def test_a_process_that_hangs_is_stopped(process):
     card = process(
         """
