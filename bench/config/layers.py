@@ -134,7 +134,7 @@ def _judged(model: type[BaseModel], values: Mapping[str, Any], detail: Any) -> t
     place: Place = tuple(detail["loc"])
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in _UNKNOWN:
-        return place, f"!unknown key{meant(str(place[-1]), _keys_at(model, place[:-1]))}"
+        return place, f"!unknown key{_meant_key(model, place)}"
     if kind == "missing":
         return place, "!is missing"
     if place[-1:] == ("[key]",):  # the name of a table is wrong
@@ -148,6 +148,14 @@ def _judged(model: type[BaseModel], values: Mapping[str, Any], detail: Any) -> t
         most = context["min_length"] if few else context["max_length"]
         return place, f"!got {context['actual_length']} entries, expected at {'least' if few else 'most'} {most}"
     return place, _EXPECTED.get(kind, detail["msg"]).format(**context)
+
+
+def _meant_key(model: type[BaseModel], place: Place) -> str:
+    """Which key may have been meant, or in which table below the key belongs, in words to append."""
+    *table, key = place
+    known = _keys_at(model, tuple(table))
+    below = next((name for name in known if key in _keys_at(model, (*table, name))), None)
+    return f" (it belongs in [{'.'.join(map(str, (*table, below)))}])" if below else meant(str(key), known)
 
 
 def _joined(sentences: Sequence[str], got: object) -> str:

@@ -160,6 +160,11 @@ def refusal(path):
         ),
         ("[model.deq4ip]\nanchr = 0.2\n", 2, "model.deq4ip.anchr: unknown key (did you mean anchor?)"),
         ("[model.lu_dncnn]\nwidth = 3\n", 1, "model.lu_dncnn: unknown key"),
+        (
+            "[model]\nleaky_slope = 0.1\n",
+            2,
+            "model.leaky_slope: unknown key (it belongs in [model.luser])",
+        ),
         ("[model]\ninitial = 'fpb'\n", 2, "model.initial: unknown initial 'fpb'; known: adjoint, fbp"),
         ("[task.ct.options]\nimage_siz = 3\n", 2, "task.ct.options.image_siz: unknown key (did you mean image_size?)"),
         (
